@@ -1,0 +1,1 @@
+//! Tensors, the tape, operations with explicit backward, kernels, quantized blocks.

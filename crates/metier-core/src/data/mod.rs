@@ -1,0 +1,12 @@
+//! Plain values that cross crate borders: documents, conversations, examples and token ids.
+
+mod conversation;
+mod document;
+mod example;
+
+pub use conversation::{Conversation, Message, Role};
+pub use document::{Document, Piece, Pieces};
+pub use example::Example;
+
+/// The id of a token in one vocabulary.
+pub type TokenId = u32;

@@ -1,0 +1,114 @@
+use super::ProcessLogits;
+use crate::Result;
+use crate::data::{Conversation, TokenId};
+
+/// What a reply is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Raw text to continue.
+    Text(String),
+    /// Turns, written out by the model's chat template.
+    Conversation(Conversation),
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the likeliest token.
+    pub temperature: f32,
+    /// Keep the `k` likeliest; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the smallest set whose probability reaches this; 1 keeps all.
+    pub top_p: f32,
+    /// Keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
+    pub min_p: f32,
+    /// Divide (positive) or multiply (negative) logits of tokens already seen; 1 changes nothing.
+    pub repetition_penalty: f32,
+    /// With the position decides every random choice.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+    }
+}
+
+/// One thing to generate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    /// What to continue or answer.
+    pub prompt: Prompt,
+    /// At most this many tokens.
+    pub max_tokens: usize,
+    /// Texts that end the reply and are not part of it.
+    pub stop: Vec<String>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Report this many of the likeliest tokens at each position.
+    pub top_logprobs: usize,
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// An end token or a stop text.
+    Stop,
+    /// `max_tokens` were made.
+    Length,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// A token as it was chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenChoice {
+    /// The token.
+    pub id: TokenId,
+    /// Its natural-log probability before any sampling change.
+    pub logprob: f32,
+    /// The likeliest tokens here with theirs, likeliest first.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The text without stop texts and end tokens.
+    pub text: String,
+    /// The tokens it was made of.
+    pub tokens: Vec<TokenChoice>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Something a generator may be unable to do; asked before work starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ability {
+    /// Report log-probabilities.
+    Logprobs,
+    /// Let the caller change logits.
+    ProcessLogits,
+    /// Continue raw text.
+    RawText,
+}
+
+/// Requests to replies.
+pub trait Generate: Send + Sync {
+    /// Whether it can do this.
+    fn can(&self, ability: Ability) -> bool;
+
+    /// One reply for each request, in order.
+    fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>>;
+
+    /// One reply, handed over piece by piece as whole characters; `on_text` returns false to stop.
+    /// `processors` change the logits before each choice, in order.
+    fn stream(
+        &self,
+        request: &GenerateRequest,
+        processors: &mut [Box<dyn ProcessLogits>],
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Reply>;
+}

@@ -1,0 +1,39 @@
+use crate::Result;
+use crate::data::TokenId;
+
+/// Token ids of a text, with the bytes each one stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The ids.
+    pub ids: Vec<TokenId>,
+    /// For each id, one past the last byte of the text it covers; never decreasing.
+    pub ends: Vec<usize>,
+}
+
+/// Text to token ids and back.
+pub trait Tokenize: Send + Sync {
+    /// Number of ids, added tokens included.
+    fn vocabulary_size(&self) -> usize;
+
+    /// Ids of each text. No begin or end token is added; special tokens written in the text are read as
+    /// such only when `special` is true.
+    fn encode(&self, texts: &[&str], special: bool) -> Result<Vec<Encoded>>;
+
+    /// The text of ids, special tokens skipped unless `special` is true. Bytes that are no UTF-8 become U+FFFD.
+    fn decode(&self, ids: &[TokenId], special: bool) -> Result<String>;
+
+    /// The bytes one id stands for; `None` for an id out of the vocabulary.
+    fn bytes_of(&self, id: TokenId) -> Option<Vec<u8>>;
+
+    /// The id of a token written as in the vocabulary (`<|im_end|>`), if there is one.
+    fn id_of(&self, token: &str) -> Option<TokenId>;
+
+    /// The id put before a text that has no context, if the model was trained with one.
+    fn begin_of_text(&self) -> Option<TokenId>;
+
+    /// Ids that end a text or a turn.
+    fn end_of_text(&self) -> Vec<TokenId>;
+
+    /// BLAKE3 of everything that decides the ids, in hexadecimal.
+    fn fingerprint(&self) -> String;
+}

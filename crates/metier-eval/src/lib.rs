@@ -1,0 +1,1 @@
+//! Scenario, metric and report.

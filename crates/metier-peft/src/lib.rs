@@ -1,0 +1,1 @@
+//! Small trainable parts inside a frozen model, and folding them back.

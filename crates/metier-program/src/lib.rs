@@ -1,0 +1,1 @@
+//! A model used as a function: chat templates.

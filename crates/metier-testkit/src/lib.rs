@@ -1,0 +1,1 @@
+//! Goldens with tolerance and tiny corpora for tests.

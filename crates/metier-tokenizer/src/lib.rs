@@ -1,0 +1,1 @@
+//! Learn, encode and pack a vocabulary's tokens.

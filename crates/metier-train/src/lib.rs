@@ -1,0 +1,1 @@
+//! Objective, optimizer, schedule, sampler and the one training loop.
