@@ -1,1 +1,7 @@
-//! A model used as a function: chat templates.
+//! A model used as a function.
+//!
+//! | folder | answers |
+//! |---|---|
+//! | [`template`] | how are the turns of a conversation written out for this model |
+
+pub mod template;
