@@ -19,6 +19,7 @@ pub mod progress;
 pub mod seam;
 pub mod seed;
 pub mod settings;
+pub mod stop;
 pub mod store;
 
 pub use fault::{Blame, Error, Fault, Place, Result};
