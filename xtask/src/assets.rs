@@ -1,0 +1,64 @@
+//! Real models that some tests use: fetched by the program itself, as a recipe names them.
+
+use crate::shell;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// Each asset by the name tests ask for, and the recipe whose `[[asset]]` says where it comes from.
+const ASSETS: [(&str, &str); 1] = [("smollm2", "recipes/quickstart.toml")];
+
+/// Fetches every asset and returns the environment variables that tests read, with their values.
+pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for (name, recipe) in ASSETS {
+        let text = shell::output(&mut self::metier(root, metier, &["fetch", recipe, name, "--json"]))
+            .with_context(|| format!("the asset `{name}` of {recipe} could not be fetched"))?;
+        let path = path_in(&text, name)
+            .with_context(|| format!("`metier fetch {recipe} {name} --json` printed no path for it: {text}"))?;
+        variables.push((variable(name), path));
+    }
+    Ok(variables)
+}
+
+/// The environment variable of an asset; `metier_testkit::asset` reads it.
+fn variable(name: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("METIER_ASSET_{}", name.chars().map(upper).collect::<String>())
+}
+
+/// The command: the given binary, or built and run by cargo.
+pub fn metier(root: &Path, binary: Option<&Path>, arguments: &[&str]) -> Command {
+    match binary {
+        Some(binary) => {
+            let mut command = Command::new(binary);
+            command.args(arguments).current_dir(root);
+            command
+        }
+        None => shell::cargo(root, &[&["run", "--quiet", "--package", "metier", "--"], arguments].concat()),
+    }
+}
+
+/// The path of the asset `name` in what `fetch --json` printed: an object or a list of objects with `name` and `path`.
+fn path_in(text: &str, name: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let list = value.get("assets").unwrap_or(&value);
+    let entries = list.as_array().map_or_else(|| std::slice::from_ref(list), Vec::as_slice);
+    let entry = entries.iter().find(|entry| entry.get("name").is_none_or(|n| n.as_str() == Some(name)))?;
+    Some(entry.get("path")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_found() {
+        assert_eq!(path_in(r#"{"path": "/a/b"}"#, "smollm2").as_deref(), Some("/a/b"));
+        let many = r#"{"assets": [{"name": "rfc", "path": "/r"}, {"name": "smollm2", "path": "/s"}]}"#;
+        assert_eq!(path_in(many, "smollm2").as_deref(), Some("/s"));
+        assert_eq!(path_in(r#"{"name": "rfc", "path": "/r"}"#, "smollm2"), None);
+        assert_eq!(variable("all-minilm"), "METIER_ASSET_ALL_MINILM");
+    }
+}
