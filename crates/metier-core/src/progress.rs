@@ -159,10 +159,10 @@ impl Progress {
         if running {
             if let Some(total) = self.total.filter(|_| rate > 0.0) {
                 let left = total.saturating_sub(self.done()) as f64 / rate;
-                text.push_str(&format!(", {} left", duration(left)));
+                text = format!("{text}, {} left", duration(left));
             }
         } else {
-            text.push_str(&format!(", {}", duration(self.started.elapsed().as_secs_f64())));
+            text = format!("{text}, {}", duration(self.started.elapsed().as_secs_f64()));
         }
         let note = self.note.lock().unwrap_or_else(PoisonError::into_inner);
         if !note.is_empty() {

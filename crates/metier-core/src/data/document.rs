@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(once.0.len(), 3);
         assert_eq!(once.source_of(3, 6), Some((7, 10)));
         assert_eq!(once.source_of(2, 4), Some((2, 8)));
-        let twice = once.keep(&[1..5]);
+        let twice = once.keep(&[1..3, 3..5]);
         assert_eq!(twice.source_of(0, 4), Some((1, 9)));
         assert_eq!(twice.source_of(9, 10), None);
     }

@@ -20,6 +20,9 @@ pub trait Build<F: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     fn build(self, place: &Place) -> Result<Box<F>>;
 }
 
+/// The settings, defaults filled in, and the part built from them.
+type Built<F> = (serde_json::Value, Box<F>);
+
 /// The record of one member of a family.
 pub struct Part<F: ?Sized + 'static> {
     /// What a recipe calls it: the file's name.
@@ -27,7 +30,7 @@ pub struct Part<F: ?Sized + 'static> {
     /// Raised whenever its output changes, so that stored artifacts are not reused wrongly.
     pub version: u32,
     schema: fn(&mut SchemaGenerator) -> Schema,
-    read: fn(&Table) -> Result<(serde_json::Value, Box<F>)>,
+    read: fn(&Table) -> Result<Built<F>>,
 }
 
 /// What is said about a part without building it.
@@ -91,7 +94,7 @@ impl<F: ?Sized + 'static> Part<F> {
     }
 }
 
-fn read<S: Build<F>, F: ?Sized>(table: &Table) -> Result<(serde_json::Value, Box<F>)> {
+fn read<S: Build<F>, F: ?Sized>(table: &Table) -> Result<Built<F>> {
     let settings: S = table.read()?;
     let resolved = serde_json::to_value(&settings)
         .map_err(|error| crate::Error::program(format!("settings do not serialize: {error}")))?;
@@ -124,3 +127,75 @@ fn names<F: ?Sized>(members: &[&'static Part<F>]) -> String {
 
 /// The five headings every part's page has, in order.
 pub const PAGE_HEADINGS: [&str; 5] = ["What it does", "How", "When to use", "Differs from the paper in", "Source"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::File;
+    use serde::Deserialize;
+
+    trait Double {
+        fn double(&self) -> i64;
+    }
+
+    /// # What it does
+    /// Doubles a number. Twice.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Plain {
+        #[schemars(range(min = 1))]
+        value: i64,
+    }
+
+    impl Double for Plain {
+        fn double(&self) -> i64 {
+            self.value * 2
+        }
+    }
+
+    impl Build<dyn Double> for Plain {
+        fn build(self, place: &Place) -> Result<Box<dyn Double>> {
+            if self.value == 13 {
+                return Err(Fault::new(place.clone(), "not thirteen").into());
+            }
+            Ok(Box::new(self))
+        }
+    }
+
+    static PLAIN: Part<dyn Double> = Part::of::<Plain>("plain", 3);
+
+    fn chosen(text: &str) -> Result<Chosen<dyn Double>> {
+        let file = File::parse("r.toml", text)?;
+        choose("doubler", &[&PLAIN], &file.root().table("slot")?.unwrap())
+    }
+
+    #[test]
+    fn a_member_is_chosen_by_its_name() {
+        let member = chosen("slot = { method = \"plain\", value = 4 }").unwrap();
+        assert_eq!((member.part.double(), member.name, member.version), (8, "plain", 3));
+        assert_eq!(
+            member.identity(),
+            serde_json::json!({ "method": "plain", "version": 3, "settings": { "value": 4 } })
+        );
+        assert_eq!(PLAIN.record().summary(), "Doubles a number.");
+    }
+
+    #[test]
+    fn faults_of_a_slot_keep_their_places() {
+        let message = |text: &str| chosen(text).err().unwrap().to_string();
+        assert_eq!(
+            message("slot = { method = \"plian\" }"),
+            "r.toml:1:10: slot.method: no doubler is called `plian`\n  hint: did you mean `plain`? known: plain"
+        );
+        assert_eq!(
+            message("slot = { method = 3 }"),
+            "r.toml:1:19: slot.method: `method` must be text, not the whole number 3"
+        );
+        assert!(message("\n[slot]\nvalue = 1").starts_with("r.toml:2:1: slot: no `method` names the doubler"));
+        assert_eq!(
+            message("slot = { method = \"plain\", value = 0 }"),
+            "r.toml:1:36: slot.value: must be at least 1, not the whole number 0"
+        );
+        assert_eq!(message("slot = { method = \"plain\", value = 13 }"), "r.toml:1:8: slot: not thirteen");
+    }
+}

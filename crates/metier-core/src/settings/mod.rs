@@ -1,45 +1,67 @@
 //! What the user wrote in a settings file, with line and column for every key.
 
-use crate::{Place, Result};
-use serde::de::DeserializeOwned;
+mod check;
+mod describe;
+mod deserialize;
+mod table;
+mod tree;
 
-/// A table of a settings file.
-pub struct Table {
-    value: toml::Table,
-    place: Place,
+pub use describe::{Field, describe};
+pub use table::Table;
+
+use crate::{Error, Fault, Place, Result};
+use std::path::{Path, PathBuf};
+
+/// A settings file and its text.
+#[derive(Debug, Clone)]
+pub struct File {
+    path: PathBuf,
+    text: String,
+    root: Table,
 }
 
-impl Table {
-    /// Where the table begins.
-    pub fn place(&self) -> Place {
-        self.place.clone()
+impl File {
+    /// Reads a TOML file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read the settings", &error))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let place = Place::file(path).at(line, column);
+            Fault::new(place, format!("the byte at position {good} is not UTF-8")).hint("save the file as UTF-8")
+        })?;
+        Self::parse(path, text)
     }
 
-    /// Where a key of the table is written; the table's own place when it is not.
-    pub fn place_of(&self, key: &str) -> Place {
-        self.place.clone().with_key(key)
+    /// Takes a text as the content of the TOML file `path`.
+    pub fn parse(path: impl AsRef<Path>, text: impl Into<String>) -> Result<Self> {
+        let (path, text) = (path.as_ref().to_path_buf(), text.into());
+        let (spot, entries) = tree::parse(Some(&path), &text)?;
+        let root = Table { entries, spot, path: String::new() };
+        Ok(Self { path, text, root })
     }
 
-    /// The text under `key`; a fault when it is something else.
-    pub fn string(&self, key: &str) -> Result<Option<String>> {
-        Ok(self.value.get(key).and_then(|value| value.as_str()).map(str::to_owned))
+    /// The path as the user named it.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// The same table without some keys.
-    #[must_use]
-    pub fn without(&self, keys: &[&str]) -> Self {
-        let mut value = self.value.clone();
-        value.retain(|key, _| !keys.contains(&key));
-        Self { value, place: self.place.clone() }
+    /// The text of the file.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
-    /// The table as a settings struct. Unknown keys, wrong types, missing keys and values out of range
-    /// are all reported together, each with its line and column.
-    pub fn read<T: DeserializeOwned + schemars::JsonSchema>(&self) -> Result<T> {
-        self.value
-            .clone()
-            .try_into()
-            .map_err(|error: toml::de::Error| crate::Error::user(self.place(), error.message()))
+    /// A line of the file, counted from 1.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        self.text.lines().nth(number.checked_sub(1)?)
+    }
+
+    /// The table that holds all others.
+    pub fn root(&self) -> Table {
+        self.root.clone()
     }
 }
 
@@ -49,3 +71,6 @@ pub fn schema_generator() -> schemars::SchemaGenerator {
         .with(|settings| settings.inline_subschemas = true)
         .into_generator()
 }
+
+#[cfg(test)]
+mod tests;
