@@ -1,0 +1,228 @@
+//! Joining reader, filters, duplicate search and split.
+
+use crate::dedup::Deduplicate;
+use crate::document_file::{DROPPED, DocumentWriter, HELD_OUT, TRAIN, read_documents};
+use crate::filter::{Filter, Verdict};
+use crate::read::{Read, Size};
+use crate::select::Select;
+use metier_core::data::Document;
+use metier_core::progress::Progress;
+use metier_core::seed::Seed;
+use metier_core::{Error, Fault, Place, Result};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What is said about the whole, apart from the parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurateSettings {
+    /// License of documents for which the reader states none; the asset's own when it is left out.
+    pub license: Option<String>,
+}
+
+/// The parts that [`curate()`] joins.
+pub struct Parts<'a> {
+    /// Where documents come from.
+    pub read: &'a dyn Read,
+    /// Applied in order.
+    pub filters: Vec<&'a dyn Filter>,
+    /// Asked in order, after all filters.
+    pub dedups: Vec<&'a dyn Deduplicate>,
+    /// Splits what is left.
+    pub select: &'a dyn Select,
+}
+
+/// What became of the documents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurateReport {
+    /// Documents read.
+    pub read: u64,
+    /// Documents to learn from.
+    pub kept: u64,
+    /// Documents held out.
+    pub held_out: u64,
+    /// Documents dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Bytes of text to learn from.
+    pub bytes: u64,
+    /// Bytes of text held out.
+    pub held_out_bytes: u64,
+}
+
+/// Documents that pass through memory at once.
+const GROUP: usize = 64;
+
+/// Reads, cleans, drops duplicates and splits. Writes [`TRAIN`], [`HELD_OUT`] and [`DROPPED`] into `out`, and
+/// uses `out/scratch` meanwhile. A corpus of which nothing is left is an error with the table of reasons.
+pub fn curate(
+    settings: &CurateSettings,
+    parts: &Parts,
+    path: &Path,
+    seed: Seed,
+    out: &Path,
+    progress: &Progress,
+) -> Result<CurateReport> {
+    let scratch = out.join("scratch");
+    std::fs::create_dir_all(&scratch).map_err(|error| Error::io(&scratch, "create the folder", &error))?;
+    let kept_path = scratch.join("kept.jsonl");
+    let mut kept = DocumentWriter::create(&kept_path)?;
+    let mut dropped = DocumentWriter::create(&out.join(DROPPED))?;
+    let mut report = CurateReport::default();
+    let mut seen: Vec<_> = parts.dedups.iter().map(|part| part.start(seed)).collect();
+    let mut ids: Vec<String> = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    let mut documents = parts.read.open(path)?;
+    loop {
+        metier_core::stop::check()?;
+        let group: Vec<Document> = documents.by_ref().take(GROUP).collect::<Result<_>>()?;
+        if group.is_empty() {
+            break;
+        }
+        report.read += group.len() as u64;
+        let verdicts: Vec<(String, Verdict)> =
+            group.into_par_iter().map(|document| (document.id.clone(), filtered(document, &parts.filters))).collect();
+        for (id, verdict) in verdicts {
+            if !known.insert(blake3::hash(id.as_bytes())) {
+                return Err(Fault::new(Place::file(path).with_key(&id), "two documents have this id")
+                    .hint("ids must be unique in a corpus")
+                    .into());
+            }
+            let verdict = match verdict {
+                Verdict::Keep(document) => seen
+                    .iter_mut()
+                    .find_map(|seen| seen.repeats(&document).map(|first| (seen.reason(), first)))
+                    .map_or(Ok(document), |(reason, first)| Err((reason.to_owned(), Some(first)))),
+                Verdict::Drop(reason) => Err((reason, None)),
+            };
+            match verdict {
+                Ok(mut document) => {
+                    if document.license.is_empty() {
+                        document.license = settings.license.clone().unwrap_or_default();
+                    }
+                    kept.write(&document)?;
+                    ids.push(document.id);
+                }
+                Err((reason, repeats)) => {
+                    dropped.write(&serde_json::json!({ "id": id, "reason": reason, "repeats": repeats }))?;
+                    *report.dropped.entry(reason).or_default() += 1;
+                }
+            }
+            progress.add(1);
+        }
+    }
+    kept.finish()?;
+    dropped.finish()?;
+    if ids.is_empty() {
+        return Err(nothing_left(path, &report));
+    }
+    split(&parts.select.held_out(&ids, seed), &kept_path, out, &mut report)?;
+    std::fs::remove_dir_all(&scratch).map_err(|error| Error::io(&scratch, "remove", &error))?;
+    Ok(report)
+}
+
+fn filtered(document: Document, filters: &[&dyn Filter]) -> Verdict {
+    let mut document = document;
+    for filter in filters {
+        match filter.apply(document) {
+            Verdict::Keep(kept) => document = kept,
+            dropped @ Verdict::Drop(_) => return dropped,
+        }
+    }
+    if document.text.is_empty() { Verdict::Drop("empty".to_owned()) } else { Verdict::Keep(document) }
+}
+
+fn nothing_left(path: &Path, report: &CurateReport) -> Error {
+    if report.read == 0 {
+        return Error::file(path, "the corpus is empty: not one document was read");
+    }
+    let mut message = format!("the corpus is empty: all {} documents were dropped", report.read);
+    for (reason, count) in &report.dropped {
+        let _ = write!(message, "\n  {count} {reason}");
+    }
+    Fault::new(Place::file(path), message).hint("loosen the filters that dropped them").into()
+}
+
+fn split(held_out: &[bool], kept: &Path, out: &Path, report: &mut CurateReport) -> Result<()> {
+    let mut train = DocumentWriter::create(&out.join(TRAIN))?;
+    let mut held = DocumentWriter::create(&out.join(HELD_OUT))?;
+    for (document, is_held) in read_documents(kept)?.zip(held_out) {
+        let document = document?;
+        let bytes = document.text.len() as u64;
+        if *is_held {
+            report.held_out += 1;
+            report.held_out_bytes += bytes;
+            held.write(&document)?;
+        } else {
+            report.kept += 1;
+            report.bytes += bytes;
+            train.write(&document)?;
+        }
+    }
+    train.finish()?;
+    held.finish()
+}
+
+/// Most memory that [`curate()`] will hold, in bytes: a group of the largest documents in their text and JSON
+/// form, and eight bytes for each word sequence that duplicates are searched by.
+pub fn planned_memory(size: Size) -> u64 {
+    let group = (size.largest * 3).saturating_mul(GROUP as u64).min(size.text_bytes * 3);
+    group + size.text_bytes / 6 * 8 + (64 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dedup::{Exact, Minhash};
+    use crate::filter::Length;
+    use crate::read::Text;
+    use crate::select::HoldOut;
+
+    fn run(folder: &Path, out: &Path) -> Result<CurateReport> {
+        let (read, select) = (Text::default(), HoldOut { fraction: 0.25 });
+        let parts = Parts {
+            read: &read,
+            filters: vec![&Length { minimum: 200, maximum: None }],
+            dedups: vec![&Exact {}, &Minhash { threshold: 0.8, words: 5, hashes: 128 }],
+            select: &select,
+        };
+        let settings = CurateSettings { license: Some("MIT".into()) };
+        let progress = Progress::new("documents", None, "documents");
+        curate(&settings, &parts, folder, Seed::new(5), out, &progress)
+    }
+
+    #[test]
+    fn documents_are_cleaned_deduplicated_and_split() {
+        let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for number in 0..8 {
+            let text: String = (0..200).map(|word| format!("w{} ", word + number * 1000)).collect();
+            std::fs::write(folder.path().join(format!("{number}.txt")), text).unwrap();
+        }
+        let text: String = (0..200).map(|word| format!("w{word} ")).collect();
+        std::fs::write(folder.path().join("copy.txt"), &text).unwrap();
+        std::fs::write(folder.path().join("near.txt"), text.replace("w100 ", "")).unwrap();
+        std::fs::write(folder.path().join("stub.txt"), "too short").unwrap();
+        let report = run(folder.path(), out.path()).unwrap();
+        assert_eq!((report.read, report.kept, report.held_out), (11, 6, 2));
+        assert_eq!(report.dropped.values().sum::<u64>(), 3);
+        let train: Vec<_> = read_documents(&out.path().join(TRAIN)).unwrap().collect::<Result<_>>().unwrap();
+        assert!(train.iter().all(|document| document.license == "MIT"));
+        assert_eq!(report.bytes, train.iter().map(|document| document.text.len() as u64).sum::<u64>());
+        let again = tempfile::tempdir().unwrap();
+        run(folder.path(), again.path()).unwrap();
+        for file in [TRAIN, HELD_OUT, DROPPED] {
+            assert_eq!(std::fs::read(out.path().join(file)).unwrap(), std::fs::read(again.path().join(file)).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_corpus_that_loses_everything_is_refused_with_the_reasons() {
+        let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join("a.txt"), "short").unwrap();
+        let error = run(folder.path(), out.path()).unwrap_err();
+        assert!(error.to_string().contains("1 fewer than 200 characters"), "{error}");
+    }
+}

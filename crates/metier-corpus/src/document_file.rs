@@ -1,0 +1,56 @@
+//! Documents on disk: one JSON object a line.
+
+use metier_core::data::Document;
+use metier_core::{Error, Place, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The documents to train on, in a curated folder.
+pub const TRAIN: &str = "train.jsonl";
+/// The documents that are held out.
+pub const HELD_OUT: &str = "held_out.jsonl";
+/// The ids of the documents that were dropped, each with its reason.
+pub const DROPPED: &str = "dropped.jsonl";
+
+/// Streams documents out of a file that a [`DocumentWriter`] wrote. A broken line is an error that names
+/// its number.
+pub fn read_documents(path: &Path) -> Result<impl Iterator<Item = Result<Document>> + use<>> {
+    let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
+    let path = path.to_path_buf();
+    Ok(BufReader::new(file).lines().enumerate().map(move |(index, line)| {
+        let line = line.map_err(|error| Error::io(&path, "read", &error))?;
+        serde_json::from_str(&line)
+            .map_err(|error| Error::user(Place::file(&path).at(index + 1, error.column()), error.to_string()))
+    }))
+}
+
+/// Writes documents, one a line.
+pub struct DocumentWriter {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl DocumentWriter {
+    /// Creates the file, or empties it.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|error| Error::io(path, "create", &error))?;
+        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file) })
+    }
+
+    /// Appends a document, or any other value as a line of JSON.
+    pub fn write(&mut self, value: &impl serde::Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.out, value)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"))
+            .map_err(|error| Error::io(&self.path, "write", &error))
+    }
+
+    /// Brings everything to the disk.
+    pub fn finish(mut self) -> Result<()> {
+        self.out
+            .flush()
+            .and_then(|()| self.out.get_ref().sync_all())
+            .map_err(|error| Error::io(&self.path, "write", &error))
+    }
+}

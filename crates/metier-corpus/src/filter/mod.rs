@@ -1,0 +1,55 @@
+//! Is this document kept, and with which of its text?
+
+mod control_characters;
+mod length;
+mod rfc_pages;
+
+pub use control_characters::ControlCharacters;
+pub use length::Length;
+pub use rfc_pages::RfcPages;
+
+use metier_core::data::Document;
+use metier_core::part::{Part, Record};
+use std::ops::Range;
+
+/// What a filter says of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on, perhaps with less text.
+    Keep(Document),
+    /// It goes no further, for this reason.
+    Drop(String),
+}
+
+/// Keeps a document, shortens it or drops it.
+pub trait Filter: Send + Sync {
+    /// The verdict. A filter only takes text away, so that `pieces` stay true.
+    fn apply(&self, document: Document) -> Verdict;
+}
+
+/// Every member, in alphabetical order.
+pub static FILTER: &[&Part<dyn Filter>] = &[&control_characters::PART, &length::PART, &rfc_pages::PART];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    FILTER.iter().map(|part| part.record()).collect()
+}
+
+/// The document with only these byte ranges of its text (ordered, disjoint, at character borders).
+fn keep_ranges(mut document: Document, ranges: &[Range<usize>]) -> Document {
+    document.pieces = document.pieces.keep(ranges);
+    document.text = ranges.iter().map(|range| &document.text[range.clone()]).collect();
+    document
+}
+
+#[cfg(test)]
+fn document(text: &str) -> Document {
+    Document {
+        id: "a".into(),
+        text: text.into(),
+        source: "a".into(),
+        source_sha256: String::new(),
+        license: String::new(),
+        pieces: metier_core::data::Pieces::whole(text.len()),
+    }
+}

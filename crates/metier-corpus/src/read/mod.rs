@@ -1,0 +1,100 @@
+//! Which documents does this file or folder hold?
+
+mod jsonl;
+mod text;
+
+pub use jsonl::Jsonl;
+use metier_core::data::Document;
+use metier_core::part::{Part, Record};
+use metier_core::{Error, Result};
+use std::path::{Path, PathBuf};
+pub use text::Text;
+
+/// Documents in a fixed order.
+pub type Documents<'a> = Box<dyn Iterator<Item = Result<Document>> + Send + 'a>;
+
+/// Reads documents out of files.
+pub trait Read: Send + Sync {
+    /// The documents below `path`, in the order of their names.
+    fn open<'a>(&'a self, path: &Path) -> Result<Documents<'a>>;
+
+    /// About how much there is, told from names and sizes alone.
+    fn size(&self, path: &Path) -> Result<Size>;
+}
+
+/// About how much a source holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Number of documents.
+    pub documents: u64,
+    /// Bytes of text, decompressed.
+    pub text_bytes: u64,
+    /// Bytes of the largest document.
+    pub largest: u64,
+}
+
+/// Every member, in alphabetical order.
+pub static READ: &[&Part<dyn Read>] = &[&jsonl::PART, &text::PART];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    READ.iter().map(|part| part.record()).collect()
+}
+
+/// How many times larger English text is than its gzip, for estimates.
+const GZIP_RATIO: u64 = 4;
+
+/// The files below `path` that fit the patterns, sorted by path; their names are relative to `path`.
+fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
+    let set = |patterns: &[String]| -> Result<globset::GlobSet> {
+        let mut set = globset::GlobSetBuilder::new();
+        for pattern in patterns {
+            set.add(globset::Glob::new(pattern).map_err(|error| {
+                Error::user(metier_core::Place::key(format!("read: `{pattern}`")), error.kind().to_string())
+                    .hint("write a pattern such as \"*.txt\" or \"notes/**/*.md\"")
+            })?);
+        }
+        set.build().map_err(|error| Error::user(metier_core::Place::key("read"), error.to_string()))
+    };
+    if !path.exists() {
+        return Err(Error::file(path, "there is no such file or folder"));
+    }
+    if path.is_file() {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        return Ok(vec![(name, path.to_path_buf())]);
+    }
+    let (include, exclude) = (set(include)?, set(exclude)?);
+    let mut out = Vec::new();
+    for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+        let entry = entry.map_err(|error| Error::file(path, error.to_string()))?;
+        if entry.file_type().is_file() {
+            let relative = entry.path().strip_prefix(path).unwrap_or(entry.path());
+            let base = Path::new(entry.file_name());
+            let fits = |set: &globset::GlobSet| set.is_match(relative) || set.is_match(base);
+            if fits(&include) && !fits(&exclude) {
+                out.push((relative.to_string_lossy().replace('\\', "/"), entry.path().to_path_buf()));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The whole file, decompressed when its name ends in `.gz`.
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| Error::io(path, "read", &error);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if path.extension().is_some_and(|ending| ending == "gz") {
+        flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        std::io::BufReader::new(file).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    Ok(bytes)
+}
+
+/// Bytes of text in a file, told from its size.
+fn text_bytes(path: &Path) -> Result<u64> {
+    let length = path.metadata().map_err(|error| Error::io(path, "read", &error))?.len();
+    Ok(if path.extension().is_some_and(|ending| ending == "gz") { length * GZIP_RATIO } else { length })
+}

@@ -1,0 +1,25 @@
+//! Which documents are held out?
+
+mod hold_out;
+
+pub use hold_out::HoldOut;
+
+use metier_core::part::{Part, Record};
+use metier_core::seed::Seed;
+
+/// Splits documents into those to learn from and those to measure on.
+pub trait Select: Send + Sync {
+    /// For each id, whether the document is held out. Depends on the ids and the seed only.
+    fn held_out(&self, ids: &[String], seed: Seed) -> Vec<bool>;
+
+    /// The share expected to be held out of `documents`, for plans.
+    fn expected_share(&self, documents: u64) -> f64;
+}
+
+/// Every member, in alphabetical order.
+pub static SELECT: &[&Part<dyn Select>] = &[&hold_out::PART];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    SELECT.iter().map(|part| part.record()).collect()
+}
