@@ -1,0 +1,78 @@
+//! The choice of instruction set, made once.
+
+use std::sync::OnceLock;
+
+/// The widest instructions that our own loops use. Matrix products choose for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every processor of the target has.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+/// The level of this machine; `METIER_KERNEL=portable`, `avx2` or `avx512` lowers it.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let wanted = match std::env::var("METIER_KERNEL").as_deref() {
+            Ok("portable") => Level::Portable,
+            Ok("avx2") => Level::Avx2,
+            _ => Level::Avx512,
+        };
+        detect().min(wanted)
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        _ => Level::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Portable
+}
+
+/// Compiles a function once for each [`Level`] and calls the one that the machine can run.
+///
+/// The body does the same arithmetic at every level: nothing is contracted or reordered, so the levels
+/// agree to the bit.
+macro_rules! leveled {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        #[expect(clippy::inline_always, reason = "the body must take on the instruction set of its caller")]
+        $visibility fn $name($($argument: $kind),*) $(-> $result)? {
+            #[inline(always)]
+            fn portable($($argument: $kind),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $kind),*) $(-> $result)? { portable($($argument),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+            fn avx512($($argument: $kind),*) $(-> $result)? { portable($($argument),*) }
+            match $crate::kernel::level() {
+                #[cfg(target_arch = "x86_64")]
+                #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+                // SAFETY: the level is only reached when the processor was seen to have these features.
+                $crate::kernel::Level::Avx512 => unsafe { avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+                // SAFETY: as above.
+                $crate::kernel::Level::Avx2 => unsafe { avx2($($argument),*) },
+                _ => portable($($argument),*),
+            }
+        }
+    };
+}

@@ -1,0 +1,167 @@
+//! Matrix products.
+
+use super::threads::{self, piece};
+
+/// Rows and columns of one tile of the output.
+const TILE_ROWS: usize = 256;
+const TILE_COLUMNS: usize = 256;
+
+/// A matrix inside a slice, with any distance between rows and between columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix that fills `data`.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// A matrix whose rows start `row_step` elements apart.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
+        assert!(fits(data.len(), rows, columns, row_step), "a matrix reaches past its data");
+        Self { data, rows, columns, row_step, column_step: 1 }
+    }
+
+    /// The same matrix with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row_step: self.column_step, column_step: self.row_step, ..self }
+    }
+}
+
+fn fits(length: usize, rows: usize, columns: usize, row_step: usize) -> bool {
+    rows == 0 || columns == 0 || (rows - 1).checked_mul(row_step).is_some_and(|last| last + columns <= length)
+}
+
+/// A slice that pieces of work write to at places that do not overlap.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    start: *mut f32,
+    length: usize,
+}
+#[expect(unsafe_code, reason = "the pieces of one output are not slices, so a pointer crosses threads")]
+// SAFETY: whoever makes one promises that no two threads touch the same element.
+unsafe impl Send for Output {}
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// Whoever writes through this from several threads does so to elements that do not overlap, while
+    /// `slice` is borrowed.
+    pub fn new(slice: &mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), length: slice.len() }
+    }
+
+    /// Copies `values` to the elements from `at` on.
+    pub fn write(&self, at: usize, values: &[f32]) {
+        assert!(at <= self.length && values.len() <= self.length - at, "a piece reaches past its output");
+        #[expect(unsafe_code, reason = "writes one piece through the shared pointer")]
+        // SAFETY: the assertion keeps it inside the slice; the maker promised that nobody else writes there.
+        unsafe {
+            std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len());
+        }
+    }
+}
+
+/// `out = alpha a b`, or `out += alpha a b`, on all threads; `out` is row-major and full.
+pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, add: bool) {
+    let (rows, columns, depth) = (a.rows, b.columns, a.columns);
+    assert!(b.rows == depth && out.len() == rows * columns, "the matrices of a product do not fit");
+    if prepared(out, depth, add) {
+        return;
+    }
+    let across = columns.div_ceil(TILE_COLUMNS);
+    let count = rows.div_ceil(TILE_ROWS) * across;
+    let output = Output::new(out);
+    threads::for_each(count, rows * columns * depth / 8, |index| {
+        let row = piece(index / across, TILE_ROWS, rows);
+        let column = piece(index % across, TILE_COLUMNS, columns);
+        let output = &output;
+        #[expect(unsafe_code, reason = "writes one tile through the shared pointer")]
+        // SAFETY: the tile lies inside `out`, no other index covers any of its elements, and `out` is
+        // borrowed for the whole call.
+        unsafe {
+            let start = output.start.add(row.start * columns + column.start);
+            tile(start, columns, a, b, row, column, alpha, add);
+        }
+    });
+}
+
+/// As [`multiply`] on the calling thread, into rows that start `row_step` elements apart.
+pub(crate) fn multiply_here(out: &mut [f32], row_step: usize, a: Matrix<'_>, b: Matrix<'_>, alpha: f32, add: bool) {
+    let (rows, columns) = (a.rows, b.columns);
+    assert!(b.rows == a.columns && fits(out.len(), rows, columns, row_step), "the matrices of a product do not fit");
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    if a.columns == 0 {
+        if !add {
+            out.chunks_mut(row_step.max(1)).take(rows).for_each(|row| row[..columns].fill(0.0));
+        }
+        return;
+    }
+    #[expect(unsafe_code, reason = "calls the product of a tile")]
+    // SAFETY: `fits` holds, so every element of the tile lies inside `out`, which is borrowed.
+    unsafe {
+        tile(out.as_mut_ptr(), row_step, a, b, 0..rows, 0..columns, alpha, add);
+    }
+}
+
+/// True when there is nothing left to do.
+fn prepared(out: &mut [f32], depth: usize, add: bool) -> bool {
+    if depth == 0 && !add {
+        out.fill(0.0);
+    }
+    out.is_empty() || depth == 0
+}
+
+/// # Safety
+/// `out` points at the first element of a tile of `row.len()` by `column.len()` elements whose rows are
+/// `row_step` apart, all of them valid to read and write and touched by nobody else. `row` and `column` lie
+/// inside `a` and `b`.
+#[expect(unsafe_code, reason = "the product is a raw routine")]
+#[expect(clippy::too_many_arguments, reason = "a product has that many")]
+unsafe fn tile(
+    out: *mut f32,
+    row_step: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    row: std::ops::Range<usize>,
+    column: std::ops::Range<usize>,
+    alpha: f32,
+    add: bool,
+) {
+    let left = a.data[row.start * a.row_step..].as_ptr();
+    let right = b.data[column.start * b.column_step..].as_ptr();
+    // SAFETY: the constructors checked that every element of both matrices lies in their slices; the
+    // caller vouches for `out`.
+    unsafe {
+        gemm::gemm(
+            row.len(),
+            column.len(),
+            a.columns,
+            out,
+            1,
+            row_step as isize,
+            add,
+            left,
+            a.column_step as isize,
+            a.row_step as isize,
+            right,
+            b.column_step as isize,
+            b.row_step as isize,
+            1.0_f32,
+            alpha,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

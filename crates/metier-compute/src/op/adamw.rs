@@ -1,0 +1,82 @@
+use metier_core::Result;
+
+use super::refuse;
+use crate::kernel::threads::chunks4;
+
+/// Elements in one piece of work.
+const PIECE: usize = 1 << 14;
+
+/// The numbers of one [`adamw_step`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamwStep {
+    /// Learning rate of this step.
+    pub rate: f32,
+    /// Decay of the mean of gradients.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f32,
+    /// Keeps the division finite.
+    pub epsilon: f32,
+    /// Decoupled weight decay, multiplied by the rate.
+    pub decay: f32,
+    /// The number of this step, counted from 1.
+    pub step: u64,
+}
+
+/// What one step multiplies by, with the bias corrections folded in.
+#[derive(Clone, Copy)]
+struct Factors {
+    keep: f32,
+    rate: f32,
+    beta1: f32,
+    beta2: f32,
+    root: f32,
+    epsilon: f32,
+}
+
+leveled! {
+    fn update(parameter: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], factors: Factors) {
+        for (((parameter, gradient), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+            *m = factors.beta1 * *m + (1.0 - factors.beta1) * gradient;
+            *v = factors.beta2 * *v + (1.0 - factors.beta2) * gradient * gradient;
+            *parameter = *parameter * factors.keep - factors.rate * *m / (v.sqrt() * factors.root + factors.epsilon);
+        }
+    }
+}
+
+/// One step of Adam with decoupled weight decay, in one pass over the parameter.
+///
+/// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+/// `p = p (1 - rate decay) - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)`.
+/// All four slices have one length. Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization,
+/// arXiv 1711.05101, algorithm 2.
+pub fn adamw_step(
+    parameter: &mut [f32],
+    gradient: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    step: &AdamwStep,
+) -> Result<()> {
+    let length = parameter.len();
+    if gradient.len() != length || m.len() != length || v.len() != length {
+        let lengths = [length, gradient.len(), m.len(), v.len()];
+        return Err(refuse("adamw_step", format!("parameter, gradient, m and v have the lengths {lengths:?}"))
+            .hint("the lengths must be equal"));
+    }
+    if step.step == 0 {
+        return Err(refuse("adamw_step", "steps are counted from 1"));
+    }
+    let after = |beta: f32| 1.0 - f64::from(beta).powf(step.step as f64);
+    let factors = Factors {
+        keep: 1.0 - step.rate * step.decay,
+        rate: (f64::from(step.rate) / after(step.beta1)) as f32,
+        beta1: step.beta1,
+        beta2: step.beta2,
+        root: (1.0 / after(step.beta2).sqrt()) as f32,
+        epsilon: step.epsilon,
+    };
+    chunks4([parameter, m, v], gradient, PIECE, length * 4, |parameter, m, v, gradient| {
+        update(parameter, m, v, gradient, factors);
+    });
+    Ok(())
+}

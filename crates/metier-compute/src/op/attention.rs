@@ -1,0 +1,145 @@
+use std::ops::Range;
+
+use metier_core::Result;
+
+use super::{mismatch, refuse};
+use crate::kernel::attention::{self, Layout};
+use crate::tape::{Pass, Record, Tape, Var};
+use crate::tensor::Tensor;
+
+const OP: &str = "attention";
+
+/// Heads and scaling of [`attention`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads; a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Key and value heads; query head `h` reads head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Columns of one head.
+    pub head_dim: usize,
+    /// What scores are multiplied by, mostly `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// With `Some(w)` a query sees the last `w` keys that it may see, its own among them.
+    pub window: Option<usize>,
+}
+
+/// Rows that attend to each other: a document in a batch, or new tokens behind a cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// Rows of the queries.
+    pub query: Range<usize>,
+    /// Rows of keys and values. The last query stands at the last key.
+    pub key: Range<usize>,
+}
+
+struct Attention {
+    q: (Var, Tensor),
+    k: (Var, Tensor),
+    v: (Var, Tensor),
+    out: Tensor,
+    /// `ln sum e^score` for each row and head, `[N, H]`.
+    normalizer: Tensor,
+    shape: AttentionShape,
+    sequences: Vec<Sequence>,
+}
+
+/// Causal attention within each sequence.
+///
+/// `q` is `[N, heads * head_dim]`, `k` and `v` `[M, kv_heads * head_dim]`, the output `[N, heads * head_dim]`.
+/// With `n` queries and `m` keys, query `i` sees the keys `0 ..= m - n + i` (the last `window` of them), so
+/// `m >= n`. `p = softmax(scale q k^T)` over those, `y = p v`. Rows in no sequence give zeros; query ranges
+/// may not overlap, key ranges may.
+/// Probabilities exist for one tile at a time; backward computes them again from the kept normalizer:
+/// `dv = p^T dy`, `ds = p (dy v^T - (dy . y)) scale`, `dq = ds k`, `dk = ds^T q`.
+/// Source: Dao et al., arXiv 2205.14135; Dao, arXiv 2307.08691.
+pub fn attention(
+    tape: &mut Tape<'_>,
+    q: Var,
+    k: Var,
+    v: Var,
+    shape: &AttentionShape,
+    sequences: &[Sequence],
+) -> Result<Var> {
+    let (queries, q_width) = tape.matrix(OP, "q", q)?;
+    let (keys, k_width) = tape.matrix(OP, "k", k)?;
+    let (q_value, k_value, v_value) = (tape.value(q)?.clone(), tape.value(k)?.clone(), tape.value(v)?.clone());
+    if k_value.shape() != v_value.shape() {
+        return Err(mismatch(OP, ("k", k_value.shape()), ("v", v_value.shape()), "the shapes must be equal"));
+    }
+    let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        return Err(refuse(OP, format!("{heads} query heads do not share {kv_heads} key heads evenly")));
+    }
+    if q_width != heads * head_dim || k_width != kv_heads * head_dim {
+        return Err(mismatch(
+            OP,
+            ("q", q_value.shape()),
+            ("k", k_value.shape()),
+            &format!("{heads} query and {kv_heads} key heads of {head_dim} columns are wanted"),
+        ));
+    }
+    check_sequences(sequences, queries, keys)?;
+
+    let mut out = Tensor::stale(q_value.shape())?;
+    let mut normalizer = Tensor::stale(&[queries, heads])?;
+    let layout = Layout { shape, sequences };
+    attention::forward(layout, [q_value.data(), k_value.data(), v_value.data()], out.data_mut(), normalizer.data_mut());
+    let (kept, sequences) = (out.clone(), sequences.to_vec());
+    tape.push(OP, out, &[q, k, v], || {
+        Box::new(Attention {
+            q: (q, q_value),
+            k: (k, k_value),
+            v: (v, v_value),
+            out: kept,
+            normalizer,
+            shape: *shape,
+            sequences,
+        })
+    })
+}
+
+fn check_sequences(sequences: &[Sequence], queries: usize, keys: usize) -> Result<()> {
+    for (index, sequence) in sequences.iter().enumerate() {
+        let Sequence { query, key } = sequence;
+        if query.start > query.end || key.start > key.end || query.end > queries || key.end > keys {
+            return Err(refuse(
+                OP,
+                format!(
+                    "sequence {index}, queries {query:?} and keys {key:?}, reaches past {queries} queries and {keys} keys"
+                ),
+            ));
+        }
+        if key.len() < query.len() {
+            return Err(refuse(OP, format!("sequence {index} has {} queries but {} keys", query.len(), key.len()))
+                .hint("every query needs a key at its own position"));
+        }
+    }
+    let mut ranges: Vec<&Range<usize>> =
+        sequences.iter().map(|sequence| &sequence.query).filter(|range| !range.is_empty()).collect();
+    ranges.sort_by_key(|range| range.start);
+    match ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
+        Some(pair) => Err(refuse(OP, format!("queries {:?} and {:?} overlap", pair[0], pair[1]))),
+        None => Ok(()),
+    }
+}
+
+impl Record<'_> for Attention {
+    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let ((q, q_value), (k, k_value), (v, v_value)) = (&self.q, &self.k, &self.v);
+        let layout = Layout { shape: &self.shape, sequences: &self.sequences };
+        let mut dq = Tensor::stale(q_value.shape())?;
+        let mut dk = Tensor::stale(k_value.shape())?;
+        let mut dv = Tensor::stale(v_value.shape())?;
+        attention::backward(
+            layout,
+            [q_value.data(), k_value.data(), v_value.data()],
+            [self.out.data(), self.normalizer.data(), gradient.data()],
+            [dq.data_mut(), dk.data_mut(), dv.data_mut()],
+        )?;
+        drop(gradient);
+        pass.accumulate(*q, dq)?;
+        pass.accumulate(*k, dk)?;
+        pass.accumulate(*v, dv)
+    }
+}

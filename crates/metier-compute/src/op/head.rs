@@ -1,0 +1,96 @@
+use metier_core::Result;
+
+use super::{mismatch, refuse};
+use crate::kernel::matmul::{Matrix, multiply};
+use crate::kernel::softmax;
+use crate::kernel::threads::{chunks, chunks2, piece};
+use crate::tensor::Tensor;
+
+/// Rows whose logits exist at one time.
+pub(super) const CHUNK: usize = 256;
+
+/// Rows, width and vocabulary of an output head, or an error that names the operation.
+pub(super) fn check(op: &'static str, x: &Tensor, head: &Tensor) -> Result<(usize, usize, usize)> {
+    match (x.matrix(), head.matrix()) {
+        (Some((rows, width)), Some((vocabulary, inputs))) if width == inputs => Ok((rows, width, vocabulary)),
+        _ => {
+            Err(mismatch(op, ("x", x.shape()), ("head", head.shape()), "x is [rows, width], head [vocabulary, width]"))
+        }
+    }
+}
+
+/// Refuses a target outside the vocabulary, and lists of the wrong length.
+pub(super) fn check_targets(op: &'static str, rows: usize, vocabulary: usize, targets: &[u32]) -> Result<()> {
+    if targets.len() != rows {
+        return Err(refuse(op, format!("{rows} rows need as many targets, not {}", targets.len())));
+    }
+    match targets.iter().position(|&target| target as usize >= vocabulary) {
+        Some(row) => Err(refuse(
+            op,
+            format!("the target {} of row {row} is outside the vocabulary of {vocabulary}", targets[row]),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// `x head^T`: `x` is `[N, D]`, `head` `[V, D]`, the result `[N, V]`.
+pub fn head_logits(x: &Tensor, head: &Tensor) -> Result<Tensor> {
+    let (rows, width, vocabulary) = check("head_logits", x, head)?;
+    let mut out = Tensor::stale(&[rows, vocabulary])?;
+    let head = Matrix::new(head.data(), vocabulary, width).transposed();
+    multiply(out.data_mut(), Matrix::new(x.data(), rows, width), head, 1.0, false);
+    Ok(out)
+}
+
+/// For each row the natural logarithm of the probability of its target under the softmax of `x head^T`, and
+/// whether the target has the largest logit (of equal ones, the lowest id).
+///
+/// `x` is `[N, D]`, `head` `[V, D]`, `targets` has `N` ids below `V`. Logits exist for 256 rows at a time.
+pub fn head_log_probabilities(x: &Tensor, head: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
+    const OP: &str = "head_log_probabilities";
+    let (rows, width, vocabulary) = check(OP, x, head)?;
+    check_targets(OP, rows, vocabulary, targets)?;
+    let head = Matrix::new(head.data(), vocabulary, width).transposed();
+    let mut logits = Tensor::stale(&[CHUNK.min(rows), vocabulary])?;
+    let mut found = vec![0.0_f32; rows * 2];
+    for first in (0..rows).step_by(CHUNK) {
+        let count = CHUNK.min(rows - first);
+        let x = Matrix::new(&x.data()[first * width..][..count * width], count, width);
+        let logits = &mut logits.data_mut()[..count * vocabulary];
+        multiply(logits, x, head, 1.0, false);
+        let found = &mut found[first * 2..][..count * 2];
+        chunks(found, 2, count * vocabulary * 8, |row, found| {
+            let target = targets[first + row] as usize;
+            let logits = &logits[piece(row, vocabulary, count * vocabulary)];
+            let largest = softmax::largest(logits);
+            let sum = softmax::sum_of_exponentials(logits, largest);
+            found[0] = logits[target] - largest - sum.ln();
+            let best = logits.iter().position(|&logit| logit >= largest);
+            found[1] = if best == Some(target) { 1.0 } else { 0.0 };
+        });
+    }
+    Ok(found.chunks_exact(2).map(|pair| (pair[0], pair[1] > 0.5)).collect())
+}
+
+/// Turns logits into `share (p - [j = target])` in place and writes each row's loss `-ln p[target]`.
+pub(super) fn loss_and_gradient(logits: &mut [f32], losses: &mut [f32], vocabulary: usize, rows: &[(usize, f32)]) {
+    let steps = logits.len() * 8;
+    chunks2((logits, vocabulary), (losses, 1), steps, |row, logits, loss| {
+        let (target, share) = rows[row];
+        let largest = softmax::largest(logits);
+        let at_target = logits[target];
+        let sum = softmax::exponentials(logits, 1.0, largest);
+        loss[0] = sum.ln() + largest - at_target;
+        softmax::scale_row(logits, share / sum);
+        logits[target] -= share;
+    });
+}
+
+/// Writes each row's loss `-ln p[target]` and leaves the logits as they are.
+pub(super) fn loss_only(logits: &[f32], losses: &mut [f32], vocabulary: usize, rows: &[(usize, f32)]) {
+    chunks(losses, 1, logits.len() * 8, |row, loss| {
+        let logits = &logits[piece(row, vocabulary, logits.len())];
+        let largest = softmax::largest(logits);
+        loss[0] = softmax::sum_of_exponentials(logits, largest).ln() + largest - logits[rows[row].0];
+    });
+}

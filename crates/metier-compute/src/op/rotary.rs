@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use metier_core::Result;
+
+use super::refuse;
+use crate::kernel::reduce::ROWS;
+use crate::kernel::threads::{chunks, piece};
+use crate::tape::{Pass, Record, Tape, Var};
+use crate::tensor::Tensor;
+
+/// How [`rotary`] turns pairs of columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rotary {
+    /// Columns of one head; even.
+    pub head_dim: usize,
+    /// Base of the frequencies: pair `i` turns by `position theta^(-2 i / head_dim)`.
+    pub theta: f32,
+    /// True pairs columns `2 i` and `2 i + 1`; false pairs `i` and `i + head_dim / 2`, as Hugging Face does.
+    pub interleaved: bool,
+}
+
+/// Cosines and sines of one list of positions, kept on the tape because every layer turns by the same.
+pub(crate) struct Angles {
+    head_dim: usize,
+    theta: f32,
+    positions: Vec<u32>,
+    /// For each position, `head_dim / 2` cosines and as many sines.
+    table: Arc<Tensor>,
+}
+
+struct Turn {
+    x: Var,
+    table: Arc<Tensor>,
+    head_dim: usize,
+    interleaved: bool,
+}
+
+leveled! {
+    fn turn_halves(out: &mut [f32], x: &[f32], cosines: &[f32], sines: &[f32], sign: f32) {
+        let half = cosines.len();
+        let (x1, x2) = x.split_at(half);
+        let (out1, out2) = out.split_at_mut(half);
+        let (x2, out1, out2, sines) = (&x2[..half], &mut out1[..half], &mut out2[..half], &sines[..half]);
+        for i in 0..half {
+            let sine = sign * sines[i];
+            out1[i] = x1[i] * cosines[i] - x2[i] * sine;
+            out2[i] = x2[i] * cosines[i] + x1[i] * sine;
+        }
+    }
+}
+
+leveled! {
+    fn turn_neighbors(out: &mut [f32], x: &[f32], cosines: &[f32], sines: &[f32], sign: f32) {
+        let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
+        for ((out, x), (cosine, sine)) in pairs.zip(cosines.iter().zip(sines)) {
+            let sine = sign * sine;
+            out[0] = x[0] * cosine - x[1] * sine;
+            out[1] = x[1] * cosine + x[0] * sine;
+        }
+    }
+}
+
+/// Turns each pair of columns of each head by an angle that grows with the position.
+///
+/// `x` is `[N, heads * head_dim]`, `positions` has `N` elements, the output has the shape of `x`. With the
+/// angle `t` of a pair: `y1 = x1 cos t - x2 sin t`, `y2 = x2 cos t + x1 sin t`.
+/// Backward: the same with `-t`.
+pub fn rotary(tape: &mut Tape<'_>, x: Var, shape: &Rotary, positions: &[u32]) -> Result<Var> {
+    let (rows, width) = tape.matrix("rotary", "x", x)?;
+    if shape.head_dim == 0 || !shape.head_dim.is_multiple_of(2) || !width.is_multiple_of(shape.head_dim) {
+        return Err(refuse(
+            "rotary",
+            format!("x {:?} does not divide into heads of {} columns", [rows, width], shape.head_dim),
+        )
+        .hint("head_dim must be even and divide the columns of x"));
+    }
+    if positions.len() != rows {
+        return Err(refuse("rotary", format!("x {:?} needs {rows} positions, not {}", [rows, width], positions.len())));
+    }
+    let table = angles(tape, shape, positions)?;
+    let mut out = Tensor::stale(&[rows, width])?;
+    turn(out.data_mut(), tape.value(x)?, &table, shape.head_dim, shape.interleaved, 1.0);
+    let Rotary { head_dim, interleaved, .. } = *shape;
+    tape.push("rotary", out, &[x], || Box::new(Turn { x, table, head_dim, interleaved }))
+}
+
+fn angles(tape: &mut Tape<'_>, shape: &Rotary, positions: &[u32]) -> Result<Arc<Tensor>> {
+    let slot = tape.angles();
+    if let Some(known) = slot
+        && known.head_dim == shape.head_dim
+        && known.theta.to_bits() == shape.theta.to_bits()
+        && known.positions == positions
+    {
+        return Ok(Arc::clone(&known.table));
+    }
+    let half = shape.head_dim / 2;
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| 1.0 / shape.theta.powf((2 * i) as f32 / shape.head_dim as f32)).collect();
+    let mut table = Tensor::stale(&[positions.len(), shape.head_dim])?;
+    let steps = positions.len() * half * 64;
+    chunks(table.data_mut(), ROWS * shape.head_dim, steps, |index, rows| {
+        let positions = &positions[piece(index, ROWS, positions.len())];
+        for (row, &position) in rows.chunks_exact_mut(shape.head_dim).zip(positions) {
+            let (cosines, sines) = row.split_at_mut(half);
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
+                (*sine, *cosine) = (position as f32 * frequency).sin_cos();
+            }
+        }
+    });
+    let table = Arc::new(table);
+    let Rotary { head_dim, theta, .. } = *shape;
+    *slot = Some(Angles { head_dim, theta, positions: positions.to_vec(), table: Arc::clone(&table) });
+    Ok(table)
+}
+
+fn turn(out: &mut [f32], x: &Tensor, table: &Tensor, head_dim: usize, interleaved: bool, sign: f32) {
+    let (rows, width) = (table.shape()[0], if out.is_empty() { 0 } else { out.len() / table.shape()[0] });
+    let total = out.len();
+    chunks(out, ROWS * width, total, |index, out| {
+        for (row, out) in piece(index, ROWS, rows).zip(out.chunks_exact_mut(width)) {
+            let (cosines, sines) = table.data()[row * head_dim..][..head_dim].split_at(head_dim / 2);
+            let x = x.data()[row * width..][..width].chunks_exact(head_dim);
+            for (out, x) in out.chunks_exact_mut(head_dim).zip(x) {
+                if interleaved {
+                    turn_neighbors(out, x, cosines, sines, sign);
+                } else {
+                    turn_halves(out, x, cosines, sines, sign);
+                }
+            }
+        }
+    });
+}
+
+impl Record<'_> for Turn {
+    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let mut dx = Tensor::stale(gradient.shape())?;
+        turn(dx.data_mut(), &gradient, &self.table, self.head_dim, self.interleaved, -1.0);
+        drop(gradient);
+        pass.accumulate(self.x, dx)
+    }
+}

@@ -1,0 +1,71 @@
+//! Segments whose values are computed again in the walk back.
+
+use metier_core::{Error, Result};
+
+use super::{Pass, Record, Tape, Var};
+use crate::tensor::Tensor;
+
+type Body<'p> = dyn Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p;
+
+struct Checkpoint<'p> {
+    parameters: &'p super::Parameters,
+    body: Box<Body<'p>>,
+    inputs: Vec<(Var, Tensor)>,
+}
+
+impl<'p> Tape<'p> {
+    /// Runs `body` without keeping what it computes; the walk back runs it again.
+    ///
+    /// `body` gets handles that stand for `inputs` on a tape of its own, and may use those and parameters
+    /// only. The kept memory is the inputs and the output; the cost is one more forward pass of the segment.
+    pub fn checkpoint(
+        &mut self,
+        inputs: &[Var],
+        body: impl Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p,
+    ) -> Result<Var> {
+        if !self.recording {
+            return self.scope(|tape| body(tape, inputs));
+        }
+        let values = inputs.iter().map(|&input| Ok(self.value(input)?.clone())).collect::<Result<Vec<_>>>()?;
+        let mut inner = Tape::inference(self.parameters);
+        inner.angles = self.angles.take();
+        let leaves: Vec<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
+        let output = body(&mut inner, &leaves)?;
+        let value = inner.value(output)?.clone();
+        self.angles = inner.angles.take();
+        let trains = inner.known.keys().any(|&id| self.parameters.trainable(id));
+        drop(inner);
+        let needs_gradient = trains || inputs.iter().any(|&input| self.needs_gradient(input));
+        let parameters = self.parameters;
+        let record: Option<Box<dyn Record<'p> + 'p>> = needs_gradient.then(|| {
+            let inputs = inputs.iter().copied().zip(values).collect();
+            Box::new(Checkpoint { parameters, body: Box::new(body), inputs }) as _
+        });
+        Ok(self.add("checkpoint", value, needs_gradient, record))
+    }
+}
+
+impl<'p> Record<'p> for Checkpoint<'p> {
+    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
+        let mut tape = Tape::training(self.parameters);
+        let mut leaves = Vec::with_capacity(self.inputs.len());
+        for (outer, value) in &self.inputs {
+            let value = value.clone();
+            leaves.push(if pass.needs(*outer) { tape.leaf(value) } else { tape.constant(value) });
+        }
+        let output = (self.body)(&mut tape, &leaves)?;
+        if tape.shape(output)? != gradient.shape() {
+            return Err(Error::program("a checkpointed segment gave another shape when it was run again"));
+        }
+        if !tape.needs_gradient(output) {
+            return Ok(());
+        }
+        let kept = tape.walk_back(output, gradient, pass.parameters(), &leaves)?;
+        for ((outer, _), gradient) in self.inputs.iter().zip(kept) {
+            if let Some(gradient) = gradient {
+                pass.accumulate(*outer, gradient)?;
+            }
+        }
+        Ok(())
+    }
+}

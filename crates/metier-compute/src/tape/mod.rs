@@ -1,0 +1,243 @@
+//! The tape: records operations, walks them back, frees values as it goes.
+
+mod checkpoint;
+mod gradients;
+mod parameters;
+mod pass;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use metier_core::{Error, Place, Result};
+
+use crate::kernel;
+use crate::op::rotary::Angles;
+use crate::tensor::Tensor;
+
+pub use gradients::Gradients;
+pub use parameters::{ParameterId, Parameters};
+pub(crate) use pass::{Pass, Record};
+
+/// A handle of a value on a [`Tape`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Var {
+    index: u32,
+    tape: u32,
+}
+
+struct Node<'p> {
+    /// `None` once a scope or the walk back has let it go.
+    value: Option<Tensor>,
+    shape: Vec<usize>,
+    op: &'static str,
+    parameter: Option<ParameterId>,
+    needs_gradient: bool,
+    record: Option<Box<dyn Record<'p> + 'p>>,
+}
+
+/// A record of the operations of one forward pass.
+///
+/// Every operation keeps what its own backward needs and nothing else; the tape holds the values only so
+/// that later operations can name them. [`Tape::scope`] lets those go early, which is what keeps inference
+/// over many layers small.
+pub struct Tape<'p> {
+    parameters: &'p Parameters,
+    nodes: Vec<Node<'p>>,
+    known: HashMap<ParameterId, Var>,
+    recording: bool,
+    id: u32,
+    angles: Option<Angles>,
+}
+
+impl<'p> Tape<'p> {
+    /// A tape that can walk back.
+    pub fn training(parameters: &'p Parameters) -> Self {
+        Self::new(parameters, true)
+    }
+
+    /// A tape that records nothing; it cannot walk back.
+    pub fn inference(parameters: &'p Parameters) -> Self {
+        Self::new(parameters, false)
+    }
+
+    fn new(parameters: &'p Parameters, recording: bool) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { parameters, nodes: Vec::new(), known: HashMap::new(), recording, id, angles: None }
+    }
+
+    /// True when the tape can walk back.
+    pub fn is_training(&self) -> bool {
+        self.recording
+    }
+
+    /// The parameters that [`Tape::parameter`] takes from.
+    pub fn parameters(&self) -> &'p Parameters {
+        self.parameters
+    }
+
+    /// Puts a parameter on the tape; the second time it gives the same handle.
+    pub fn parameter(&mut self, id: ParameterId) -> Var {
+        if let Some(&var) = self.known.get(&id) {
+            return var;
+        }
+        let value = self.parameters.get(id).clone();
+        let needs_gradient = self.recording && self.parameters.trainable(id);
+        let var = self.add("parameter", value, needs_gradient, None);
+        if let Some(node) = self.nodes.last_mut() {
+            node.parameter = Some(id);
+        }
+        self.known.insert(id, var);
+        var
+    }
+
+    /// Puts a value on the tape that gets no gradient.
+    pub fn constant(&mut self, value: Tensor) -> Var {
+        self.add("constant", value, false, None)
+    }
+
+    /// Puts a value on the tape whose gradient the walk back keeps.
+    fn leaf(&mut self, value: Tensor) -> Var {
+        let needs_gradient = self.recording;
+        self.add("input", value, needs_gradient, None)
+    }
+
+    /// A value on the tape.
+    ///
+    /// Refused when a scope has let it go or when it belongs to another tape.
+    pub fn value(&self, var: Var) -> Result<&Tensor> {
+        let node = self.node(var)?;
+        node.value.as_ref().ok_or_else(|| {
+            Error::program(format!(
+                "the output {:?} of {} was used after its scope ended or after backward",
+                node.shape, node.op
+            ))
+        })
+    }
+
+    /// The shape of a value, known even after the value was let go.
+    pub fn shape(&self, var: Var) -> Result<&[usize]> {
+        Ok(&self.node(var)?.shape)
+    }
+
+    /// Runs `body` and lets go of every value it put on the tape except the one it returns.
+    ///
+    /// Operations keep what their backward needs all the same, so a scope changes no result.
+    pub fn scope(&mut self, body: impl FnOnce(&mut Self) -> Result<Var>) -> Result<Var> {
+        let first = self.nodes.len();
+        let kept = body(self)?;
+        for (index, node) in self.nodes.iter_mut().enumerate().skip(first) {
+            if index != kept.index as usize && node.parameter.is_none() {
+                node.value = None;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Lets go of one value; using it later is an error.
+    pub fn release(&mut self, var: Var) {
+        if var.tape == self.id
+            && let Some(node) = self.nodes.get_mut(var.index as usize)
+            && node.parameter.is_none()
+        {
+            node.value = None;
+        }
+    }
+
+    /// Walks back from a scalar and adds the gradient of every trainable parameter to `gradients`.
+    ///
+    /// The tape is spent afterwards: only the loss keeps its value. Refused when `loss` is not one element,
+    /// when the tape records nothing, and when a trainable parameter that was put on the tape gets no
+    /// gradient, naming it.
+    pub fn backward(&mut self, loss: Var, gradients: &mut Gradients) -> Result<()> {
+        if !self.recording {
+            return Err(Error::program("backward on an inference tape"));
+        }
+        if self.value(loss)?.len() != 1 {
+            return Err(Error::user(
+                Place::key("backward"),
+                format!("the loss is {:?}, not one element", self.shape(loss)?),
+            ));
+        }
+        let seed = Tensor::full(self.shape(loss)?, 1.0)?;
+        self.walk_back(loss, seed, gradients, &[])?;
+        Ok(())
+    }
+
+    pub(crate) fn needs_gradient(&self, var: Var) -> bool {
+        self.node(var).is_ok_and(|node| node.needs_gradient)
+    }
+
+    /// The rows and columns of a value of two dimensions, or an error that names the operation.
+    pub(crate) fn matrix(&self, op: &'static str, what: &str, var: Var) -> Result<(usize, usize)> {
+        self.value(var)?.matrix().ok_or_else(|| {
+            Error::user(
+                Place::key(op),
+                format!("{what} has the shape {:?} where rows and columns are needed", self.node_shape(var)),
+            )
+        })
+    }
+
+    /// Puts the output of an operation on the tape. `record` is made only when a gradient is needed.
+    pub(crate) fn push(
+        &mut self,
+        op: &'static str,
+        value: Tensor,
+        inputs: &[Var],
+        record: impl FnOnce() -> Box<dyn Record<'p> + 'p>,
+    ) -> Result<Var> {
+        if kernel::check_finite() {
+            self.refuse_non_finite(op, &value, inputs)?;
+        }
+        let needs_gradient = self.recording && inputs.iter().any(|&input| self.needs_gradient(input));
+        let record = needs_gradient.then(record);
+        Ok(self.add(op, value, needs_gradient, record))
+    }
+
+    pub(crate) fn angles(&mut self) -> &mut Option<Angles> {
+        &mut self.angles
+    }
+
+    fn add(
+        &mut self,
+        op: &'static str,
+        value: Tensor,
+        needs_gradient: bool,
+        record: Option<Box<dyn Record<'p> + 'p>>,
+    ) -> Var {
+        let index = self.nodes.len() as u32;
+        let shape = value.shape().to_vec();
+        self.nodes.push(Node { value: Some(value), shape, op, parameter: None, needs_gradient, record });
+        Var { index, tape: self.id }
+    }
+
+    fn node(&self, var: Var) -> Result<&Node<'p>> {
+        self.nodes
+            .get(var.index as usize)
+            .filter(|_| var.tape == self.id)
+            .ok_or_else(|| Error::program("a value was used on a tape that it does not belong to"))
+    }
+
+    fn node_shape(&self, var: Var) -> &[usize] {
+        self.node(var).map_or(&[], |node| &node.shape)
+    }
+
+    fn refuse_non_finite(&self, op: &'static str, value: &Tensor, inputs: &[Var]) -> Result<()> {
+        let Some(position) = value.data().iter().position(|value| !value.is_finite()) else { return Ok(()) };
+        let mut from = Vec::new();
+        for &input in inputs {
+            let node = self.node(input)?;
+            let name = node.parameter.map_or(node.op, |id| self.parameters.name(id));
+            from.push(format!("{name} {:?}", node.shape));
+        }
+        Err(Error::user(
+            Place::key(op),
+            format!(
+                "the output {:?} is not finite: element {position} is {} (inputs: {})",
+                value.shape(),
+                value.data()[position],
+                from.join(", ")
+            ),
+        ))
+    }
+}
