@@ -1,7 +1,7 @@
 //! The scripts under `fixtures/reference/` that computed the goldens, and running one again.
 //!
 //! A script is Python. Its first comment lines (`#`) or docstring say what it makes; a line `requires: NAME==V, ...`
-//! among them names the packages it needs.
+//! among them names the packages it needs (or a line with `pip install NAME==V ...`).
 
 use crate::shell;
 use anyhow::{Result, bail};
@@ -101,6 +101,9 @@ fn head(script: &str) -> Head {
         let words = line.trim_end_matches("\"\"\"").trim_start_matches('#').trim();
         if let Some(list) = words.strip_prefix("requires:") {
             packages.extend(list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+        } else if let Some((_, list)) = words.split_once("pip install ") {
+            let list = list.split('`').next().unwrap_or_default();
+            packages.extend(list.split(' ').filter(|word| word.contains("==")).map(str::to_owned));
         } else if !words.is_empty() {
             lines.push(words.to_owned());
         }
@@ -126,6 +129,8 @@ mod tests {
         let docstring =
             "\"\"\"Makes tests/golden/attention.json.\n\nrequires: torch==2.9.0, numpy==2.3.4\n\"\"\"\n# not this\n";
         assert_eq!(head(docstring), want);
+        let installed = "\"\"\"Makes it.\n\nRun after `pip install torch==2.9.0 numpy==2.3.4`:\n\"\"\"\n";
+        assert_eq!(head(installed).packages, want.packages);
         assert_eq!(head("import x\n"), Head { lines: vec![], packages: vec![] });
     }
 }

@@ -68,7 +68,8 @@ fn missing(tree: &Tree, name: &str) -> Option<String> {
     let trimmed = name.trim_end_matches('/');
     // A folder of some crate's source may be named alone.
     let inside = |krate: &&str| tree.exists(&format!("crates/{krate}/src/{trimmed}"));
-    if !trimmed.contains(['*', '<']) && (tree.exists(trimmed) || tree.crates().iter().any(inside)) {
+    let somewhere = || !trimmed.contains('/') && tree.files.iter().any(|file| file.name() == trimmed);
+    if !trimmed.contains(['*', '<']) && (tree.exists(trimmed) || tree.crates().iter().any(inside) || somewhere()) {
         return None;
     }
     // What the program writes stands in its source.

@@ -17,7 +17,7 @@ const REASON: &str = "// long because: ";
 const UNSAFE: [&str; 3] = [
     "crates/metier-compute/src/kernel/",
     "crates/metier-compute/src/tensor/buffer",
-    "crates/metier-core/src/store/map",
+    "crates/metier-core/src/store/file.rs",
 ];
 
 /// The rule.
@@ -127,8 +127,8 @@ mod tests {
         plant("fn f() { unsafe { g() } }").fails("lib.rs:2: `unsafe` stands only in");
         plant("#![deny(unsafe_code)]\n// unsafe in words").passes();
         let tree = Planted::good();
-        tree.write("crates/metier-core/src/store/map.rs", "unsafe fn f() {}\n");
-        tree.write("crates/metier-core/src/store/mod.rs", "mod map;\n");
+        tree.write("crates/metier-core/src/store/file.rs", "unsafe fn f() {}\n");
+        tree.write("crates/metier-core/src/store/mod.rs", "mod file;\n");
         tree.write("crates/metier-core/src/lib.rs", "pub mod store;\n");
         tree.passes();
     }
