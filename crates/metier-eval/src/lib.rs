@@ -1,1 +1,18 @@
-//! Scenario, metric and report.
+//! How well a model does, and whether a difference between two models is more than chance.
+//!
+//! | folder | answers |
+//! |---|---|
+//! | [`metric`] | which number sums up what was measured |
+//! | [`report`] | how sure is it, and how is it shown |
+//!
+//! [`evaluate`] cuts held-out documents into windows, asks a [`Score`](metier_core::seam::Score) for the
+//! log-probability of each and writes one line a window, so that an interrupted evaluation goes on where it
+//! stopped. Two evaluations of the same windows are compared by [`report::paired_bootstrap`].
+
+mod evaluate;
+pub mod metric;
+pub mod report;
+mod window;
+
+pub use evaluate::{Evaluation, Measured, Planned, Settings as EvaluateSettings, evaluate, plan};
+pub use window::{Window, choose};

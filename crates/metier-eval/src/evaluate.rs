@@ -1,0 +1,286 @@
+//! Scoring windows one after the other, with every result on disk before the next is asked for.
+
+use crate::metric::Metric;
+use crate::window::{Window, choose};
+use metier_core::data::Document;
+use metier_core::progress::Progress;
+use metier_core::seam::{Score, ScoreRequest};
+use metier_core::seed::Seed;
+use metier_core::{Error, Fault, Place, Result, stop};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+/// What is measured, and how surely.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Bytes of text in a window at most. Each window is scored by itself, so it must fit in the context of every
+    /// model that is to be compared; four bytes a token is usual for English.
+    #[schemars(range(min = 16))]
+    pub window_bytes: usize,
+    /// Windows measured of each set of texts, spread evenly over its documents; 0 measures all.
+    pub max_windows: usize,
+    /// Windows handed to the model at once.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Times the documents are drawn anew to find the 95 % interval.
+    #[schemars(range(min = 100))]
+    pub resamples: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { window_bytes: 1024, max_windows: 0, batch: 8, resamples: 10_000 }
+    }
+}
+
+/// What a model said to one window. A line of the windows file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// The document's id.
+    pub document: String,
+    /// First byte of the window in the document's text.
+    pub start: usize,
+    /// One past its last byte.
+    pub end: usize,
+    /// The first 16 hexadecimal digits of the BLAKE3 hash of the window's text.
+    pub hash: String,
+    /// Minus the natural logarithm of the probability of the scored tokens.
+    pub nats: f64,
+    /// Bytes the scored tokens cover.
+    pub bytes: usize,
+    /// Tokens scored.
+    pub tokens: usize,
+}
+
+impl Measured {
+    /// Whether this is a measurement of the same text as the other.
+    pub fn same_window(&self, other: &Self) -> bool {
+        (&self.document, self.start, self.end, &self.hash) == (&other.document, other.start, other.end, &other.hash)
+    }
+
+    fn is_of(&self, window: &Window) -> bool {
+        self.document == window.document
+            && (self.start, self.end) == (window.start, window.end)
+            && self.hash == window.hash()
+    }
+}
+
+/// A model's measurements of a set of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// In the order of the documents and of their text; never empty.
+    pub windows: Vec<Measured>,
+}
+
+impl Evaluation {
+    /// Reads the file that [`evaluate`] wrote.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read the windows", &error))?;
+        let (windows, whole) = parse(path, &bytes)?;
+        if whole < bytes.len() {
+            let place = Place::file(path).at(windows.len() + 1, 1);
+            return Err(Error::user(place, "the last line of the windows breaks off")
+                .hint("run the evaluation again: it goes on from here"));
+        }
+        if windows.is_empty() {
+            return Err(Error::file(path, "the file holds no windows").hint("run the evaluation again"));
+        }
+        Ok(Self { windows })
+    }
+
+    /// What a metric makes of all windows together.
+    pub fn value(&self, metric: &dyn Metric) -> f64 {
+        metric.value(self.total())
+    }
+
+    /// All windows added up.
+    pub fn total(&self) -> Amount {
+        self.windows.iter().map(Amount::from).fold(Amount::default(), Amount::plus)
+    }
+
+    /// Number of different documents.
+    pub fn documents(&self) -> usize {
+        self.by_document().len()
+    }
+
+    /// The windows' numbers by document.
+    pub(crate) fn by_document(&self) -> BTreeMap<&str, Vec<usize>> {
+        let mut documents: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, window) in self.windows.iter().enumerate() {
+            documents.entry(&window.document).or_default().push(index);
+        }
+        documents
+    }
+}
+
+/// Sums over windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Amount {
+    /// Minus the natural logarithm of the probability.
+    pub nats: f64,
+    /// Bytes covered by scored tokens.
+    pub bytes: f64,
+    /// Scored tokens.
+    pub tokens: f64,
+}
+
+impl Amount {
+    /// The two together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { nats: self.nats + other.nats, bytes: self.bytes + other.bytes, tokens: self.tokens + other.tokens }
+    }
+}
+
+impl From<&Measured> for Amount {
+    fn from(window: &Measured) -> Self {
+        Self { nats: window.nats, bytes: window.bytes as f64, tokens: window.tokens as f64 }
+    }
+}
+
+/// About how much an evaluation will score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Windows.
+    pub windows: u64,
+    /// Bytes of text in them.
+    pub bytes: u64,
+}
+
+/// About how much an evaluation of `bytes` bytes of text will score.
+pub fn plan(bytes: u64, settings: &Settings) -> Planned {
+    let size = settings.window_bytes.max(1) as u64;
+    let all = bytes.div_ceil(size);
+    let windows = if settings.max_windows == 0 { all } else { all.min(settings.max_windows as u64) };
+    Planned { windows, bytes: bytes.min(windows.saturating_mul(size)) }
+}
+
+/// Scores windows of `documents` and writes a line for each to `file`, in order.
+///
+/// What is in the file already counts as done: the same call after an interruption goes on there, and the file
+/// that results is the same byte for byte. Windows are asked for in groups of `settings.batch` that lie the same
+/// way in every run. A file with other windows than these is refused. `progress` counts windows.
+pub fn evaluate(
+    score: &dyn Score,
+    documents: impl IntoIterator<Item = Result<Document>>,
+    settings: &Settings,
+    seed: Seed,
+    progress: &Progress,
+    file: impl AsRef<Path>,
+) -> Result<Evaluation> {
+    let path = file.as_ref();
+    let windows = choose(documents, settings, seed)?;
+    let batch = settings.batch.max(1);
+    let (mut file, mut done) = resume(path, &windows, batch)?;
+    progress.resume_at(done.len() as u64);
+    let mut total = done.iter().map(Amount::from).fold(Amount::default(), Amount::plus);
+    for group in windows[done.len()..].chunks(batch) {
+        stop::check()?;
+        let measured = measure(score, group)?;
+        let mut lines = Vec::new();
+        for window in &measured {
+            serde_json::to_writer(&mut lines, window)
+                .map_err(|error| Error::program(format!("a window does not serialize: {error}")))?;
+            lines.push(b'\n');
+            total = total.plus(window.into());
+        }
+        file.write_all(&lines).map_err(|error| Error::io(path, "write the windows", &error))?;
+        done.extend(measured);
+        progress.add(group.len() as u64);
+        progress.note(&format!("{:.3} bits a byte", total.nats / std::f64::consts::LN_2 / total.bytes.max(1.0)));
+    }
+    file.sync_all().map_err(|error| Error::io(path, "write the windows", &error))?;
+    if total.bytes <= 0.0 {
+        return Err(Error::user(Place::default(), "no window is long enough to be scored")
+            .hint("measure longer texts, or raise `window_bytes`"));
+    }
+    Ok(Evaluation { windows: done })
+}
+
+fn measure(score: &dyn Score, group: &[Window]) -> Result<Vec<Measured>> {
+    let requests: Vec<ScoreRequest> =
+        group.iter().map(|window| ScoreRequest { context: String::new(), continuation: window.text.clone() }).collect();
+    let scored = score
+        .score(&requests)
+        .map_err(|error| error.hint("lower `window_bytes` when a window is longer than the model's context"))?;
+    if scored.len() != group.len() {
+        return Err(Error::program(format!("{} windows were scored, {} answers came", group.len(), scored.len())));
+    }
+    let mut out = Vec::with_capacity(group.len());
+    let mut faults = Vec::new();
+    for (window, scored) in group.iter().zip(scored) {
+        let nats = -scored.log_probability;
+        if !nats.is_finite() || scored.bytes > window.text.len() {
+            let place = Place::key(format!("{}: bytes {} to {}", window.document, window.start, window.end));
+            faults.push(
+                Fault::new(
+                    place,
+                    format!("the model gave the log-probability {} for {} bytes", scored.log_probability, scored.bytes),
+                )
+                .hint("the model's weights may hold numbers that are not finite"),
+            );
+        }
+        out.push(Measured {
+            document: window.document.clone(),
+            start: window.start,
+            end: window.end,
+            hash: window.hash(),
+            // No negative zero: it would read back as another number in some readers.
+            nats: nats + 0.0,
+            bytes: scored.bytes,
+            tokens: scored.tokens,
+        });
+    }
+    Error::collect(out, faults)
+}
+
+/// Opens the file for appending after the last whole group in it, and gives what it holds up to there.
+fn resume(path: &Path, windows: &[Window], batch: usize) -> Result<(File, Vec<Measured>)> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io(path, "read the windows", &error)),
+    };
+    let (mut done, _) = parse(path, &bytes)?;
+    if done.len() > windows.len() || done.iter().zip(windows).any(|(done, window)| !done.is_of(window)) {
+        return Err(
+            Error::file(path, "the file holds windows of another evaluation").hint("remove it, or name another file")
+        );
+    }
+    if done.len() < windows.len() {
+        done.truncate(done.len() / batch * batch);
+    }
+    let keep: usize = bytes.split_inclusive(|&byte| byte == b'\n').take(done.len()).map(<[u8]>::len).sum();
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_len(keep as u64).map(|()| file))
+        .map_err(|error| Error::io(path, "open the windows", &error))?;
+    Ok((file, done))
+}
+
+/// The complete lines of a windows file, and the bytes they take.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Measured>, usize)> {
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let mut windows = Vec::new();
+    let mut faults = Vec::new();
+    for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        match serde_json::from_slice::<Measured>(line) {
+            Ok(window) => windows.push(window),
+            Err(error) => {
+                let place = Place::file(path).at(index + 1, error.column().max(1));
+                faults.push(Fault::new(place, format!("this is no measured window: {error}")));
+            }
+        }
+    }
+    faults.truncate(20);
+    Error::collect((windows, whole), faults)
+}

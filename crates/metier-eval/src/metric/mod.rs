@@ -1,0 +1,53 @@
+//! Which number sums up what was measured?
+//!
+//! A metric is a function of sums over windows, so that it can be taken of any choice of them: of a document, of
+//! a set, or of a set drawn anew for an interval.
+
+mod bits_per_byte;
+mod perplexity;
+
+pub use crate::evaluate::Amount;
+pub use bits_per_byte::BitsPerByte;
+use metier_core::part::{Part, Record};
+pub use perplexity::Perplexity;
+
+/// A number made of log-probabilities; lower is better.
+pub trait Metric: Send + Sync {
+    /// What the number is called: lower case with underscores, fit for a key.
+    fn name(&self) -> &'static str;
+
+    /// What the number is called in a table.
+    fn title(&self) -> &'static str;
+
+    /// The number. Not finite when nothing was scored.
+    fn value(&self, amount: Amount) -> f64;
+}
+
+/// Every member, in alphabetical order.
+#[rustfmt::skip]
+pub static METRICS: &[&Part<dyn Metric>] = &[
+    &bits_per_byte::PART,
+    &perplexity::PART,
+];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    METRICS.iter().map(|part| part.record()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metier_core::part::PAGE_HEADINGS;
+
+    #[test]
+    fn every_metric_has_a_page() {
+        for record in records() {
+            let page = record.page();
+            for heading in PAGE_HEADINGS {
+                assert!(page.contains(&format!("# {heading}\n")), "{}: {heading}", record.name);
+            }
+            assert!(!record.summary().is_empty());
+        }
+    }
+}
