@@ -1,0 +1,68 @@
+//! Token shards: memory-mapped ids with the way back from every token to its document, and forth.
+//!
+//! A packed folder holds
+//!
+//! | file | content |
+//! |---|---|
+//! | `shard-00000.tokens` | 16 bytes of header, then one id after the other, 2 or 4 bytes each, little endian |
+//! | `shard-00000.spans` | 16 bytes of header, then for each token one past its last byte in its document's text, 4 bytes |
+//! | `documents.jsonl` | one [`DocumentEntry`] a line, in the order of their tokens |
+//! | `pack.json` | the tokenizer's fingerprint, counts, and size and BLAKE3 of every other file; written last |
+//!
+//! A document never lies in two shards, so its tokens are one range; a shard may be longer than asked for
+//! when a single document is.
+
+mod entry;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use entry::{DocumentEntry, PackSummary, TokenOrigin, TokenRange};
+pub use read::Shards;
+pub use write::pack;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How documents become shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackSettings {
+    /// Put the tokenizer's end-of-text token after every document.
+    pub end_of_document: bool,
+    /// Begin another shard before one would hold more tokens than this. A longer document gets a shard of
+    /// its own.
+    #[schemars(range(min = 1))]
+    pub shard_tokens: u64,
+}
+
+impl Default for PackSettings {
+    fn default() -> Self {
+        Self { end_of_document: true, shard_tokens: 1 << 24 }
+    }
+}
+
+pub(crate) const TOKENS_MAGIC: [u8; 8] = *b"METIERT1";
+pub(crate) const SPANS_MAGIC: [u8; 8] = *b"METIERS1";
+pub(crate) const HEADER_BYTES: usize = 16;
+pub(crate) const DOCUMENTS_FILE: &str = "documents.jsonl";
+pub(crate) const MANIFEST_FILE: &str = "pack.json";
+
+/// Bytes before the first number of a shard's file: 8 of magic, the width of a number and the shard's own
+/// number, 4 bytes each.
+pub(crate) fn header(magic: [u8; 8], width: u32, shard: u32) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(&magic);
+    bytes[8..12].copy_from_slice(&width.to_le_bytes());
+    bytes[12..].copy_from_slice(&shard.to_le_bytes());
+    bytes
+}
+
+pub(crate) fn tokens_file(shard: u32) -> String {
+    format!("shard-{shard:05}.tokens")
+}
+
+pub(crate) fn spans_file(shard: u32) -> String {
+    format!("shard-{shard:05}.spans")
+}

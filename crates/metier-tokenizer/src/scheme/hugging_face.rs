@@ -1,0 +1,342 @@
+//! A `tokenizer.json`, run by the `tokenizers` crate.
+
+use super::alphabet;
+use metier_core::data::TokenId;
+use metier_core::seam::{Encoded, Tokenize};
+use metier_core::{Error, Fault, Place, Result};
+use serde_json::Value;
+use tokenizers::{Encoding, Tokenizer};
+
+/// Texts longer than this are encoded in pieces where the scheme allows it.
+const PIECE_BYTES: usize = 1 << 16;
+
+const KNOWN_ENDS: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
+
+/// A tokenizer of the `tokenizers` crate behind the [`Tokenize`] seam.
+///
+/// Truncation, padding and dropout that a file asks for are left out: ids are a function of the text.
+pub struct HuggingFace {
+    /// Reads special tokens in a text as such.
+    special: Tokenizer,
+    /// Reads them as plain text.
+    plain: Tokenizer,
+    /// The bytes of each id; `None` for ids the vocabulary leaves out.
+    bytes: Vec<Option<Box<[u8]>>>,
+    is_special: Vec<bool>,
+    is_byte_level: bool,
+    can_cut: bool,
+    begin: Option<TokenId>,
+    ends: Vec<TokenId>,
+    fingerprint: String,
+}
+
+impl HuggingFace {
+    /// The tokenizer that a `tokenizer.json` describes.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let mut json: Value = serde_json::from_str(text).map_err(|error| {
+            Error::user(Place::default().at(error.line(), error.column()), format!("this is no JSON: {error}"))
+        })?;
+        if !json.get("model").is_some_and(Value::is_object) {
+            return Err(Error::user(Place::key("model"), "this is no tokenizer: the object `model` is missing")
+                .hint("a tokenizer.json is the file that the `tokenizers` library writes"));
+        }
+        json["truncation"] = Value::Null;
+        json["padding"] = Value::Null;
+        if json["model"].get("dropout").is_some() {
+            json["model"]["dropout"] = Value::Null;
+        }
+        let special = Tokenizer::from_bytes(json.to_string())
+            .map_err(|error| Error::user(Place::default(), format!("this tokenizer cannot be read: {error}")))?;
+        let mut plain = special.clone();
+        plain.set_encode_special_tokens(true);
+        let style = Style::of(&json);
+        let (bytes, is_special) = byte_table(&special, &style)?;
+        let ends = KNOWN_ENDS.iter().filter_map(|name| special.token_to_id(name)).collect();
+        let begin = begin_of_text(&special);
+        Ok(Self {
+            special,
+            plain,
+            bytes,
+            is_special,
+            is_byte_level: matches!(style, Style::ByteLevel),
+            can_cut: can_cut(&json),
+            begin,
+            ends,
+            fingerprint: fingerprint(&json),
+        })
+    }
+
+    /// The same tokenizer with this begin-of-text token, or with none.
+    #[must_use]
+    pub fn with_begin(mut self, begin: Option<TokenId>) -> Self {
+        self.begin = begin;
+        self
+    }
+
+    /// The same tokenizer with these end-of-text tokens before those its vocabulary is known to have.
+    #[must_use]
+    pub fn with_ends(mut self, ends: &[TokenId]) -> Self {
+        let known = std::mem::take(&mut self.ends);
+        for &end in ends.iter().chain(&known) {
+            if !self.ends.contains(&end) {
+                self.ends.push(end);
+            }
+        }
+        self
+    }
+
+    fn ends_of(&self, text: &str, tokenizer: &Tokenizer, ids: &[TokenId]) -> Result<Vec<usize>> {
+        let mut at = 0;
+        let mut ends = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let bytes = self.bytes.get(id as usize).and_then(Option::as_deref).unwrap_or_default();
+            if !text.as_bytes()[at..].starts_with(bytes) {
+                break;
+            }
+            at += bytes.len();
+            ends.push(at);
+        }
+        if ends.len() == ids.len() && at == text.len() {
+            return Ok(ends);
+        }
+        let encoding = tokenizer.encode(text, false).map_err(|error| refused(error.as_ref()))?;
+        Ok(self.ends_by_offsets(text, ids, &encoding))
+    }
+
+    /// Ends for a scheme whose tokens are not the bytes of the text one after the other: it changes the text
+    /// first, or has no token for some bytes.
+    fn ends_by_offsets(&self, text: &str, ids: &[TokenId], encoding: &Encoding) -> Vec<usize> {
+        let mut at = 0;
+        ids.iter()
+            .zip(encoding.get_offsets())
+            .map(|(&id, &(start, end))| {
+                let end = end.clamp(at, text.len());
+                let from = start.clamp(at, end);
+                let bytes = self.bytes.get(id as usize).and_then(Option::as_deref).unwrap_or_default();
+                let found = (from..=end.saturating_sub(bytes.len()))
+                    .find(|&place| text.as_bytes()[place..end].starts_with(bytes));
+                at = found.filter(|_| self.is_byte_level).map_or(end, |place| place + bytes.len());
+                at
+            })
+            .collect()
+    }
+}
+
+impl Tokenize for HuggingFace {
+    fn vocabulary_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn encode(&self, texts: &[&str], special: bool) -> Result<Vec<Encoded>> {
+        let tokenizer = if special { &self.special } else { &self.plain };
+        let pieces: Vec<Vec<&str>> =
+            texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect();
+        let mut encodings =
+            tokenizer.encode_batch_fast(pieces.concat(), false).map_err(|error| refused(error.as_ref()))?.into_iter();
+        let mut out = Vec::with_capacity(texts.len());
+        for pieces in pieces {
+            let mut encoded = Encoded::default();
+            let mut before = 0;
+            for (piece, encoding) in pieces.into_iter().zip(&mut encodings) {
+                let ends = self.ends_of(piece, tokenizer, encoding.get_ids())?;
+                encoded.ids.extend_from_slice(encoding.get_ids());
+                encoded.ends.extend(ends.into_iter().map(|end| before + end));
+                before += piece.len();
+            }
+            out.push(encoded);
+        }
+        Ok(out)
+    }
+
+    fn decode(&self, ids: &[TokenId], special: bool) -> Result<String> {
+        if !self.is_byte_level {
+            return self.special.decode(ids, !special).map_err(|error| refused(error.as_ref()));
+        }
+        let mut bytes = Vec::with_capacity(ids.len() * 4);
+        for &id in ids {
+            if special || !self.is_special.get(id as usize).copied().unwrap_or(false) {
+                bytes.extend_from_slice(self.bytes.get(id as usize).and_then(Option::as_deref).unwrap_or_default());
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn bytes_of(&self, id: TokenId) -> Option<Vec<u8>> {
+        self.bytes.get(id as usize)?.as_deref().map(<[u8]>::to_vec)
+    }
+
+    fn id_of(&self, token: &str) -> Option<TokenId> {
+        self.special.token_to_id(token)
+    }
+
+    fn begin_of_text(&self) -> Option<TokenId> {
+        self.begin
+    }
+
+    fn end_of_text(&self) -> Vec<TokenId> {
+        self.ends.clone()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+}
+
+/// How a vocabulary writes bytes.
+enum Style {
+    /// In the byte alphabet.
+    ByteLevel,
+    /// As text with a mark for a space; `<0xE2>` is one byte.
+    Marked(String),
+    /// As text; this prefix marks the inside of a word.
+    WordPiece(String),
+    /// As text.
+    Plain,
+}
+
+impl Style {
+    fn of(json: &Value) -> Self {
+        let mut steps = Vec::new();
+        for key in ["decoder", "pre_tokenizer"] {
+            collect_steps(&json[key], &mut steps);
+        }
+        let text = |step: &Value, key: &str| step[key].as_str().map(str::to_owned);
+        for step in steps {
+            match step["type"].as_str() {
+                Some("ByteLevel") => return Self::ByteLevel,
+                Some("Metaspace") => {
+                    return Self::Marked(text(step, "replacement").unwrap_or_else(|| "\u{2581}".into()));
+                }
+                Some("Replace") if step["content"] == " " => {
+                    return Self::Marked(text(&step["pattern"], "String").unwrap_or_else(|| "\u{2581}".into()));
+                }
+                Some("WordPiece") => return Self::WordPiece(text(step, "prefix").unwrap_or_else(|| "##".into())),
+                _ => {}
+            }
+        }
+        Self::Plain
+    }
+
+    fn bytes_of(&self, token: &str) -> Vec<u8> {
+        match self {
+            Self::ByteLevel => alphabet::bytes_of(token).unwrap_or_else(|| token.as_bytes().to_vec()),
+            Self::Marked(mark) => {
+                let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+                match byte.filter(|digits| digits.len() == 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                    Some(byte) => vec![byte],
+                    None => token.replace(mark.as_str(), " ").into_bytes(),
+                }
+            }
+            Self::WordPiece(prefix) => token.strip_prefix(prefix.as_str()).unwrap_or(token).as_bytes().to_vec(),
+            Self::Plain => token.as_bytes().to_vec(),
+        }
+    }
+}
+
+/// The step itself, or the steps of a sequence.
+fn collect_steps<'a>(step: &'a Value, out: &mut Vec<&'a Value>) {
+    let inner = ["decoders", "pretokenizers"].iter().find_map(|key| step[*key].as_array());
+    match inner {
+        Some(inner) => inner.iter().for_each(|step| collect_steps(step, out)),
+        None => out.push(step),
+    }
+}
+
+type ByteTable = (Vec<Option<Box<[u8]>>>, Vec<bool>);
+
+fn byte_table(tokenizer: &Tokenizer, style: &Style) -> Result<ByteTable> {
+    let vocabulary = tokenizer.get_vocab(true);
+    let size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
+    if size > 4 * vocabulary.len() + (1 << 16) {
+        let message = format!("the highest id is {}, and there are only {} tokens", size - 1, vocabulary.len());
+        return Err(Error::user(Place::key("model.vocab"), message));
+    }
+    let mut bytes = vec![None; size];
+    for (token, id) in vocabulary {
+        bytes[id as usize] = Some(style.bytes_of(&token).into_boxed_slice());
+    }
+    let mut special = vec![false; size];
+    for (id, token) in tokenizer.get_added_tokens_decoder() {
+        if let Some(place) = bytes.get_mut(id as usize) {
+            *place = Some(token.content.as_bytes().into());
+            special[id as usize] = token.special;
+        }
+    }
+    Ok((bytes, special))
+}
+
+/// The token that the file's template puts before a text.
+fn begin_of_text(tokenizer: &Tokenizer) -> Option<TokenId> {
+    let first = |special| tokenizer.encode_fast("a", special).ok()?.get_ids().first().copied();
+    let with = first(true);
+    if with == first(false) { None } else { with }
+}
+
+/// Whether a text may be encoded in pieces that [`cut`] makes without a change of ids: true for the byte-level
+/// split of GPT-2, which ends a match before white space that follows a letter or digit.
+fn can_cut(json: &Value) -> bool {
+    let mut steps = Vec::new();
+    collect_steps(&json["pre_tokenizer"], &mut steps);
+    let split = steps.iter().all(|step| match step["type"].as_str() {
+        Some("Digits") => true,
+        Some("ByteLevel") => step["add_prefix_space"] == false && step["use_regex"] != false,
+        _ => false,
+    });
+    let added = json["added_tokens"].as_array().is_none_or(|tokens| {
+        tokens.iter().all(|token| {
+            ["lstrip", "rstrip", "single_word"].iter().all(|key| token[*key] != true)
+                && token["content"].as_str().is_some_and(|content| !content.contains(char::is_whitespace))
+        })
+    });
+    json["normalizer"].is_null() && split && added && json["model"]["type"] == "BPE"
+}
+
+fn cut(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    while bytes.len() - from > PIECE_BYTES {
+        let border = (from + PIECE_BYTES..bytes.len())
+            .find(|&place| bytes[place - 1].is_ascii_alphanumeric() && matches!(bytes[place], b' ' | b'\n'));
+        let Some(border) = border else { break };
+        pieces.push(&text[from..border]);
+        from = border;
+    }
+    pieces.push(&text[from..]);
+    pieces
+}
+
+fn refused(error: &(dyn std::error::Error + Send + Sync)) -> Error {
+    Fault::new(Place::default(), format!("the tokenizer refused a text: {error}")).into()
+}
+
+/// BLAKE3 of the parts of the file that decide the ids, with the keys of every object in order.
+fn fingerprint(json: &Value) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for key in ["added_tokens", "normalizer", "pre_tokenizer", "model"] {
+        hash_value(&json[key], &mut hasher);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn hash_value(value: &Value, hasher: &mut blake3::Hasher) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| key.as_str());
+            hasher.update(b"{").update(&(entries.len() as u64).to_le_bytes());
+            for (key, value) in entries {
+                hasher.update(&(key.len() as u64).to_le_bytes()).update(key.as_bytes());
+                hash_value(value, hasher);
+            }
+        }
+        Value::Array(list) => {
+            hasher.update(b"[").update(&(list.len() as u64).to_le_bytes());
+            list.iter().for_each(|value| hash_value(value, hasher));
+        }
+        _ => {
+            let text = value.to_string();
+            hasher.update(b"v").update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+    }
+}
