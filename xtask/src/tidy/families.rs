@@ -104,8 +104,9 @@ fn home(tree: &Tree, families: &[Family<'_>], file: &File) -> String {
     }
 }
 
-/// Every `static` in `code`: its place, name, type, and the byte after the `=`.
+/// Every `static` in `code` above its tests: its place, name, type, and the byte after the `=`.
 fn statics(code: &str) -> impl Iterator<Item = (usize, &str, &str, usize)> {
+    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     words(code, "static").filter(|at| !code[..*at].ends_with('\'')).filter_map(|at| {
         let rest = &code[at + "static".len()..];
         let (declaration, _) = rest.split_once('=')?;
@@ -352,6 +353,14 @@ mod tests {
         let tree = Planted::good();
         tree.edit(LIST_FILE, "    &cosine::PART,\n", "    &cosine::PART,\n    &missing::PART,\n");
         tree.fails("`&missing::PART` is no part of this folder");
+    }
+
+    #[test]
+    fn a_part_that_tests_make_is_none() {
+        let tree = Planted::good();
+        let tests = "pub mod schedule;\n\n#[cfg(test)]\nmod tests {\n    static PART: Part<dyn Plain> = x;\n}\n";
+        tree.write("crates/metier-train/src/lib.rs", tests);
+        tree.passes();
     }
 
     #[test]
