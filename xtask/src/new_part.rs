@@ -7,6 +7,8 @@ use crate::tidy::{
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::Path;
 
+const SKIP: &str = "#[rustfmt::skip]";
+
 /// Writes the part `name` of `family` (`schedule`, or `metier-train/schedule` where two crates have one of that
 /// name) and returns the paths written.
 pub fn write(root: &Path, family: &str, name: &str) -> Result<Vec<String>> {
@@ -65,6 +67,13 @@ fn listed(family: &Family<'_>, name: &str) -> Result<String> {
     let list = format!("{}\n{body}{}", &text[..from], &text[to..]);
 
     let mut lines: Vec<String> = list.lines().map(str::to_owned).collect();
+    // Without this rustfmt joins a short list into one line.
+    let start = format!("static {}:", family.name);
+    if let Some(at) = lines.iter().position(|line| line.contains(&start))
+        && (at == 0 || lines[at - 1] != SKIP)
+    {
+        lines.insert(at, SKIP.to_owned());
+    }
     let module = |line: &str| -> Option<String> {
         let rest = line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?;
         Some(rest.strip_suffix(';')?.to_owned())
@@ -177,6 +186,21 @@ mod tests {
         }
         tree.passes();
         assert!(tree.read(LIST).starts_with("mod annealed;\nmod constant;\nmod cosine;\nmod warmup;\n"));
+    }
+
+    #[test]
+    fn a_list_on_one_line_is_spread() {
+        let tree = Planted::good();
+        tree.edit(LIST, "#[rustfmt::skip]\n", "");
+        tree.edit(LIST, "mod cosine;\n", "");
+        tree.edit(LIST, "&[\n    &constant::PART,\n    &cosine::PART,\n]", "&[&constant::PART]");
+        std::fs::remove_file(tree.root().join("crates/metier-train/src/schedule/cosine.rs")).unwrap();
+        tree.passes();
+        write(tree.root(), "schedule", "linear").unwrap();
+        fill(&tree, "linear");
+        tree.passes();
+        let list = "#[rustfmt::skip]\npub static SCHEDULES: &[&Part<dyn Schedule>] = &[\n    &constant::PART,\n    &linear::PART,\n];";
+        assert!(tree.read(LIST).contains(list), "{}", tree.read(LIST));
     }
 
     #[test]

@@ -25,7 +25,11 @@ pub trait Seen: Send {
 }
 
 /// Every member, in alphabetical order.
-pub static DEDUP: &[&Part<dyn Deduplicate>] = &[&exact::PART, &minhash::PART];
+#[rustfmt::skip]
+pub static DEDUP: &[&Part<dyn Deduplicate>] = &[
+    &exact::PART,
+    &minhash::PART,
+];
 
 /// The records of all members.
 pub fn records() -> Vec<Record> {

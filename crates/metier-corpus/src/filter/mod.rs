@@ -28,7 +28,12 @@ pub trait Filter: Send + Sync {
 }
 
 /// Every member, in alphabetical order.
-pub static FILTER: &[&Part<dyn Filter>] = &[&control_characters::PART, &length::PART, &rfc_pages::PART];
+#[rustfmt::skip]
+pub static FILTER: &[&Part<dyn Filter>] = &[
+    &control_characters::PART,
+    &length::PART,
+    &rfc_pages::PART,
+];
 
 /// The records of all members.
 pub fn records() -> Vec<Record> {

@@ -34,7 +34,11 @@ pub struct Size {
 }
 
 /// Every member, in alphabetical order.
-pub static READ: &[&Part<dyn Read>] = &[&jsonl::PART, &text::PART];
+#[rustfmt::skip]
+pub static READ: &[&Part<dyn Read>] = &[
+    &jsonl::PART,
+    &text::PART,
+];
 
 /// The records of all members.
 pub fn records() -> Vec<Record> {

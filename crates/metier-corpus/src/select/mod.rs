@@ -17,7 +17,10 @@ pub trait Select: Send + Sync {
 }
 
 /// Every member, in alphabetical order.
-pub static SELECT: &[&Part<dyn Select>] = &[&hold_out::PART];
+#[rustfmt::skip]
+pub static SELECT: &[&Part<dyn Select>] = &[
+    &hold_out::PART,
+];
 
 /// The records of all members.
 pub fn records() -> Vec<Record> {
