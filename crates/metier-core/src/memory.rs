@@ -72,9 +72,15 @@ impl Drop for Reservation {
     }
 }
 
-/// The most memory the process has held at once, in bytes. `None` where the system does not say.
-pub fn peak_bytes() -> Option<u64> {
-    kibibytes("/proc/self/status", "VmHWM:")
+/// The most memory the process has held at once since its start or since [`reset_peak`], in bytes. Zero
+/// where the system does not say.
+pub fn peak_bytes() -> u64 {
+    kibibytes("/proc/self/status", "VmHWM:").unwrap_or(0)
+}
+
+/// Begins a new count of [`peak_bytes`] from what is held now, where the system can.
+pub fn reset_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Memory that can be had without swapping, in bytes: the machine's, or what is left of the
@@ -152,7 +158,12 @@ mod tests {
 
     #[test]
     fn this_process_uses_some_memory() {
-        assert!(peak_bytes().is_none_or(|bytes| bytes > 100_000));
+        let block = vec![1_u8; 64 << 20];
+        let peak = peak_bytes();
+        assert!(peak == 0 || peak > block.iter().map(|&byte| u64::from(byte)).sum());
+        drop(block);
+        reset_peak();
+        assert!(peak_bytes() <= peak);
         assert!(available_bytes().is_none_or(|bytes| bytes > 0));
     }
 

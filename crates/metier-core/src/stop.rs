@@ -12,6 +12,19 @@ pub fn request() {
     REQUESTED.store(true, Ordering::Relaxed);
 }
 
+/// Lets Ctrl-C (and a polite kill) ask every loop to stop. A second one ends the process at once, with
+/// the exit code a shell gives for it.
+pub fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if requested() {
+            std::process::exit(130);
+        }
+        request();
+        crate::progress::say("stopping at the next safe point; press Ctrl-C again to end at once");
+    })
+    .map_err(|error| Error::user(Place::default(), format!("cannot listen to Ctrl-C: {error}")))
+}
+
 /// True once [`request`] was called.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)

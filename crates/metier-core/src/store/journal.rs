@@ -15,10 +15,10 @@ pub struct Event {
     pub time: f64,
     /// Which run of the command it belongs to.
     pub run: String,
-    /// The stage it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stage: Option<String>,
-    /// What happened: `begin`, `finish`, `reuse` and so on.
+    /// The stage it is about; empty when it is about the whole run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stage: String,
+    /// What happened: `started`, `finished`, `reused` and so on.
     pub event: String,
     /// More about it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -28,13 +28,12 @@ pub struct Event {
 /// The journal, open for appending.
 pub(super) struct Journal {
     path: PathBuf,
-    run: String,
     file: Mutex<File>,
 }
 
 impl Journal {
     /// Opens the journal and cuts off a last line that a kill left unfinished.
-    pub(super) fn open(path: &Path, run: String) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -42,15 +41,15 @@ impl Journal {
             .open(path)
             .and_then(|mut file| cut_torn_line(&mut file).map(|()| file))
             .map_err(|error| Error::io(path, "open the journal", &error))?;
-        Ok(Self { path: path.to_path_buf(), run, file: Mutex::new(file) })
+        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file) })
     }
 
     /// Appends an event.
-    pub(super) fn append(&self, stage: Option<&str>, event: &str, details: Value) -> Result<()> {
+    pub(super) fn append(&self, run: &str, stage: &str, event: &str, details: Value) -> Result<()> {
         let event = Event {
             time: super::now().as_secs_f64(),
-            run: self.run.clone(),
-            stage: stage.map(str::to_owned),
+            run: run.to_owned(),
+            stage: stage.to_owned(),
             event: event.to_owned(),
             details,
         };
@@ -119,15 +118,15 @@ mod tests {
     fn a_torn_last_line_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let journal = Journal::open(&path, "r1".into()).unwrap();
-        journal.append(Some("pack"), "begin", Value::Null).unwrap();
-        journal.append(None, "end", serde_json::json!({ "n": 1 })).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        journal.append("r1", "pack", "started", Value::Null).unwrap();
+        journal.append("r1", "", "finished", serde_json::json!({ "n": 1 })).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let mut torn = whole.clone();
         torn.extend(format!("{{\"time\": 1, \"run\": \"{}", "x".repeat(9000)).as_bytes());
         std::fs::write(&path, torn).unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
-        Journal::open(&path, "r2".into()).unwrap();
+        Journal::open(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
 

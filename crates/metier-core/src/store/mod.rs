@@ -5,6 +5,7 @@
 //! | `format` | the version of this layout |
 //! | `lock` | held by the one run that may write, with its process id |
 //! | `journal.jsonl` | what happened, in order |
+//! | `names.json` | which artifact is the newest of a recipe's stage |
 //! | `artifacts/<id>/` | a complete result with its `record.json`; never changes |
 //! | `work/<id>/` | a result in the making, found again after an interruption |
 //! | `damaged/` | artifacts whose files were changed from outside, moved away when made anew |
@@ -16,12 +17,13 @@ mod work;
 
 pub use file::{create_folder, hash_and_size, hash_file, map_file, write_atomic};
 pub use journal::Event;
-pub use record::{Counts, Estimate, FileEntry, Input, InputKind, Key, Record, Spent, canonical_json};
-pub use work::Work;
+pub use record::{Counts, Estimate, FileEntry, InputKind, InputRecord, Key, Record, Spent, canonical_json};
+pub use work::{KEY_FILE, Work};
 
 use crate::fault::near_miss;
 use crate::{Error, Fault, Place, Result};
 use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -31,12 +33,18 @@ use std::time::{Duration, SystemTime};
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const RECORD_FILE: &str = "record.json";
+const NAMES_FILE: &str = "names.json";
 
 /// A folder of artifacts.
 pub struct Store {
     path: PathBuf,
-    run: String,
     writing: Option<Writing>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Name {
+    key: String,
+    id: String,
 }
 
 struct Writing {
@@ -86,10 +94,8 @@ impl Store {
         for folder in ["artifacts", "work"] {
             create_folder(path.join(folder))?;
         }
-        let started = now();
-        let run = format!("{:x}-{:x}", started.as_millis(), std::process::id());
-        let journal = journal::Journal::open(&path.join("journal.jsonl"), run.clone())?;
-        Ok(Self { path: path.to_path_buf(), run, writing: Some(Writing { journal, _lock: lock }) })
+        let journal = journal::Journal::open(&path.join("journal.jsonl"))?;
+        Ok(Self { path: path.to_path_buf(), writing: Some(Writing { journal, _lock: lock }) })
     }
 
     /// Opens the store at `path` for reading, also while a run writes to it.
@@ -100,17 +106,12 @@ impl Store {
                 .hint("name the store's folder with `--store`, or run a recipe first"));
         }
         check_format(path, false)?;
-        Ok(Self { path: path.to_path_buf(), run: String::new(), writing: None })
+        Ok(Self { path: path.to_path_buf(), writing: None })
     }
 
     /// The store's folder.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The name of this run in the journal; empty when the store is open for reading.
-    pub fn run(&self) -> &str {
-        &self.run
     }
 
     /// The artifact called `id`, when it is complete: its record can be read and every file it names is
@@ -144,15 +145,22 @@ impl Store {
         Ok(artifacts)
     }
 
-    /// The artifact a person means by a folder, an id, the first four or more digits of an id, or a
-    /// stage's name (the newest of that stage).
+    /// The artifact a person means by a folder, an id, the first four or more digits of an id,
+    /// `recipe/stage`, or a stage's name (the newest of that stage).
     pub fn resolve(&self, name: &str) -> Result<Artifact> {
         let path = Path::new(name);
         if path.join(RECORD_FILE).is_file() {
             return open_artifact(path);
         }
         let artifacts = self.list()?;
-        if let Some(artifact) = artifacts.iter().rev().find(|artifact| artifact.record.stage == name) {
+        let names = self.names()?;
+        let named = names
+            .iter()
+            .rev()
+            .filter(|known| known.key == name || known.key.rsplit_once('/').is_some_and(|(_, stage)| stage == name));
+        let named = named.filter_map(|known| artifacts.iter().find(|artifact| artifact.id == known.id));
+        let by_record = artifacts.iter().rev().filter(|artifact| artifact.record.stage == name);
+        if let Some(artifact) = named.chain(by_record).next() {
             return Ok(artifact.clone());
         }
         if self
@@ -204,7 +212,7 @@ impl Store {
             create_folder(&folder)?;
             let target = folder.join(format!("{id}-{:x}", now().as_nanos()));
             fs::rename(&old, &target).map_err(|error| Error::io(&old, "move the damaged artifact away", &error))?;
-            self.journal(None, "damaged", serde_json::json!({ "id": id, "moved": target }))?;
+            self.note("", "", "damaged", serde_json::json!({ "id": id, "moved": target }))?;
         }
         Work::begin(self, key)
     }
@@ -226,10 +234,40 @@ impl Store {
         Error::collect((), faults)
     }
 
-    /// Appends an event to the journal.
-    pub fn journal(&self, stage: Option<&str>, event: &str, details: Value) -> Result<()> {
+    /// Says that an artifact is now the result of a recipe's stage, so that [`Store::resolve`] finds it by
+    /// `recipe/stage` and by `stage`.
+    pub fn name(&self, recipe: &str, stage: &str, id: &str) -> Result<()> {
+        if self.writing.is_none() {
+            return Err(Error::program("an artifact was named in a store that is open for reading"));
+        }
+        let mut names = self.names()?;
+        let key = format!("{recipe}/{stage}");
+        names.retain(|name| name.key != key);
+        names.push(Name { key, id: id.to_owned() });
+        let mut text = serde_json::to_vec_pretty(&names)
+            .map_err(|error| Error::program(format!("the names do not serialize: {error}")))?;
+        text.push(b'\n');
+        write_atomic(self.path.join(NAMES_FILE), text)
+    }
+
+    /// The names given so far, the newest last.
+    fn names(&self) -> Result<Vec<Name>> {
+        let path = self.path.join(NAMES_FILE);
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+                let place = Place::file(&path).at(error.line().max(1), error.column().max(1));
+                Error::user(place, format!("the names of the artifacts cannot be read: {error}"))
+                    .hint("remove the file; the next run writes it anew")
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::io(&path, "read the names of the artifacts", &error)),
+        }
+    }
+
+    /// Appends an event of a run to the journal; `stage` is empty when it is about the whole run.
+    pub fn note(&self, run: &str, stage: &str, event: &str, details: Value) -> Result<()> {
         match &self.writing {
-            Some(writing) => writing.journal.append(stage, event, details),
+            Some(writing) => writing.journal.append(run, stage, event, details),
             None => Err(Error::program("an event was written to a store that is open for reading")),
         }
     }

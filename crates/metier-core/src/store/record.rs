@@ -3,24 +3,28 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What decides a stage's result; equal keys have equal results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     /// The stage's verb.
     pub verb: String,
-    /// Its settings, defaults filled in.
+    /// The version of the verb's code, raised whenever its output changes.
+    pub version: u32,
+    /// Its settings, defaults filled in; each part in them stands as its
+    /// [`identity`](crate::part::Chosen::identity), with its version.
     pub settings: Value,
     /// The id or hash of each input, by its name in the stage.
     pub inputs: BTreeMap<String, String>,
-    /// The version of each part that takes part.
-    pub parts: BTreeMap<String, u32>,
+    /// The seed of all random choices.
+    pub seed: u64,
 }
 
 impl Key {
-    /// A key without inputs and parts.
+    /// A key without inputs, of version 1 and seed 0.
     pub fn new(verb: impl Into<String>, settings: Value) -> Self {
-        Self { verb: verb.into(), settings, inputs: BTreeMap::new(), parts: BTreeMap::new() }
+        Self { verb: verb.into(), version: 1, settings, inputs: BTreeMap::new(), seed: 0 }
     }
 
     /// The same key with an input.
@@ -30,11 +34,11 @@ impl Key {
         self
     }
 
-    /// The same key with a part.
-    #[must_use]
-    pub fn part(mut self, name: impl Into<String>, version: u32) -> Self {
-        self.parts.insert(name.into(), version);
-        self
+    /// The version of each part in the settings, by the part's name.
+    pub fn parts(&self) -> BTreeMap<String, u32> {
+        let mut parts = BTreeMap::new();
+        collect_parts(&self.settings, &mut parts);
+        parts
     }
 
     /// The name of the artifact: 32 hexadecimal digits of the BLAKE3 hash of the key as JSON with
@@ -42,13 +46,26 @@ impl Key {
     pub fn id(&self) -> String {
         let value = serde_json::json!({
             "verb": self.verb,
+            "version": self.version,
             "settings": self.settings,
             "inputs": self.inputs,
-            "parts": self.parts,
+            "seed": self.seed,
         });
-        let mut text = String::new();
-        canonical(&value, &mut text);
-        blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+        blake3::hash(canonical_json(&value).as_bytes()).to_hex()[..32].to_owned()
+    }
+}
+
+fn collect_parts(settings: &Value, parts: &mut BTreeMap<String, u32>) {
+    match settings {
+        Value::Array(items) => items.iter().for_each(|item| collect_parts(item, parts)),
+        Value::Object(map) => {
+            let version = map.get("version").and_then(Value::as_u64).and_then(|version| u32::try_from(version).ok());
+            if let (Some(name), Some(version)) = (map.get("method").and_then(Value::as_str), version) {
+                parts.insert(name.to_owned(), version);
+            }
+            map.values().for_each(|value| collect_parts(value, parts));
+        }
+        _ => {}
     }
 }
 
@@ -102,7 +119,7 @@ pub struct Record {
     /// The stage's settings, defaults filled in.
     pub settings: Value,
     /// What went in, by its name in the stage.
-    pub inputs: BTreeMap<String, Input>,
+    pub inputs: BTreeMap<String, InputRecord>,
     /// The version of each part that took part.
     pub parts: BTreeMap<String, u32>,
     /// The seed of all random choices.
@@ -133,7 +150,8 @@ impl Record {
             verb: key.verb.clone(),
             stage: stage.into(),
             settings: key.settings.clone(),
-            parts: key.parts.clone(),
+            parts: key.parts(),
+            seed: key.seed,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             ..Self::default()
         }
@@ -156,15 +174,19 @@ pub enum InputKind {
 /// One input of an artifact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Input {
+pub struct InputRecord {
     /// The artifact's id, or the hash of the file's bytes.
     pub id: String,
+    /// The stage or asset it is the result of.
+    pub name: String,
     /// Where it came from.
     pub kind: InputKind,
     /// Its license, where known.
     pub license: Option<String>,
     /// A path, an address or a package, where known.
     pub source: Option<String>,
+    /// Where it lay when it was read, where it is no artifact.
+    pub path: Option<PathBuf>,
 }
 
 /// How many items went in and came out.
@@ -175,8 +197,7 @@ pub struct Counts {
     #[serde(rename = "in")]
     pub read: u64,
     /// Items written.
-    #[serde(rename = "out")]
-    pub written: u64,
+    pub out: u64,
     /// Items left out, by reason.
     pub dropped: BTreeMap<String, u64>,
 }
@@ -238,15 +259,24 @@ mod tests {
 
     #[test]
     fn every_part_of_a_key_changes_its_id() {
-        let key = Key::new("train", json!({ "steps": 3 })).input("from", "ab").part("adamw", 1);
+        let key = Key::new("train", json!({ "steps": 3 })).input("from", "ab");
         let others = [
             Key { verb: "eval".into(), ..key.clone() },
             Key { settings: json!({ "steps": 4 }), ..key.clone() },
             key.clone().input("from", "ac"),
-            key.clone().part("adamw", 2),
+            Key { version: 2, ..key.clone() },
+            Key { seed: 1, ..key.clone() },
         ];
         assert!(others.iter().all(|other| other.id() != key.id()));
         assert_eq!(key.id().len(), 32);
+    }
+
+    #[test]
+    fn parts_are_found_in_the_settings() {
+        let slot = |name: &str, version: u32| json!({ "method": name, "version": version, "settings": { "rate": 1 } });
+        let key =
+            Key::new("train", json!({ "steps": 3, "optimizer": slot("adamw", 2), "filter": [slot("length", 1)] }));
+        assert_eq!(key.parts(), [("adamw".to_owned(), 2), ("length".to_owned(), 1)].into());
     }
 
     #[test]

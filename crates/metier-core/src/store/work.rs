@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const KEY_FILE: &str = "key.json";
+/// The file of a work folder, and of an artifact, that holds its [`Key`].
+pub const KEY_FILE: &str = "key.json";
 const SCRATCH: &str = "scratch";
 
 /// A folder in which a stage puts its files. It outlives an interruption: the next [`Store::begin`]
@@ -79,6 +80,11 @@ impl<'store> Work<'store> {
         self.begun.first().copied().unwrap_or_default()
     }
 
+    /// A record with all that is known before the work: id, verb, settings, parts, seed, start.
+    pub fn record(&self) -> Record {
+        Record { started: self.started(), resumed: self.resumed(), ..Record::new(&self.key, "") }
+    }
+
     /// Removes every file, so that the work begins anew.
     pub fn clear(&mut self) -> Result<()> {
         remove_folder(&self.path)?;
@@ -91,7 +97,7 @@ impl<'store> Work<'store> {
     /// Makes the folder a complete artifact: removes the scratch folder, hashes and flushes every file,
     /// writes `record.json` and renames the folder.
     ///
-    /// `id`, `verb`, `settings`, `parts`, `started`, `resumed`, `files` and the disk used are filled in here.
+    /// `id`, `verb`, `settings`, `parts`, `seed`, `started`, `resumed`, `files` and the disk used are filled in here.
     pub fn finish(self, mut record: Record) -> Result<Artifact> {
         let scratch = self.path.join(SCRATCH);
         if scratch.exists() {
@@ -101,7 +107,8 @@ impl<'store> Work<'store> {
         record.id.clone_from(&self.id);
         record.verb.clone_from(&self.key.verb);
         record.settings.clone_from(&self.key.settings);
-        record.parts.clone_from(&self.key.parts);
+        record.parts = self.key.parts();
+        record.seed = self.key.seed;
         record.started = self.started();
         record.resumed = self.resumed();
         record.real.disk_bytes = record.files.iter().map(|file| file.bytes).sum();
@@ -112,7 +119,6 @@ impl<'store> Work<'store> {
         }
         fs::rename(&self.path, &target).map_err(|error| Error::io(&target, "complete the artifact", &error))?;
         sync_folder(&self.store.artifacts())?;
-        self.store.journal(Some(&record.stage), "finish", serde_json::json!({ "id": self.id }))?;
         Ok(Artifact { id: self.id, path: target, record })
     }
 
