@@ -32,6 +32,18 @@ fn reasons(tree: &Tree, manifest: &str, faults: &mut Vec<Fault>) {
             faults.push(Fault::new("Cargo.toml", dependency.line, RULE, message));
         }
     }
+    let takers: Vec<edges::Dependency> = tree
+        .files
+        .iter()
+        .filter(|file| file.name() == "Cargo.toml" && file.path != "Cargo.toml")
+        .flat_map(|file| edges::dependencies(&file.text))
+        .collect();
+    for dependency in &taken {
+        if !takers.iter().any(|taker| taker.name == dependency.name) {
+            let message = format!("no crate takes `{}`", dependency.name);
+            faults.push(Fault::new("Cargo.toml", dependency.line, RULE, message));
+        }
+    }
     for (line, name) in stated {
         if !taken.iter().any(|dependency| dependency.name == name) {
             faults.push(Fault::new(PAGE, line, RULE, format!("`{name}` is no dependency of the workspace")));
@@ -70,6 +82,7 @@ mod tests {
         let tree = Planted::good();
         tree.write("Cargo.toml", "[workspace.dependencies]\nserde = \"1\"\nrayon = \"1\"\n");
         tree.fails("Cargo.toml:3: `rayon` has no line in docs/dependencies.md");
+        tree.fails("Cargo.toml:3: no crate takes `rayon`");
     }
 
     #[test]

@@ -116,13 +116,12 @@ mod tests {
     #[test]
     fn test_edges_are_held_too_but_for_the_test_kit() {
         let tree = Planted::good();
-        let manifest =
-            "[package]\nname = \"metier-train\"\n[dependencies]\nmetier-core.workspace = true\n[dev-dependencies]\n";
+        let manifest = "[dependencies]\nserde.workspace = true\nmetier-core.workspace = true\n[dev-dependencies]\n";
         tree.write("crates/metier-train/Cargo.toml", &format!("{manifest}metier-testkit.workspace = true\n"));
         tree.write("crates/metier-train/src/lib.rs", "pub mod schedule;\nuse metier_testkit::scratch;\n");
         tree.passes();
         tree.write("crates/metier-train/Cargo.toml", &format!("{manifest}metier-peft.workspace = true\n"));
-        tree.fails("crates/metier-train/Cargo.toml:6: `metier-train` may not use `metier-peft`");
+        tree.fails("crates/metier-train/Cargo.toml:5: `metier-train` may not use `metier-peft`");
         tree.write("crates/metier-train/Cargo.toml", "[dependencies.metier]\npath = \"../metier\"\n");
         tree.fails("crates/metier-train/Cargo.toml:1: `metier-train` may not use `metier`;");
     }

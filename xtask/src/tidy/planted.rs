@@ -31,11 +31,14 @@ impl Planted {
         );
         tree.write("crates/metier-core/Cargo.toml", "[package]\nname = \"metier-core\"\n");
         tree.write("crates/metier-core/src/lib.rs", "//! Ground.\n");
-        tree.write("crates/metier-train/Cargo.toml", "[dependencies]\nmetier-core.workspace = true\n");
+        tree.write(
+            "crates/metier-train/Cargo.toml",
+            "[dependencies]\nmetier-core.workspace = true\nserde.workspace = true\n",
+        );
         tree.write("crates/metier-train/src/lib.rs", "pub mod schedule;\n");
         tree.write(
             "crates/metier-train/src/schedule/mod.rs",
-            "mod constant;\nmod cosine;\n\nuse metier_core::part::Part;\n\n/// A rate for each step.\npub trait Schedule {}\n\n#[rustfmt::skip]\n\
+            "mod constant;\nmod cosine;\n\nuse metier_core::part::Part;\nuse serde;\n\n/// A rate for each step.\npub trait Schedule {}\n\n#[rustfmt::skip]\n\
              pub static SCHEDULES: &[&Part<dyn Schedule>] = &[\n    &constant::PART,\n    &cosine::PART,\n];\n",
         );
         tree.write("crates/metier-train/src/schedule/constant.rs", &part("constant"));
