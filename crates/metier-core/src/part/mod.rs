@@ -51,7 +51,13 @@ impl Record {
 
     /// The part's page in Markdown.
     pub fn page(&self) -> String {
-        self.schema().get("description").and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+        let schema = self.schema();
+        let text = |key| schema.get(key).and_then(|text| text.as_str()).unwrap_or_default();
+        // A doc comment's first heading comes out as the schema's title.
+        match text("title") {
+            "" => text("description").to_owned(),
+            title => format!("# {title}\n\n{}", text("description")),
+        }
     }
 
     /// The first sentence of *What it does*.
@@ -178,6 +184,7 @@ mod tests {
             serde_json::json!({ "method": "plain", "version": 3, "settings": { "value": 4 } })
         );
         assert_eq!(PLAIN.record().summary(), "Doubles a number.");
+        assert!(PLAIN.record().page().starts_with("# What it does\n\nDoubles"));
     }
 
     #[test]

@@ -1,0 +1,6 @@
+//! Evaluation from documents to a table, with models that are formulas.
+
+mod bootstrap;
+mod model;
+mod resume;
+mod table;
