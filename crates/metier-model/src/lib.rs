@@ -1,1 +1,22 @@
-//! Architectures, checkpoints, decoding.
+//! Architectures, checkpoints, decoding: the models that run on this machine.
+//!
+//! | folder | answers |
+//! |---|---|
+//! | [`arch`] | how does a Llama compute, and what are its weights called |
+//! | [`layer`] | what is a linear layer, plain or adapted |
+//! | [`decode`] | how do logits become text |
+//! | [`local`] | how does a model answer the seams `Generate` and `Score` |
+//!
+//! [`Decoder`] is the model itself; [`LocalModel`] is a decoder with its tokenizer.
+
+pub mod arch;
+pub mod config;
+pub mod decode;
+pub mod decoder;
+pub mod layer;
+pub mod local;
+pub mod plan;
+
+pub use config::Config;
+pub use decoder::{Batch, Decoder, Site};
+pub use local::LocalModel;

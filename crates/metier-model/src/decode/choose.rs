@@ -1,0 +1,228 @@
+//! The choice of the next token.
+
+use metier_core::data::TokenId;
+use metier_core::seam::Sampling;
+use metier_core::seed::Seed;
+use metier_core::{Error, Fault, Place, Result};
+
+/// Chooses tokens as [`Sampling`] says; every draw is a function of the seed and the position.
+///
+/// The order is: repetition penalty, (the caller's processors,) temperature, top-k, top-p, min-p, draw.
+/// Equal logits are ordered by id.
+#[derive(Debug, Clone)]
+pub struct Chooser {
+    sampling: Sampling,
+    seed: Seed,
+}
+
+impl Chooser {
+    /// Refuses settings out of their ranges, all together.
+    pub fn new(sampling: &Sampling) -> Result<Self> {
+        let mut faults = Vec::new();
+        let mut check = |right: bool, key: &str, value: f32, range: &str| {
+            if !right {
+                faults.push(
+                    Fault::new(Place::key(key), format!("{value} is out of range")).hint(format!("it is {range}")),
+                );
+            }
+        };
+        let Sampling { temperature, top_p, min_p, repetition_penalty, .. } = *sampling;
+        check(temperature.is_finite() && temperature >= 0.0, "temperature", temperature, "0 or more");
+        check(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, "above 0 and at most 1");
+        check((0.0..=1.0).contains(&min_p), "min_p", min_p, "from 0 to 1");
+        let finite = repetition_penalty.is_finite() && repetition_penalty > 0.0;
+        check(finite, "repetition_penalty", repetition_penalty, "above 0; 1 changes nothing");
+        let seed = Seed::new(sampling.seed).derive("sampling");
+        Error::collect(Self { sampling: sampling.clone(), seed }, faults)
+    }
+
+    /// Makes tokens of `history` less likely: positive logits are divided, negative ones multiplied.
+    pub fn penalize(&self, history: &[TokenId], logits: &mut [f32]) {
+        let penalty = self.sampling.repetition_penalty;
+        if (penalty - 1.0).abs() < f32::EPSILON {
+            return;
+        }
+        let mut seen = history.to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        for id in seen {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+    }
+
+    /// The token at a position of the reply, counted from 0. Refused when a logit is not a number or
+    /// every token is forbidden.
+    pub fn choose(&self, logits: &[f32], position: u64) -> Result<TokenId> {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return Err(
+                Error::user(Place::default(), "the model's logits are not numbers").hint("are its weights damaged?")
+            );
+        }
+        let best = argmax(logits);
+        if logits.get(best).is_none_or(|&logit| logit == f32::NEG_INFINITY) {
+            return Err(Error::user(
+                Place::default(),
+                format!("every token is forbidden at position {position} of the reply"),
+            ));
+        }
+        if self.sampling.temperature <= 0.0 {
+            return Ok(best as TokenId);
+        }
+        let candidates = self.candidates(logits, f64::from(logits[best]));
+        let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
+        let mut left = self.seed.at(position).unit() * total;
+        for &(id, weight) in &candidates {
+            left -= weight;
+            if left < 0.0 {
+                return Ok(id);
+            }
+        }
+        Ok(candidates.last().map_or(best as TokenId, |(id, _)| *id))
+    }
+
+    /// What may be drawn, likeliest first, with weights relative to the likeliest.
+    fn candidates(&self, logits: &[f32], best: f64) -> Vec<(TokenId, f64)> {
+        let temperature = f64::from(self.sampling.temperature);
+        let mut all: Vec<(TokenId, f64)> = (0..)
+            .zip(logits)
+            .map(|(id, &logit)| (id, ((f64::from(logit) - best) / temperature).exp()))
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect();
+        let likelier = |a: &(TokenId, f64), b: &(TokenId, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let top_k = self.sampling.top_k;
+        if top_k > 0 && top_k < all.len() {
+            all.select_nth_unstable_by(top_k - 1, likelier);
+            all.truncate(top_k);
+        }
+        all.sort_unstable_by(likelier);
+        if self.sampling.top_p < 1.0 {
+            let enough = f64::from(self.sampling.top_p) * all.iter().map(|(_, weight)| weight).sum::<f64>();
+            let mut sum = 0.0;
+            let kept = all.iter().take_while(|(_, weight)| {
+                let short = sum < enough;
+                sum += weight;
+                short
+            });
+            let kept = kept.count();
+            all.truncate(kept);
+        }
+        let floor = f64::from(self.sampling.min_p);
+        all.retain(|(_, weight)| *weight >= floor);
+        all
+    }
+}
+
+/// Position of the largest number, the first of equals.
+fn argmax(numbers: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, number) in numbers.iter().enumerate() {
+        if *number > numbers[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+/// Natural-log probability of `id` and of the `top` likeliest tokens, likeliest first.
+pub fn log_probabilities(logits: &[f32], id: TokenId, top: usize) -> (f32, Vec<(TokenId, f32)>) {
+    let best = logits.get(argmax(logits)).map_or(0.0, |&logit| f64::from(logit));
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - best).exp()).sum();
+    let normalizer = best + sum.ln();
+    let log_probability = |logit: f32| (f64::from(logit) - normalizer) as f32;
+    let mut order: Vec<TokenId> = Vec::new();
+    if top > 0 {
+        order = (0..logits.len() as TokenId).collect();
+        let likelier = |a: &TokenId, b: &TokenId| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+        if top < order.len() {
+            order.select_nth_unstable_by(top - 1, likelier);
+            order.truncate(top);
+        }
+        order.sort_unstable_by(likelier);
+    }
+    let own = logits.get(id as usize).map_or(f32::NEG_INFINITY, |&logit| log_probability(logit));
+    (own, order.into_iter().map(|id| (id, log_probability(logits[id as usize]))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chooser(change: impl FnOnce(&mut Sampling)) -> Chooser {
+        let mut sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+        change(&mut sampling);
+        Chooser::new(&sampling).unwrap()
+    }
+
+    fn drawn(chooser: &Chooser, logits: &[f32]) -> Vec<TokenId> {
+        let mut ids: Vec<TokenId> = (0..2000).map(|position| chooser.choose(logits, position).unwrap()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    #[test]
+    fn zero_temperature_takes_the_first_likeliest() {
+        let greedy = chooser(|sampling| sampling.temperature = 0.0);
+        assert_eq!(greedy.choose(&[0.0, 2.0, 2.0, 1.0], 9).unwrap(), 1);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution_and_the_seed() {
+        let logits = [0.0, 1.0_f32.ln(), 2.0_f32.ln(), 4.0_f32.ln()];
+        let one = chooser(|_| {});
+        let mut counts = [0_u32; 4];
+        for position in 0..8000 {
+            counts[one.choose(&logits, position).unwrap() as usize] += 1;
+        }
+        for (count, expected) in counts.iter().zip([1000.0, 1000.0, 2000.0, 4000.0]) {
+            assert!((f64::from(*count) - expected).abs() < 150.0, "{counts:?}");
+        }
+        assert_eq!(one.choose(&logits, 5).unwrap(), one.clone().choose(&logits, 5).unwrap());
+        let other = chooser(|sampling| sampling.seed = 1);
+        assert!(
+            (0..50).any(|position| one.choose(&logits, position).unwrap() != other.choose(&logits, position).unwrap())
+        );
+    }
+
+    #[test]
+    fn filters_leave_what_they_say() {
+        let logits: Vec<f32> = [0.4_f32, 0.3, 0.2, 0.1].iter().map(|p| p.ln()).collect();
+        assert_eq!(drawn(&chooser(|s| s.top_k = 2), &logits), [0, 1]);
+        assert_eq!(drawn(&chooser(|s| s.top_p = 0.65), &logits), [0, 1]);
+        assert_eq!(drawn(&chooser(|s| s.top_p = 0.75), &logits), [0, 1, 2]);
+        assert_eq!(drawn(&chooser(|s| s.min_p = 0.4), &logits), [0, 1, 2]);
+        assert_eq!(drawn(&chooser(|s| s.top_p = 0.001), &logits), [0]);
+    }
+
+    #[test]
+    fn seen_tokens_are_penalized_once() {
+        let mut logits = [2.0, -1.0, 3.0];
+        chooser(|s| s.repetition_penalty = 2.0).penalize(&[0, 1, 0, 99], &mut logits);
+        assert_eq!(logits, [1.0, -2.0, 3.0]);
+    }
+
+    #[test]
+    fn wrong_settings_come_together() {
+        let sampling =
+            Sampling { temperature: -1.0, top_p: 0.0, min_p: 2.0, repetition_penalty: 0.0, ..Sampling::default() };
+        let error = Chooser::new(&sampling).unwrap_err();
+        assert_eq!(error.faults.len(), 4, "{error}");
+    }
+
+    #[test]
+    fn nothing_to_choose_is_an_error() {
+        assert!(chooser(|_| {}).choose(&[f32::NEG_INFINITY; 3], 0).is_err());
+        assert!(chooser(|_| {}).choose(&[0.0, f32::NAN], 0).is_err());
+        assert!(chooser(|_| {}).choose(&[], 0).is_err());
+    }
+
+    #[test]
+    fn log_probabilities_are_normalized() {
+        let (own, top) = log_probabilities(&[1.0_f32.ln(), 3.0_f32.ln(), 4.0_f32.ln()], 1, 2);
+        assert!((own - 0.375_f32.ln()).abs() < 1e-6);
+        assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1]);
+        assert!((top[0].1 - 0.5_f32.ln()).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,350 @@
+//! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
+
+use crate::arch::llama::{self, Keys, Llama};
+use crate::config::Config;
+use crate::decode::Cache;
+use crate::layer::{LowRank, WeightShape};
+use metier_compute::op::{self, Sequence};
+use metier_compute::{ParameterId, Parameters, Tape, Tensor, Var};
+use metier_core::fault::near_miss;
+use metier_core::seed::Seed;
+use metier_core::{Error, Fault, Place, Result};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A decoder-only language model.
+pub struct Decoder {
+    /// All weights, and those of adapters attached to it.
+    pub parameters: Parameters,
+    config: Config,
+    body: Llama,
+    recompute: bool,
+}
+
+/// Rows of one training step: texts one after another, without padding.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// The token of each row.
+    pub ids: Vec<u32>,
+    /// What each row is to predict.
+    pub targets: Vec<u32>,
+    /// How much each row counts; 0 leaves it out of the loss.
+    pub weights: Vec<f32>,
+    /// Position of each row in its text.
+    pub positions: Vec<u32>,
+    /// The rows of each text: attention does not cross from one to another.
+    pub sequences: Vec<Range<usize>>,
+}
+
+/// A linear layer that an adapter can attach to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The weight's name without `.weight`: `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// Columns of the weight.
+    pub inputs: usize,
+    /// Rows of the weight.
+    pub outputs: usize,
+    /// The weight, `[outputs, inputs]`.
+    pub weight: ParameterId,
+}
+
+impl Site {
+    /// The last part of the name: `q_proj`.
+    pub fn leaf(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+}
+
+impl Decoder {
+    /// A model with weights from `read`, which gives the shape and the values of one of `names`.
+    ///
+    /// `config` is a `config.json`. Missing and superfluous tensors, wrong shapes and tensors that cannot
+    /// be read are named all together. Every weight is trainable.
+    pub fn from_weights<'n>(
+        config: &serde_json::Value,
+        names: impl IntoIterator<Item = &'n str>,
+        mut read: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>)>,
+    ) -> Result<Self> {
+        crate::arch::check_model_type(config)?;
+        let config = Config::from_json(config)?;
+        let mut present: BTreeSet<&str> = names.into_iter().collect();
+        let mut faults = Vec::new();
+        let mut parameters = Parameters::new();
+        for WeightShape { name, shape } in llama::weight_shapes(&config) {
+            if !present.remove(name.as_str()) {
+                faults
+                    .push(Fault::new(Place::key(name), format!("the tensor is missing, its shape would be {shape:?}")));
+                continue;
+            }
+            match read(&name) {
+                Err(error) => faults.extend(error.faults),
+                Ok((found, _)) if found != shape => {
+                    faults.push(Fault::new(
+                        Place::key(name),
+                        format!("the tensor has the shape {found:?}, not {shape:?}"),
+                    ));
+                }
+                Ok((_, values)) => {
+                    parameters.insert(name, Tensor::from_vec(&shape, values)?, true)?;
+                }
+            }
+        }
+        faults.extend(present.into_iter().filter(|name| !llama::is_superfluous(name, &config)).map(|name| {
+            Fault::new(Place::key(name), "the architecture has no such tensor")
+                .hint("leaving it out may change the results")
+        }));
+        Error::collect((), faults)?;
+        Self::assemble(config, parameters)
+    }
+
+    /// A model with random weights: normal with deviation 0.02, norms one, biases zero. Each weight
+    /// depends on the seed and its name only.
+    pub fn random(config: &Config, seed: Seed) -> Result<Self> {
+        Error::collect((), config.faults())?;
+        let mut parameters = Parameters::new();
+        for WeightShape { name, shape } in llama::weight_shapes(config) {
+            let tensor = if name.ends_with(".bias") {
+                Tensor::zeros(&shape)?
+            } else if shape.len() == 1 {
+                Tensor::full(&shape, 1.0)?
+            } else {
+                let mut stream = seed.derive(&name).at(0);
+                let mut tensor = Tensor::zeros(&shape)?;
+                tensor.data_mut().fill_with(|| 0.02 * stream.normal() as f32);
+                tensor
+            };
+            parameters.insert(name, tensor, true)?;
+        }
+        Self::assemble(config.clone(), parameters)
+    }
+
+    fn assemble(config: Config, parameters: Parameters) -> Result<Self> {
+        let body = Llama::new(&config, &parameters)?;
+        Ok(Self { parameters, config, body, recompute: false })
+    }
+
+    /// Its numbers.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether training keeps only the residual stream between blocks and computes the rest again in the
+    /// walk back: about a third more time for a fraction of the memory. Off at first.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
+    /// What [`Decoder::set_recompute`] set.
+    pub fn recompute(&self) -> bool {
+        self.recompute
+    }
+
+    /// The head's weight, `[vocabulary, hidden]`.
+    pub fn head(&self) -> &Tensor {
+        self.parameters.get(self.body.head)
+    }
+
+    /// The parameter that is the head.
+    pub fn head_id(&self) -> ParameterId {
+        self.body.head
+    }
+
+    /// The last hidden state of each row, final norm applied: `[rows, hidden]`.
+    ///
+    /// `sequences` are the rows of each text; together they cover all rows in order.
+    pub fn hidden<'p>(
+        &'p self,
+        tape: &mut Tape<'p>,
+        ids: &[u32],
+        positions: &[u32],
+        sequences: &[Range<usize>],
+    ) -> Result<Var> {
+        self.check_rows(ids, positions, sequences)?;
+        let positions: Arc<[u32]> = positions.into();
+        let sequences: Arc<[Sequence]> =
+            sequences.iter().map(|rows| Sequence { query: rows.clone(), key: rows.clone() }).collect();
+        let table = tape.parameter(self.body.embedding);
+        let mut x = op::embedding(tape, table, ids)?;
+        for block in &self.body.blocks {
+            let (positions, sequences) = (positions.clone(), sequences.clone());
+            let forward = move |tape: &mut Tape<'p>, x: Var| block.forward(tape, x, &positions, Keys::Own(&sequences));
+            let next = if self.recompute {
+                tape.checkpoint(&[x], move |tape, inputs| forward(tape, inputs[0]))?
+            } else {
+                tape.scope(|tape| forward(tape, x))?
+            };
+            tape.release(x);
+            x = next;
+        }
+        self.body.final_norm(tape, x)
+    }
+
+    /// The weighted mean of the rows' cross-entropies in nats: one element.
+    pub fn loss<'p>(&'p self, tape: &mut Tape<'p>, batch: &Batch) -> Result<Var> {
+        let rows = batch.ids.len();
+        if batch.targets.len() != rows || batch.weights.len() != rows {
+            return Err(Error::program(format!(
+                "a batch of {rows} tokens has {} targets and {} weights",
+                batch.targets.len(),
+                batch.weights.len()
+            )));
+        }
+        let hidden = self.hidden(tape, &batch.ids, &batch.positions, &batch.sequences)?;
+        let head = tape.parameter(self.body.head);
+        op::head_cross_entropy(tape, hidden, head, &batch.targets, &batch.weights)
+    }
+
+    /// Continues the text in `cache` with `ids` and gives the hidden state of the last of them: `[1, hidden]`.
+    pub fn extend(&self, cache: &mut Cache, ids: &[u32]) -> Result<Tensor> {
+        /// Rows computed at once: enough to fill the kernels, small enough for the memory.
+        const ROWS: usize = 512;
+        self.check_length(cache.length() + ids.len())?;
+        self.check_ids(ids)?;
+        let mut last = Tensor::zeros(&[1, self.config.hidden_size])?;
+        for ids in ids.chunks(ROWS) {
+            let first = cache.length() as u32;
+            let positions: Vec<u32> = (first..first + ids.len() as u32).collect();
+            let mut tape = Tape::inference(&self.parameters);
+            let table = tape.parameter(self.body.embedding);
+            let mut x = op::embedding(&mut tape, table, ids)?;
+            for (block, cache) in self.body.blocks.iter().zip(&mut cache.blocks) {
+                let next = tape.scope(|tape| block.forward(tape, x, &positions, Keys::Cached(cache)))?;
+                tape.release(x);
+                x = next;
+            }
+            let x = tape.value(x)?;
+            let row = x.data()[x.len() - self.config.hidden_size..].to_vec();
+            last = Tensor::from_vec(&[1, self.config.hidden_size], row)?;
+        }
+        let mut tape = Tape::inference(&self.parameters);
+        let x = tape.constant(last);
+        let normed = self.body.final_norm(&mut tape, x)?;
+        Ok(tape.value(normed)?.clone())
+    }
+
+    /// The linear layers that adapters can attach to, in a fixed order.
+    pub fn sites(&self) -> Vec<Site> {
+        self.body
+            .linears()
+            .map(|linear| Site {
+                name: linear.site.clone(),
+                inputs: linear.inputs,
+                outputs: linear.outputs,
+                weight: linear.weight,
+            })
+            .collect()
+    }
+
+    /// Attaches `y += scale · (x Aᵀ) Bᵀ` to a site; `a` is `[rank, inputs]`, `b` is `[outputs, rank]`.
+    pub fn attach_low_rank(&mut self, site: &str, a: ParameterId, b: ParameterId, scale: f32) -> Result<()> {
+        let (shape_a, shape_b) = (self.parameters.get(a).shape().to_vec(), self.parameters.get(b).shape().to_vec());
+        let Some(linear) = self.body.linears_mut().find(|linear| linear.site == site) else {
+            return Err(self.no_site(site));
+        };
+        let rank = shape_a.first().copied().unwrap_or_default();
+        if rank == 0 || shape_a != [rank, linear.inputs] || shape_b != [linear.outputs, rank] {
+            return Err(Fault::new(
+                Place::key(site),
+                format!("an addition of the shapes {shape_a:?} and {shape_b:?} does not fit"),
+            )
+            .hint(format!("right would be [rank, {}] and [{}, rank]", linear.inputs, linear.outputs))
+            .into());
+        }
+        if linear.low_rank.is_some() {
+            return Err(Fault::new(Place::key(site), "an adapter is attached here already")
+                .hint("fold it into the weights first")
+                .into());
+        }
+        linear.low_rank = Some(LowRank { a, b, scale });
+        Ok(())
+    }
+
+    /// Takes an addition off a site again; nothing happens where none is attached.
+    pub fn detach_low_rank(&mut self, site: &str) -> Option<LowRank> {
+        self.body.linears_mut().find(|linear| linear.site == site).and_then(|linear| linear.low_rank.take())
+    }
+
+    /// The sites with an addition, and the addition.
+    pub fn attached(&self) -> Vec<(Site, LowRank)> {
+        self.sites()
+            .into_iter()
+            .zip(self.body.linears())
+            .filter_map(|(site, linear)| linear.low_rank.map(|low_rank| (site, low_rank)))
+            .collect()
+    }
+
+    /// Every weight of the plain model with its name in a Hugging Face checkpoint, blocks in order.
+    ///
+    /// Refused while an adapter is attached: what would be written is not the model that was trained.
+    pub fn tensors(&self) -> Result<Vec<(&str, &Tensor)>> {
+        if let Some((site, _)) = self.attached().first() {
+            return Err(Fault::new(Place::key(&site.name), "an adapter is attached to the model")
+                .hint("fold the adapter before the weights are written")
+                .into());
+        }
+        llama::weight_shapes(&self.config)
+            .into_iter()
+            .map(|WeightShape { name, .. }| {
+                let id = self.parameters.find(&name);
+                let id = id.ok_or_else(|| Error::program(format!("the weight `{name}` is gone")))?;
+                Ok((self.parameters.name(id), self.parameters.get(id)))
+            })
+            .collect()
+    }
+
+    /// Refuses a text of `tokens` tokens that is longer than the context, with both lengths.
+    pub fn check_length(&self, tokens: usize) -> Result<()> {
+        let limit = self.config.context_length;
+        if tokens <= limit {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Place::default(),
+            format!("a text of {tokens} tokens is longer than the model's context of {limit}"),
+        )
+        .hint("shorten the text; it is never cut silently")
+        .into())
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        let size = self.config.vocabulary_size;
+        match ids.iter().find(|&&id| id as usize >= size) {
+            None => Ok(()),
+            Some(id) => Err(Fault::new(Place::default(), format!("token {id} is not among the model's {size} ids"))
+                .hint("the tokenizer belongs to another model")
+                .into()),
+        }
+    }
+
+    fn check_rows(&self, ids: &[u32], positions: &[u32], sequences: &[Range<usize>]) -> Result<()> {
+        self.check_ids(ids)?;
+        let mut next = 0;
+        for rows in sequences {
+            if rows.start != next || rows.end <= rows.start {
+                return Err(Error::program(format!("the rows {rows:?} of a text do not follow row {next}")));
+            }
+            self.check_length(rows.len())?;
+            next = rows.end;
+        }
+        if next != ids.len() || positions.len() != ids.len() {
+            return Err(Error::program(format!(
+                "{} tokens have {} positions and {next} rows in texts",
+                ids.len(),
+                positions.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn no_site(&self, name: &str) -> Error {
+        let sites = self.sites();
+        let near = near_miss(name, sites.iter().map(|site| site.name.as_str()));
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "sites are named as in `model.layers.0.self_attn.q_proj`".to_owned(),
+        };
+        Fault::new(Place::key(name), "the model has no such site").hint(hint).into()
+    }
+}

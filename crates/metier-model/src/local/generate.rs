@@ -1,0 +1,128 @@
+//! Replies, token by token.
+
+use super::LocalModel;
+use crate::decode::{Chooser, Session, TextStream, log_probabilities};
+use metier_core::data::TokenId;
+use metier_core::seam::{Ability, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply, TokenChoice};
+use metier_core::{Error, Fault, Place, Result, stop};
+
+impl Generate for LocalModel {
+    fn can(&self, ability: Ability) -> bool {
+        match ability {
+            Ability::Logprobs | Ability::ProcessLogits | Ability::RawText => true,
+        }
+    }
+
+    fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>> {
+        requests.iter().map(|request| self.stream(request, &mut [], &mut |_| true)).collect()
+    }
+
+    /// Special tokens written in a prompt are read as such. Refused when prompt and `max_tokens` together
+    /// are longer than the context.
+    fn stream(
+        &self,
+        request: &GenerateRequest,
+        processors: &mut [Box<dyn ProcessLogits>],
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Reply> {
+        let chooser = Chooser::new(&request.sampling)?;
+        let prompt = self.prompt_ids(request)?;
+        let mut session = Session::new(&self.decoder)?;
+        let mut history = prompt.clone();
+        let mut text = TextStream::new(&request.stop);
+        let mut tokens: Vec<TokenChoice> = Vec::new();
+        let mut finish = Finish::Length;
+        let mut fresh: &[TokenId] = &prompt;
+        let mut next;
+        while tokens.len() < request.max_tokens {
+            if stop::requested() {
+                return Err(stop::interrupted());
+            }
+            let raw = session.feed(fresh)?;
+            let mut logits = raw.clone();
+            logits[self.tokenizer.vocabulary_size()..].fill(f32::NEG_INFINITY);
+            chooser.penalize(&history, &mut logits);
+            for processor in &mut *processors {
+                processor.process(&history, &mut logits)?;
+            }
+            let id = chooser.choose(&logits, tokens.len() as u64)?;
+            if self.end_ids.contains(&id) {
+                finish = Finish::Stop;
+                break;
+            }
+            let (logprob, top) = log_probabilities(&raw, id, request.top_logprobs);
+            tokens.push(TokenChoice { id, logprob, top });
+            history.push(id);
+            let piece = text.push(&self.visible_bytes(id)?);
+            if !piece.is_empty() && !on_text(piece) {
+                finish = Finish::Cancelled;
+                break;
+            }
+            if text.stopped() {
+                finish = Finish::Stop;
+                break;
+            }
+            next = [id];
+            fresh = &next;
+        }
+        let rest = text.finish();
+        if !rest.is_empty() && finish != Finish::Cancelled {
+            on_text(rest);
+        }
+        if text.stopped() {
+            finish = Finish::Stop;
+        }
+        let piece = text.into_piece();
+        tokens.truncate(piece.tokens);
+        Ok(Reply { text: piece.text, tokens, prompt_tokens: prompt.len(), finish })
+    }
+}
+
+impl LocalModel {
+    fn prompt_ids(&self, request: &GenerateRequest) -> Result<Vec<TokenId>> {
+        let (text, begin) = match &request.prompt {
+            Prompt::Text(text) => (text.clone(), self.tokenizer.begin_of_text()),
+            Prompt::Conversation(conversation) => match &self.render {
+                Some(render) => (render(conversation)?, None),
+                None => {
+                    return Err(Error::user(
+                        Place::key("chat template"),
+                        "the model has none, so it cannot answer a conversation",
+                    )
+                    .hint("give it raw text to continue"));
+                }
+            },
+        };
+        let mut ids: Vec<TokenId> = begin.into_iter().collect();
+        for encoded in self.tokenizer.encode(&[&text], true)? {
+            ids.extend(encoded.ids);
+        }
+        if ids.is_empty() {
+            return Err(Error::user(
+                Place::key("prompt"),
+                "it is empty, and the model has no token that begins a text",
+            ));
+        }
+        let limit = self.decoder.config().context_length;
+        if ids.len() + request.max_tokens > limit {
+            return Err(Fault::new(
+                Place::key("prompt"),
+                format!(
+                    "{} tokens and {} to generate are longer than the model's context of {limit}",
+                    ids.len(),
+                    request.max_tokens
+                ),
+            )
+            .hint("shorten the prompt or ask for fewer tokens")
+            .into());
+        }
+        Ok(ids)
+    }
+
+    /// The bytes of a token; none for special tokens, which are no part of a reply.
+    fn visible_bytes(&self, id: TokenId) -> Result<Vec<u8>> {
+        let bytes = self.tokenizer.bytes_of(id).unwrap_or_default();
+        let special = !bytes.is_empty() && self.tokenizer.decode(&[id], false)?.is_empty();
+        Ok(if special { Vec::new() } else { bytes })
+    }
+}

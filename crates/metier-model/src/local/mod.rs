@@ -1,0 +1,77 @@
+//! A model on this machine behind the seams: text in, text and numbers out.
+
+mod generate;
+mod score;
+
+use crate::decoder::Decoder;
+use metier_core::data::{Conversation, TokenId};
+use metier_core::seam::Tokenize;
+use metier_core::{Fault, Place, Result};
+use std::sync::Arc;
+
+/// Writes the turns of a conversation out as a prompt that ends where the model's turn begins.
+pub type Render = Arc<dyn Fn(&Conversation) -> Result<String> + Send + Sync>;
+
+/// Rows that an embedding may have beyond the tokenizer's ids; models are padded to round numbers.
+const PADDING: usize = 1024;
+
+/// A decoder with its tokenizer: implements `Generate` and `Score`.
+pub struct LocalModel {
+    decoder: Decoder,
+    tokenizer: Arc<dyn Tokenize>,
+    end_ids: Vec<TokenId>,
+    render: Option<Render>,
+}
+
+impl LocalModel {
+    /// Joins a decoder and its tokenizer. Refused when the tokenizer has ids that the model lacks, or so
+    /// few that it must belong to another model; both sizes are named.
+    ///
+    /// Replies end at the tokenizer's end-of-text ids and at those of [`LocalModel::with_end_ids`].
+    pub fn new(decoder: Decoder, tokenizer: Arc<dyn Tokenize>) -> Result<Self> {
+        let (ids, rows) = (tokenizer.vocabulary_size(), decoder.config().vocabulary_size);
+        if ids > rows || ids + PADDING < rows {
+            return Err(Fault::new(
+                Place::key("model.embed_tokens.weight"),
+                format!("the tokenizer has {ids} ids, the model has rows for {rows}"),
+            )
+            .hint("take the tokenizer that the model was trained with")
+            .into());
+        }
+        let end_ids = tokenizer.end_of_text();
+        Ok(Self { decoder, tokenizer, end_ids, render: None })
+    }
+
+    /// The same model; replies end at these ids too.
+    #[must_use]
+    pub fn with_end_ids(mut self, ids: impl IntoIterator<Item = TokenId>) -> Self {
+        for id in ids {
+            if !self.end_ids.contains(&id) {
+                self.end_ids.push(id);
+            }
+        }
+        self
+    }
+
+    /// The same model with its chat template; without one it answers raw text only.
+    #[must_use]
+    pub fn with_render(mut self, render: Render) -> Self {
+        self.render = Some(render);
+        self
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<dyn Tokenize> {
+        &self.tokenizer
+    }
+
+    /// The decoder, to train it or to attach an adapter.
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+}

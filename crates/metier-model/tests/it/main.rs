@@ -1,0 +1,6 @@
+//! Decoders and local models on tiny seeded weights, and against goldens of a real one.
+
+mod decoder;
+mod generation;
+mod scoring;
+mod tiny;

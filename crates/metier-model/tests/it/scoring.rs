@@ -1,0 +1,89 @@
+use super::tiny::{BEGIN, Bytes, config, decoder, model};
+use metier_core::seam::{Score, ScoreRequest, Tokenize};
+use metier_model::decode::Session;
+use metier_model::{Config, LocalModel};
+use std::sync::Arc;
+
+fn request(context: &str, continuation: &str) -> ScoreRequest {
+    ScoreRequest { context: context.into(), continuation: continuation.into() }
+}
+
+/// Log-probability of `ids[first..]`, one token at a time.
+fn by_hand(model: &LocalModel, ids: &[u32], first: usize) -> (f64, bool) {
+    let mut session = Session::new(model.decoder()).unwrap();
+    let (mut sum, mut greedy) = (0.0, true);
+    for at in 1..ids.len() {
+        let logits = session.feed(&ids[at - 1..at]).unwrap();
+        if at >= first {
+            let best = logits.iter().copied().fold(f32::MIN, f32::max);
+            let normalizer =
+                logits.iter().map(|logit| f64::from(logit - best).exp()).sum::<f64>().ln() + f64::from(best);
+            let own = logits[ids[at] as usize];
+            sum += f64::from(own) - normalizer;
+            greedy &= (own - best).abs() < f32::EPSILON;
+        }
+    }
+    (sum, greedy)
+}
+
+#[test]
+fn scores_equal_the_log_softmax_of_each_token() {
+    for begin in [false, true] {
+        let model = model(begin);
+        let requests =
+            [request("", "héllo"), request("ab", "cde"), request("abc", ""), request("", "x"), request("", "")];
+        let scored = model.score(&requests).unwrap();
+        let start = usize::from(begin);
+        for (scored, request) in scored.iter().zip(&requests) {
+            let mut ids = if begin { vec![BEGIN] } else { vec![] };
+            let text = format!("{}{}", request.context, request.continuation);
+            ids.extend(Bytes { begin }.encode(&[&text], false).unwrap().remove(0).ids);
+            let first = (start + request.context.len()).max(1).min(ids.len());
+            let (expected, greedy) = by_hand(&model, &ids, first);
+            assert!((scored.log_probability - expected).abs() < 1e-4, "{request:?}: {scored:?} {expected}");
+            assert_eq!((scored.tokens, scored.greedy), (ids.len() - first, greedy), "{request:?}");
+            assert_eq!(scored.bytes, ids.len() - first, "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn a_score_does_not_depend_on_its_neighbors() {
+    let model =
+        LocalModel::new(decoder(&Config { context_length: 1024, ..config() }, 9), Arc::new(Bytes { begin: false }))
+            .unwrap();
+    let requests: Vec<ScoreRequest> = (0..9)
+        .map(|number| {
+            request(&"ab".repeat(number), &metier_testkit::corpus::prose(number as u64, 900)[..300 + 70 * number])
+        })
+        .collect();
+    let together = model.score(&requests).unwrap();
+    for (request, together) in requests.iter().zip(together) {
+        let alone = model.score(std::slice::from_ref(request)).unwrap().remove(0);
+        assert!((alone.log_probability - together.log_probability).abs() < 1e-3 * alone.log_probability.abs() * 1e-2);
+        assert_eq!((alone.tokens, alone.bytes, alone.greedy), (together.tokens, together.bytes, together.greedy));
+    }
+}
+
+#[test]
+fn texts_longer_than_the_context_are_named_with_both_lengths() {
+    let error = model(false)
+        .score(&[request("", "ok"), request("", &"x".repeat(70)), request(&"x".repeat(66), "y")])
+        .unwrap_err();
+    assert_eq!(error.faults.len(), 2);
+    let text = error.to_string();
+    assert!(text.contains("text 2: a text of 70 tokens is longer than the model's context of 64"), "{text}");
+    assert!(text.contains("text 3: a text of 67 tokens"), "{text}");
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    for rows in [200, 2000] {
+        let decoder = decoder(&Config { vocabulary_size: rows, ..config() }, 1);
+        let error = LocalModel::new(decoder, Arc::new(Bytes { begin: false })).err().unwrap();
+        assert!(
+            error.to_string().contains(&format!("the tokenizer has 258 ids, the model has rows for {rows}")),
+            "{error}"
+        );
+    }
+}
