@@ -5,6 +5,7 @@
 //! is cut into tiles whose number and size depend on shapes only, so a result never depends on the number
 //! of threads.
 
+pub mod block;
 #[macro_use]
 pub mod kernel;
 pub mod op;

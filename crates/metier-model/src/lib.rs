@@ -3,6 +3,7 @@
 //! | folder | answers |
 //! |---|---|
 //! | [`arch`] | how does a Llama compute, and what are its weights called |
+//! | [`checkpoint`] | how does a model lie on disk, and how is it read and written |
 //! | [`layer`] | what is a linear layer, plain or adapted |
 //! | [`decode`] | how do logits become text |
 //! | [`local`] | how does a model answer the seams `Generate` and `Score` |
@@ -10,6 +11,7 @@
 //! [`Decoder`] is the model itself; [`LocalModel`] is a decoder with its tokenizer.
 
 pub mod arch;
+pub mod checkpoint;
 pub mod config;
 pub mod decode;
 pub mod decoder;

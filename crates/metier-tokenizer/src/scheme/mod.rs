@@ -7,7 +7,11 @@
 mod alphabet;
 mod byte_level_bpe;
 mod hugging_face;
+#[cfg(test)]
+mod tests;
 
+#[cfg(test)]
+pub(crate) use alphabet::character_of;
 pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};
 pub use hugging_face::HuggingFace;
 

@@ -1,0 +1,41 @@
+//! 5 bits above a minimum: `d`, `m`, 4 bytes of fifth bits, then 16 bytes.
+
+use super::Block;
+use super::nibbles::{self, VALUES};
+
+/// The type.
+pub(super) struct Q5_1;
+
+impl Block for Q5_1 {
+    fn name(&self) -> &'static str {
+        "Q5_1"
+    }
+
+    fn gguf_type(&self) -> u32 {
+        7
+    }
+
+    fn values(&self) -> usize {
+        VALUES
+    }
+
+    fn bytes(&self) -> usize {
+        24
+    }
+
+    fn read(&self, block: &[u8], out: &mut [f32]) {
+        let (d, m) = (nibbles::half_at(block, 0), nibbles::half_at(block, 2));
+        let fifth = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+        nibbles::read(&block[8..], fifth, out, |q| q * d + m);
+    }
+
+    fn write(&self, values: &[f32], out: &mut [u8]) {
+        let (low, high) = nibbles::bounds(values);
+        let d = (high - low) / 31.0;
+        let inverse = nibbles::inverse(d);
+        nibbles::put_half(out, 0, d);
+        nibbles::put_half(out, 2, low);
+        let fifth = nibbles::write(values, &mut out[8..], |x| (((x - low) * inverse + 0.5) as u8).min(31));
+        out[4..8].copy_from_slice(&fifth.to_le_bytes());
+    }
+}

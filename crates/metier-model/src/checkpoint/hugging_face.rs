@@ -1,0 +1,168 @@
+//! A Hugging Face folder as a checkpoint.
+
+use super::{Checkpoint, MappedFile, SpecialTokens, Stored, safetensors};
+use metier_core::data::TokenId;
+use metier_core::seam::Tokenize;
+use metier_core::{Error, Fault, Place, Result, store};
+use metier_tokenizer::scheme::HuggingFace;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Opens a folder with `config.json`, `tokenizer.json` and `model.safetensors` or its index.
+pub(super) fn open(folder: &Path) -> Result<Checkpoint> {
+    let config = read_object(&folder.join("config.json"))?.ok_or_else(|| {
+        Error::file(folder.join("config.json"), "the file is missing: this folder is no Hugging Face model")
+            .hint("name a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file")
+    })?;
+    let (files, tensors) = read_weights(folder)?;
+    let path = folder.join(TOKENIZER);
+    let tokenizer_json = std::fs::read_to_string(&path).map_err(|error| {
+        let fault = Error::io(&path, "read the tokenizer", &error);
+        if error.kind() == ErrorKind::NotFound {
+            fault.hint("only tokenizers in the form of tokenizer.json are read")
+        } else {
+            fault
+        }
+    })?;
+    let tokenizer = HuggingFace::from_json(&tokenizer_json).map_err(|error| error.in_file(&path))?;
+    let settings = read_object(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    let generation = read_object(&folder.join("generation_config.json"))?.unwrap_or_default();
+    let special_tokens = special_tokens(&settings, &generation, &config, &tokenizer);
+    let begin = match settings["add_bos_token"].as_bool() {
+        Some(add) => special_tokens.begin.filter(|_| add),
+        None => tokenizer.begin_of_text(),
+    };
+    let tokenizer = tokenizer.with_begin(begin).with_ends(&special_tokens.ends);
+    Ok(Checkpoint {
+        config,
+        tokenizer: Arc::new(tokenizer),
+        tokenizer_json,
+        chat_template: chat_template(folder, &settings)?,
+        special_tokens,
+        path: folder.to_path_buf(),
+        files,
+        tensors,
+    })
+}
+
+/// The JSON object in a file; `None` when there is no such file.
+fn read_object(path: &Path) -> Result<Option<Value>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(path, "read the file", &error)),
+    };
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
+        Error::user(Place::file(path).at(error.line(), error.column()), format!("this is no JSON: {error}"))
+    })?;
+    if value.is_object() { Ok(Some(value)) } else { Err(Error::file(path, "this is no JSON object")) }
+}
+
+type Weights = (Vec<MappedFile>, BTreeMap<String, Stored>);
+
+fn read_weights(folder: &Path) -> Result<Weights> {
+    let single = folder.join(WEIGHTS);
+    let index = folder.join(INDEX);
+    let map: BTreeMap<String, String> = if single.exists() {
+        BTreeMap::new()
+    } else if let Some(value) = read_object(&index)? {
+        read_index(&index, &value)?
+    } else {
+        let message = format!("there are no weights: neither {WEIGHTS} nor {INDEX} is here");
+        return Err(Error::file(folder, message).hint("weights in other formats are not read"));
+    };
+    let mut paths: Vec<PathBuf> = map.values().map(|name| folder.join(name)).collect();
+    paths.sort();
+    paths.dedup();
+    if paths.is_empty() {
+        paths.push(single);
+    }
+    let mut files = Vec::new();
+    let mut tensors: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for path in paths {
+        match store::map_file(&path).and_then(|bytes| {
+            let found = safetensors::read(&path, &bytes, files.len())?;
+            Ok((bytes, found))
+        }) {
+            Ok((bytes, found)) => {
+                for (name, stored) in found {
+                    if tensors.insert(name.clone(), stored).is_some() {
+                        let place = Place::file(&path).with_key(&name);
+                        faults.push(Fault::new(place, "another file of the model holds this tensor too"));
+                    }
+                }
+                files.push(MappedFile { path, map: bytes });
+            }
+            Err(error) => faults.extend(error.faults),
+        }
+    }
+    if faults.is_empty() {
+        for (name, file) in &map {
+            let at = tensors.get(name).map(|stored| files[stored.file].path.as_path());
+            if at != Some(folder.join(file).as_path()) {
+                let place = Place::file(&index).with_key(name);
+                faults.push(Fault::new(place, format!("the index puts the tensor in {file}, which does not hold it")));
+            }
+        }
+    }
+    Error::collect((files, tensors), faults)
+}
+
+fn read_index(path: &Path, value: &Value) -> Result<BTreeMap<String, String>> {
+    let Some(map) = value["weight_map"].as_object().filter(|map| !map.is_empty()) else {
+        return Err(Error::user(Place::file(path).with_key("weight_map"), "expected an object with a file a tensor"));
+    };
+    let mut faults = Vec::new();
+    let mut files = BTreeMap::new();
+    for (name, file) in map {
+        match file.as_str().filter(|file| Path::new(file).file_name() == Some(file.as_ref())) {
+            Some(file) => {
+                files.insert(name.clone(), file.to_owned());
+            }
+            None => faults.push(Fault::new(
+                Place::file(path).with_key(format!("weight_map.{name}")),
+                format!("expected the name of a file in the same folder, found {file}"),
+            )),
+        }
+    }
+    Error::collect(files, faults)
+}
+
+fn special_tokens(settings: &Value, generation: &Value, config: &Value, tokenizer: &HuggingFace) -> SpecialTokens {
+    let named = |key: &str| {
+        let token = settings[key].as_str().or_else(|| settings[key]["content"].as_str())?;
+        tokenizer.id_of(token)
+    };
+    let numbered = |value: &Value| -> Vec<TokenId> {
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        list.iter().filter_map(|id| TokenId::try_from(id.as_u64()?).ok()).collect()
+    };
+    let mut ends: Vec<TokenId> = named("eos_token").into_iter().collect();
+    for id in numbered(&generation["eos_token_id"]).into_iter().chain(numbered(&config["eos_token_id"])) {
+        if !ends.contains(&id) && tokenizer.bytes_of(id).is_some() {
+            ends.push(id);
+        }
+    }
+    let begin = named("bos_token").or_else(|| numbered(&config["bos_token_id"]).first().copied());
+    SpecialTokens { begin, ends, padding: named("pad_token"), unknown: named("unk_token") }
+}
+
+fn chat_template(folder: &Path, settings: &Value) -> Result<Option<String>> {
+    let path = folder.join("chat_template.jinja");
+    match std::fs::read_to_string(&path) {
+        Ok(template) => return Ok(Some(template)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io(&path, "read the chat template", &error)),
+    }
+    let template = &settings["chat_template"];
+    let of_list = template.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == "default"));
+    Ok(template.as_str().or_else(|| of_list?["template"].as_str()).map(str::to_owned))
+}

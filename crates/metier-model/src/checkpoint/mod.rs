@@ -1,0 +1,155 @@
+//! Checkpoints: a model's weights, configuration, tokenizer and chat template on disk.
+//!
+//! [`Checkpoint::open`] reads a Hugging Face folder (`config.json`, `tokenizer.json`, `*.safetensors`) or one
+//! GGUF file, and shows both alike: the configuration as `config.json` writes it, tensors under their Hugging
+//! Face names and in that row order, as `f32`. Files are mapped into memory; a tensor's bytes are touched when
+//! it is asked for. [`write_folder`] writes a folder that transformers loads.
+
+mod check;
+mod gguf;
+mod hugging_face;
+mod safetensors;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use write::{Dtype, write_folder};
+
+use memmap2::Mmap;
+use metier_compute::block::{self, Block};
+use metier_core::data::TokenId;
+use metier_core::fault::near_miss;
+use metier_core::seam::Tokenize;
+use metier_core::{Error, Fault, Place, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A model on disk, open for reading.
+pub struct Checkpoint {
+    /// The configuration, in the words of Hugging Face's `config.json`.
+    pub config: Value,
+    /// The tokenizer, with the model's begin and end tokens.
+    pub tokenizer: Arc<dyn Tokenize>,
+    /// The tokenizer as a `tokenizer.json`.
+    pub tokenizer_json: String,
+    /// The chat template, in Jinja.
+    pub chat_template: Option<String>,
+    /// The tokens the model's files name.
+    pub special_tokens: SpecialTokens,
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// Tokens with a role, as a model's files name them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Begins a text in templates; whether it is put before every text is the tokenizer's to say.
+    pub begin: Option<TokenId>,
+    /// Ends a reply; the first is the one `tokenizer_config.json` names.
+    pub ends: Vec<TokenId>,
+    /// Fills rows.
+    pub padding: Option<TokenId>,
+    /// Stands for what cannot be encoded.
+    pub unknown: Option<TokenId>,
+}
+
+struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+/// Where a tensor lies and how it is stored.
+#[derive(Clone)]
+struct Stored {
+    shape: Vec<usize>,
+    file: usize,
+    bytes: Range<usize>,
+    kind: Kind,
+    /// Heads whose rows are interleaved as llama.cpp's converter leaves those of queries and keys.
+    interleaved_heads: Option<usize>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Blocks(&'static dyn Block),
+    /// A type that no weight may have.
+    Other(String),
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder or a GGUF file. All tensors that lack or have a wrong shape are named together.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let metadata = std::fs::metadata(path).map_err(|error| {
+            Error::io(path, "open the model", &error).hint("name a Hugging Face folder or a GGUF file")
+        })?;
+        let checkpoint = if metadata.is_dir() { hugging_face::open(path)? } else { gguf::open(path)? };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+
+    /// The folder or file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors' names, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// A tensor's shape, row-major: a linear layer's is `[outputs, inputs]`.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        Ok(self.stored(name)?.shape.clone())
+    }
+
+    /// A tensor's shape and numbers.
+    pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        let stored = self.stored(name)?;
+        let file = &self.files[stored.file];
+        let block = match &stored.kind {
+            Kind::Blocks(block) => *block,
+            Kind::Other(kind) => {
+                return Err(Error::user(
+                    Place::file(&file.path).with_key(name),
+                    format!("the tensor is stored as {kind}, which no weight may be"),
+                )
+                .hint("weights are read as F32, F16 or BF16"));
+            }
+        };
+        let bytes = file.map.get(stored.bytes.clone()).unwrap_or_default();
+        let mut values = block::dequantize(block, bytes)?;
+        if let Some(heads) = stored.interleaved_heads {
+            values = undo_interleaving(&values, heads, stored.shape[0]);
+        }
+        Ok((stored.shape.clone(), values))
+    }
+
+    fn stored(&self, name: &str) -> Result<&Stored> {
+        self.tensors.get(name).ok_or_else(|| {
+            let mut fault = Fault::new(Place::file(&self.path).with_key(name), "the model has no such tensor");
+            let near = near_miss(name, self.tensors.keys().map(String::as_str));
+            fault.hint = near.map(|near| format!("did you mean `{near}`?"));
+            fault.into()
+        })
+    }
+}
+
+/// Puts the rows of each head back from pairs `(j, j + half)` side by side to the two halves one after the
+/// other, as rotary embeddings of Hugging Face's kind read them.
+fn undo_interleaving(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
+    let head_rows = rows / heads;
+    let half = head_rows / 2;
+    let columns = values.len() / rows;
+    let mut out = Vec::with_capacity(values.len());
+    for row in 0..rows {
+        let (head, place) = (row / head_rows, row % head_rows);
+        let from = head * head_rows + 2 * (place % half) + place / half;
+        out.extend_from_slice(&values[from * columns..(from + 1) * columns]);
+    }
+    out
+}

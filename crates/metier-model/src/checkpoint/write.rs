@@ -1,0 +1,184 @@
+//! A Hugging Face folder, written so that transformers loads it.
+
+use super::Checkpoint;
+use half::{bf16, f16};
+use metier_core::data::TokenId;
+use metier_core::{Error, Place, Result, store};
+use safetensors::tensor::{SafeTensorError, View};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::Path;
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32 bits: nothing is lost.
+    #[default]
+    F32,
+    /// 16 bits with the range of 32, rounded to nearest even.
+    BF16,
+    /// 16 bits with three more digits and less range.
+    F16,
+}
+
+impl Dtype {
+    fn bytes(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::BF16 => "bfloat16",
+            Self::F16 => "float16",
+        }
+    }
+}
+
+/// Writes a model into `folder`, which is created: `config.json`, `generation_config.json`,
+/// `model.safetensors`, `special_tokens_map.json`, `tokenizer.json` and `tokenizer_config.json`.
+///
+/// Configuration, tokenizer and chat template are those of `like`; `tensors` are names in Hugging Face's words,
+/// shapes and numbers in row-major order. Without `lm_head.weight` among them the head is tied to the embedding. One tensor
+/// at a time is held in its written form. `config.json` is written last: a folder without it is unfinished.
+pub fn write_folder<'a>(
+    folder: &Path,
+    like: &Checkpoint,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+    dtype: Dtype,
+) -> Result<()> {
+    store::create_folder(folder)?;
+    let weights: Vec<(&str, Weight<'_>)> =
+        tensors.into_iter().map(|(name, shape, values)| (name, Weight { dtype, shape, values })).collect();
+    let mut names = BTreeSet::new();
+    for (name, weight) in &weights {
+        if weight.shape.iter().product::<usize>() != weight.values.len() || !names.insert(*name) {
+            return Err(Error::program(format!("the tensor `{name}` stands twice or its shape is not its length")));
+        }
+    }
+    let mut config = like.config.clone();
+    config["tie_word_embeddings"] = json!(!names.contains("lm_head.weight"));
+    config["torch_dtype"] = json!(dtype.torch_name());
+    if config.get("dtype").is_some() {
+        config["dtype"] = json!(dtype.torch_name());
+    }
+    write_weights(&folder.join("model.safetensors"), weights)?;
+    store::write_atomic(folder.join("tokenizer.json"), &like.tokenizer_json)?;
+    let named = named_tokens(like)?;
+    write_json(&folder.join("special_tokens_map.json"), &Value::Object(named.clone()))?;
+    write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(like, named))?;
+    write_json(&folder.join("generation_config.json"), &generation_config(like))?;
+    write_json(&folder.join("config.json"), &config)
+}
+
+struct Weight<'a> {
+    dtype: Dtype,
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for Weight<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        match self.dtype {
+            Dtype::F32 => safetensors::Dtype::F32,
+            Dtype::BF16 => safetensors::Dtype::BF16,
+            Dtype::F16 => safetensors::Dtype::F16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Vec::with_capacity(self.data_len());
+        match self.dtype {
+            Dtype::F32 => self.values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+            Dtype::BF16 => {
+                self.values.iter().for_each(|value| bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes()));
+            }
+            Dtype::F16 => {
+                self.values.iter().for_each(|value| bytes.extend_from_slice(&f16::from_f32(*value).to_le_bytes()));
+            }
+        }
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.len() * self.dtype.bytes()
+    }
+}
+
+fn write_weights(path: &Path, weights: Vec<(&str, Weight<'_>)>) -> Result<()> {
+    // transformers refuses files that do not say which framework's tensors they hold.
+    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(weights, Some(about), path).map_err(|error| match error {
+        SafeTensorError::IoError(error) => Error::io(path, "write the weights", &error),
+        other => Error::user(Place::file(path), format!("the weights cannot be written: {other}")),
+    })?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io(path, "write the weights", &error))
+}
+
+/// The tokens with a role, as written in the vocabulary.
+fn named_tokens(like: &Checkpoint) -> Result<Map<String, Value>> {
+    let tokens = &like.special_tokens;
+    let roles = [
+        ("bos_token", tokens.begin),
+        ("eos_token", tokens.ends.first().copied()),
+        ("pad_token", tokens.padding),
+        ("unk_token", tokens.unknown),
+    ];
+    let mut named = Map::new();
+    for (role, id) in roles {
+        if let Some(id) = id {
+            let bytes = like.tokenizer.bytes_of(id).and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = bytes.ok_or_else(|| {
+                Error::user(
+                    Place::file(&like.path).with_key(role),
+                    format!("the id {id} is no token of the vocabulary"),
+                )
+            })?;
+            named.insert(role.to_owned(), json!(text));
+        }
+    }
+    Ok(named)
+}
+
+fn tokenizer_config(like: &Checkpoint, named: Map<String, Value>) -> Value {
+    let mut settings = named;
+    settings.insert("add_bos_token".to_owned(), json!(like.tokenizer.begin_of_text().is_some()));
+    settings.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+    settings.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+    if let Some(context) = like.config["max_position_embeddings"].as_u64() {
+        settings.insert("model_max_length".to_owned(), json!(context));
+    }
+    if let Some(template) = &like.chat_template {
+        settings.insert("chat_template".to_owned(), json!(template));
+    }
+    Value::Object(settings)
+}
+
+fn generation_config(like: &Checkpoint) -> Value {
+    let tokens = &like.special_tokens;
+    let mut settings = json!({ "_from_model_config": true });
+    let ends: &[TokenId] = &tokens.ends;
+    match ends {
+        [] => {}
+        [end] => settings["eos_token_id"] = json!(end),
+        ends => settings["eos_token_id"] = json!(ends),
+    }
+    for (key, id) in [("bos_token_id", tokens.begin), ("pad_token_id", tokens.padding)] {
+        if let Some(id) = id {
+            settings[key] = json!(id);
+        }
+    }
+    settings
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::program(format!("{} does not serialize: {error}", path.display())))?;
+    store::write_atomic(path, text + "\n")
+}

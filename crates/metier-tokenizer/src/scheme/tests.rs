@@ -1,0 +1,176 @@
+use super::*;
+use metier_core::seam::Encoded;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn vocabulary(pre: &str) -> ByteLevelBpe {
+    let mut tokens = vec!["<|endoftext|>".to_owned(), "<|im_start|>".to_owned(), "<|im_end|>".to_owned()];
+    let mut kinds = vec![TokenKind::Control; 3];
+    tokens.extend((0..=255).map(|byte| character_of(byte).to_string()));
+    let merges: Vec<String> =
+        ["t h", "th e", "Ġ the", "Ġ Ġ", "ĠĠ ĠĠ", "Ċ Ċ", "1 2", "Ġ 1", "ã ģ", "Ã ©"].map(str::to_owned).to_vec();
+    tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
+    kinds.resize(tokens.len(), TokenKind::Normal);
+    ByteLevelBpe { tokens, kinds, merges, pre: pre.to_owned() }
+}
+
+fn scheme(pre: &str) -> HuggingFace {
+    HuggingFace::from_json(&vocabulary(pre).to_json().unwrap()).unwrap()
+}
+
+fn encode(scheme: &dyn Tokenize, text: &str, special: bool) -> Encoded {
+    scheme.encode(&[text], special).unwrap().remove(0)
+}
+
+fn written(scheme: &dyn Tokenize, text: &str) -> Vec<String> {
+    let ids = encode(scheme, text, false).ids;
+    ids.iter().map(|&id| String::from_utf8_lossy(&scheme.bytes_of(id).unwrap()).into_owned()).collect()
+}
+
+#[test]
+fn digits_are_split_by_smollm_only() {
+    assert_eq!(written(&scheme("smollm"), "the 12"), ["the", " ", "1", "2"]);
+    assert_eq!(written(&scheme("gpt-2"), "the 12"), ["the", " 1", "2"]);
+}
+
+#[test]
+fn a_character_in_several_tokens_ends_byte_by_byte() {
+    let scheme = scheme("smollm");
+    let encoded = encode(&scheme, "あé🎈", false);
+    let ends = [2, 3, 5, 6, 7, 8, 9];
+    assert_eq!(encoded.ends, ends);
+    assert_eq!(scheme.bytes_of(encoded.ids[0]).unwrap(), [0xe3, 0x81]);
+    assert_eq!(scheme.decode(&encoded.ids, false).unwrap(), "あé🎈");
+    assert_eq!(scheme.decode(&encoded.ids[..1], false).unwrap(), "\u{fffd}");
+}
+
+#[test]
+fn special_tokens_are_read_only_when_asked() {
+    let scheme = scheme("smollm");
+    let text = "<|im_start|>the<|im_end|>";
+    let read = encode(&scheme, text, true);
+    assert_eq!(read.ids, [1, scheme.id_of("the").unwrap(), 2]);
+    assert_eq!(read.ends, [12, 15, 25]);
+    assert_eq!(scheme.decode(&read.ids, false).unwrap(), "the");
+    assert_eq!(scheme.decode(&read.ids, true).unwrap(), text);
+    let plain = encode(&scheme, text, false);
+    assert!(plain.ids.iter().all(|&id| id > 2));
+    assert_eq!(scheme.decode(&plain.ids, false).unwrap(), text);
+    assert_eq!(scheme.end_of_text(), [2, 0]);
+    assert_eq!(scheme.begin_of_text(), None);
+    let scheme = scheme.with_begin(Some(1)).with_ends(&[0]);
+    assert_eq!((scheme.begin_of_text(), scheme.end_of_text()), (Some(1), vec![0, 2]));
+    assert_eq!(scheme.vocabulary_size(), 269);
+    assert_eq!(scheme.bytes_of(269), None);
+}
+
+#[test]
+fn a_byte_without_a_token_vanishes_and_the_rest_keeps_its_place() {
+    let mut vocabulary = vocabulary("smollm");
+    let lost = vocabulary.tokens.iter().position(|token| *token == character_of(b'#').to_string()).unwrap();
+    vocabulary.tokens[lost] = "nothing".to_owned();
+    assert_eq!(vocabulary.missing_bytes(), b"#");
+    let scheme = HuggingFace::from_json(&vocabulary.to_json().unwrap()).unwrap();
+    let encoded = encode(&scheme, "a#b##\u{e9}c", false);
+    assert_eq!(scheme.decode(&encoded.ids, false).unwrap(), "abéc");
+    assert_eq!(encoded.ends, [1, 3, 7, 8]);
+}
+
+#[test]
+fn long_texts_encode_as_in_one_piece() {
+    let scheme = scheme("smollm");
+    let mut text = String::new();
+    for line in 0..9000 {
+        text += &format!("the  {line}\n\n\u{a0}thé{} <|im_end|>\t", " ".repeat(line % 7));
+    }
+    assert!(text.len() > 200_000);
+    let got = encode(&scheme, &text, true);
+    let mut json: Value = serde_json::from_str(&vocabulary("smollm").to_json().unwrap()).unwrap();
+    // An added token with white space in it forbids cutting and is never met.
+    json["added_tokens"][0]["content"] = json!("<| never |>");
+    let whole = HuggingFace::from_json(&json.to_string()).unwrap();
+    assert_eq!(encode(&whole, &text, true), got);
+    assert_eq!(got.ends.last(), Some(&text.len()));
+    assert_eq!(scheme.decode(&got.ids, true).unwrap(), text);
+}
+
+#[test]
+fn the_fingerprint_follows_what_decides_ids() {
+    let json = vocabulary("smollm").to_json().unwrap();
+    let same: Value = serde_json::from_str(&json).unwrap();
+    let print = |json: &Value| HuggingFace::from_json(&json.to_string()).unwrap().fingerprint();
+    assert_eq!(print(&same), scheme("smollm").fingerprint());
+    let mut padded = same.clone();
+    padded["padding"] = json!({"strategy": "BatchLongest"});
+    padded["decoder"] = Value::Null;
+    assert_eq!(print(&padded), print(&same));
+    let mut fewer = same;
+    fewer["model"]["merges"].as_array_mut().unwrap().pop();
+    assert_ne!(print(&fewer), print(&padded));
+}
+
+#[test]
+fn broken_vocabularies_are_refused_with_every_fault() {
+    let mut broken = vocabulary("llama-bpe");
+    broken.tokens[4] = broken.tokens[3].clone();
+    broken.merges.push("Ġ zebra".to_owned());
+    broken.merges.push("x".to_owned());
+    broken.kinds.pop();
+    let error = broken.to_json().unwrap_err();
+    assert!(error.faults.len() >= 5, "{error}");
+    let text = error.to_string();
+    for part in ["`llama-bpe` is not known", "known: gpt-2, smollm", "stands twice", "`Ġ zebra`", "268 kinds"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn other_schemes_say_their_bytes() {
+    let json = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+        "post_processor": null,
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+        "model": {"type": "BPE", "dropout": 0.5, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "ignore_merges": false,
+            "vocab": {"▁": 0, "a": 1, "b": 2, "▁a": 3, "<0xC3>": 4, "<0xA9>": 5}, "merges": [["▁", "a"]]},
+    });
+    let scheme = HuggingFace::from_json(&json.to_string()).unwrap();
+    let encoded = encode(&scheme, "ab éa", false);
+    assert_eq!(encoded.ids, [3, 2, 0, 4, 5, 1]);
+    assert_eq!(encoded.ends, [1, 2, 3, 5, 5, 6]);
+    assert_eq!(scheme.bytes_of(3).unwrap(), b" a");
+    assert_eq!(scheme.bytes_of(4).unwrap(), [0xc3]);
+    assert_eq!(scheme.decode(&encoded.ids[..2], false).unwrap(), "ab");
+}
+
+#[test]
+fn what_is_no_tokenizer_is_refused() {
+    for (text, said) in [
+        ("{", "no JSON"),
+        ("[]", "`model` is missing"),
+        ("{\"model\": {}}", "cannot be read"),
+        (
+            "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 4000000000}, \"merges\": []}}",
+            "the highest id is 4000000000",
+        ),
+    ] {
+        let error = HuggingFace::from_json(text).err().expect(text).to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_comes_back_and_its_spans_are_its_bytes(text in "(\\PC|the | {1,5}|[0-9]|\n|\t){0,60}") {
+        let scheme = scheme("smollm");
+        let encoded = encode(&scheme, &text, false);
+        prop_assert_eq!(scheme.decode(&encoded.ids, true).unwrap(), text.clone());
+        let mut from = 0;
+        for (id, end) in encoded.ids.iter().zip(&encoded.ends) {
+            prop_assert_eq!(&text.as_bytes()[from..*end], scheme.bytes_of(*id).unwrap());
+            from = *end;
+        }
+        prop_assert_eq!(from, text.len());
+    }
+}
