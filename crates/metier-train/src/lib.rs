@@ -1,1 +1,32 @@
 //! Objective, optimizer, schedule, sampler and the one training loop.
+//!
+//! | folder or file | answers |
+//! |---|---|
+//! | [`objective`] | what is the loss of these tokens |
+//! | [`optimizer`] | how does a gradient change a weight |
+//! | [`schedule`] | how fast, at this step |
+//! | [`sampler`] | which tokens next |
+//! | [`run`] | the loop that joins them |
+//! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
+//! | [`plan`] | what a run will cost, before it starts |
+//!
+//! Which windows a step sees is a function of the seed and the step alone, sums are taken in a fixed order
+//! and a checkpoint holds every number that the loop changes, in full. So a run that was killed and resumed
+//! any number of times, on any number of threads, ends with the same bytes as one that was left alone.
+//!
+//! # Files
+//! Under the work folder of a run: `loss.jsonl` (one [`run::StepRecord`] a line), `sampled.json` (how many
+//! tokens of each document were trained on, written at the end) and, while it runs, `scratch/checkpoint-*.bin`.
+
+pub mod checkpoint;
+pub mod objective;
+pub mod optimizer;
+pub mod plan;
+pub mod run;
+pub mod sampler;
+pub mod schedule;
+pub mod settings;
+
+pub use plan::{Plan, plan};
+pub use run::{Run, StepRecord, TrainReport, train};
+pub use settings::{Parts, TrainSettings};

@@ -1,0 +1,69 @@
+//! What a run will cost, before it starts.
+
+use crate::run::trainable;
+use crate::sampler::Stream;
+use crate::settings::{Parts, TrainSettings};
+use metier_core::Result;
+use metier_model::Decoder;
+use serde::Serialize;
+
+/// What a run will cost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Number of steps.
+    pub steps: u64,
+    /// Tokens gone through, all steps together.
+    pub tokens: u64,
+    /// Passes over the documents, where the sampler makes any.
+    pub epochs: Option<f64>,
+    /// Number of weights in all.
+    pub parameters: u64,
+    /// Number of weights that will be changed.
+    pub trainable: u64,
+    /// Floating-point operations of all steps.
+    pub flop: f64,
+    /// Memory of all weights.
+    pub weight_bytes: u64,
+    /// Memory of the gradients and of what the optimizer keeps.
+    pub state_bytes: u64,
+    /// Memory of the activations of one group of windows.
+    pub activation_bytes: u64,
+    /// Disk space of the checkpoints: two that are kept and one being written.
+    pub checkpoint_bytes: u64,
+}
+
+impl Plan {
+    /// Memory at the peak of a step.
+    pub fn memory_bytes(&self) -> u64 {
+        self.weight_bytes + self.state_bytes + self.activation_bytes
+    }
+
+    /// Duration at a number of floating-point operations a second.
+    pub fn seconds(&self, flop_per_second: f64) -> f64 {
+        self.flop / flop_per_second
+    }
+}
+
+/// What a run with these settings will cost. Windows at the end of the stream may be shorter than `context`; they
+/// are counted in full.
+pub fn plan(decoder: &Decoder, stream: &Stream, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
+    let trained: u64 = trainable(decoder).iter().map(|id| decoder.parameters.get(*id).len() as u64).sum();
+    let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
+    let states = parts.optimizer.part.states() as u64;
+    let context = (settings.context as u64).min(stream.tokens()) as usize;
+    let tokens = settings.steps * (settings.sequences * context) as u64;
+    let sampler = &parts.sampler.part;
+    let epoch = sampler.steps_per_epoch(stream, settings.context, settings.sequences);
+    Ok(Plan {
+        steps: settings.steps,
+        tokens,
+        epochs: epoch.map(|steps| settings.steps as f64 / steps),
+        parameters,
+        trainable: trained,
+        flop: decoder.flop_per_token(context, true) * tokens as f64,
+        weight_bytes: 4 * parameters,
+        state_bytes: 4 * trained * (1 + states),
+        activation_bytes: decoder.activation_bytes(settings.rows() * context),
+        checkpoint_bytes: 3 * 4 * trained * (1 + states),
+    })
+}

@@ -1,0 +1,50 @@
+//! Which tokens next.
+//!
+//! A sampler sees a [`Stream`]: the documents of a pack laid end to end. It answers with ranges of it, a
+//! function of the seed and the step alone, so a resumed run needs nothing but the number of its step.
+
+mod packed;
+mod random;
+mod stream;
+
+use metier_core::part::{Part, Record};
+use metier_core::seed::Seed;
+use std::ops::Range;
+
+pub use packed::Packed;
+pub use random::Random;
+pub use stream::{Piece, Stream};
+
+/// What a step asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// Number of the step, counted from 0.
+    pub step: u64,
+    /// Number of windows.
+    pub sequences: usize,
+    /// Tokens in a window, at least 2.
+    pub context: usize,
+    /// Decides every random choice, together with `step`.
+    pub seed: Seed,
+}
+
+/// An order of the windows of a stream.
+pub trait Sampler: Send + Sync {
+    /// The windows of a step: `sequences` ranges of the stream, each of `context` tokens or, where the
+    /// stream has no more, fewer. Each holds at least one token whose follower is known. Empty for an empty stream.
+    fn windows(&self, stream: &Stream, request: &Request) -> Vec<Range<u64>>;
+
+    /// Steps until every token has been seen once; `None` when that is never certain.
+    fn steps_per_epoch(&self, stream: &Stream, context: usize, sequences: usize) -> Option<f64>;
+}
+
+/// The members.
+pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
+    &packed::PART,
+    &random::PART,
+];
+
+/// The members' records, alphabetical.
+pub fn records() -> Vec<Record> {
+    SAMPLERS.iter().map(|part| part.record()).collect()
+}

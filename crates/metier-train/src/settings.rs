@@ -1,0 +1,163 @@
+//! How long, how much at a time, and which parts.
+
+use crate::objective::{Causal, Objective};
+use crate::optimizer::{Adamw, Optimizer};
+use crate::sampler::{Packed, Sampler};
+use crate::schedule::{Cosine, Schedule};
+use metier_core::part::{Build, Chosen};
+use metier_core::{Error, Fault, Place, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The loop's own settings. What it learns from, and how, is said by the [`Parts`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSettings {
+    /// Number of times the weights are changed.
+    #[schemars(range(min = 1))]
+    pub steps: u64,
+    /// Tokens in a window.
+    #[schemars(range(min = 2))]
+    pub context: usize,
+    /// Windows a step learns from.
+    #[schemars(range(min = 1))]
+    pub sequences: usize,
+    /// Windows computed at once; a step goes through its windows in groups of this many and adds up their
+    /// gradients. Fewer need less memory; the result changes only by rounding.
+    #[schemars(range(min = 1))]
+    pub micro_batch: usize,
+    /// Largest length (Euclidean norm) of a step's whole gradient; a longer one is scaled down to it. 0 leaves
+    /// every gradient as it is.
+    #[schemars(range(min = 0.0))]
+    pub clip: f64,
+    /// Steps between two checkpoints at most. Does not change the result.
+    #[schemars(range(min = 1))]
+    pub checkpoint_every: u64,
+    /// Seconds between two checkpoints at most, 0 for no such limit. Does not change the result.
+    pub checkpoint_seconds: u64,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            steps: 200,
+            context: 512,
+            sequences: 8,
+            micro_batch: 2,
+            clip: 1.0,
+            checkpoint_every: 100,
+            checkpoint_seconds: 60,
+        }
+    }
+}
+
+impl TrainSettings {
+    /// Refuses values out of range, all of them together; `place` is where the settings were written.
+    pub fn check(&self, place: &Place) -> Result<()> {
+        let mut faults = Vec::new();
+        let mut at_least = |key: &str, value: u64, least: u64| {
+            if value < least {
+                faults.push(
+                    Fault::new(key_place(place, key), format!("{value} is too small"))
+                        .hint(format!("write a whole number from {least} on")),
+                );
+            }
+        };
+        at_least("steps", self.steps, 1);
+        at_least("context", self.context as u64, 2);
+        at_least("sequences", self.sequences as u64, 1);
+        at_least("micro_batch", self.micro_batch as u64, 1);
+        at_least("checkpoint_every", self.checkpoint_every, 1);
+        if !(self.clip >= 0.0 && self.clip.is_finite()) {
+            faults.push(
+                Fault::new(key_place(place, "clip"), format!("{} is no length", self.clip))
+                    .hint("write a number from 0 on; 0 turns clipping off"),
+            );
+        }
+        Error::collect((), faults)
+    }
+
+    /// Windows computed at once: never more than a step has.
+    pub fn rows(&self) -> usize {
+        self.micro_batch.min(self.sequences).max(1)
+    }
+
+    /// Everything here that decides the result.
+    pub fn identity(&self) -> serde_json::Value {
+        serde_json::json!({
+            "steps": self.steps,
+            "context": self.context,
+            "sequences": self.sequences,
+            "micro_batch": self.rows(),
+            "clip": self.clip,
+        })
+    }
+}
+
+/// The four parts the loop joins.
+pub struct Parts {
+    /// What is the loss.
+    pub objective: Chosen<dyn Objective>,
+    /// How weights follow the gradient.
+    pub optimizer: Chosen<dyn Optimizer>,
+    /// How fast, at this step.
+    pub schedule: Chosen<dyn Schedule>,
+    /// Which tokens next.
+    pub sampler: Chosen<dyn Sampler>,
+}
+
+impl Parts {
+    /// What the parts are and how they are set, for a fingerprint or an artifact's key.
+    pub fn identity(&self) -> serde_json::Value {
+        serde_json::json!({
+            "objective": self.objective.identity(),
+            "optimizer": self.optimizer.identity(),
+            "schedule": self.schedule.identity(),
+            "sampler": self.sampler.identity(),
+        })
+    }
+
+    /// Next-token loss, AdamW, cosine and packed windows, each with its defaults.
+    pub fn defaults() -> Result<Self> {
+        Ok(Self {
+            objective: chosen("causal", Causal::default())?,
+            optimizer: chosen("adamw", Adamw::default())?,
+            schedule: chosen("cosine", Cosine::default())?,
+            sampler: chosen("packed", Packed::default())?,
+        })
+    }
+}
+
+/// A part as a recipe that names it with these settings would choose it.
+pub fn chosen<F: ?Sized, S: Build<F>>(name: &'static str, settings: S) -> Result<Chosen<F>> {
+    let value = serde_json::to_value(&settings)
+        .map_err(|error| Error::program(format!("settings of `{name}` do not serialize: {error}")))?;
+    Ok(Chosen { name, version: 1, settings: value, part: settings.build(&Place::key(name))? })
+}
+
+/// The place of `key` in the table at `place`.
+pub(crate) fn key_place(place: &Place, key: &str) -> Place {
+    let key = place.key.as_ref().map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"));
+    place.clone().with_key(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let settings = TrainSettings { steps: 0, context: 1, clip: f64::NAN, ..TrainSettings::default() };
+        let error = settings.check(&Place::key("stage.train")).unwrap_err();
+        let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
+        assert_eq!(keys, ["stage.train.steps", "stage.train.context", "stage.train.clip"]);
+    }
+
+    #[test]
+    fn how_often_to_checkpoint_is_no_part_of_the_identity() {
+        let often = TrainSettings { checkpoint_every: 1, checkpoint_seconds: 0, ..TrainSettings::default() };
+        assert_eq!(often.identity(), TrainSettings::default().identity());
+        let wide = TrainSettings { micro_batch: 99, ..TrainSettings::default() };
+        assert_eq!(wide.rows(), wide.sequences);
+    }
+}
