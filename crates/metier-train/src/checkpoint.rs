@@ -80,7 +80,9 @@ impl Checkpoints {
                             short(&self.fingerprint)
                         ),
                     )
-                    .hint("go on with the settings, model and documents it was made with, or remove it to begin anew"));
+                    .hint(
+                        "go on with the settings, model and documents it was made with, or remove it to begin anew",
+                    ));
                 }
                 Err(why) => {
                     notes.push(format!("{}: passed over, {why}", path.display()));
@@ -104,10 +106,11 @@ impl Checkpoints {
             log_bytes: log.len() as u64,
             tensors: tensors.iter().map(|(name, values)| (name.clone(), values.len() as u64)).collect(),
         };
-        let written = write(&partial, &header, log, tensors).and_then(|()| fs::rename(&partial, &path)).and_then(|()| {
-            // The new name itself must be on the disk before an older file goes.
-            File::open(&self.folder)?.sync_all()
-        });
+        let written =
+            write(&partial, &header, log, tensors).and_then(|()| fs::rename(&partial, &path)).and_then(|()| {
+                // The new name itself must be on the disk before an older file goes.
+                File::open(&self.folder)?.sync_all()
+            });
         if let Err(error) = written {
             // Best effort: what matters is told by `error`.
             drop(fs::remove_file(&partial));
@@ -214,7 +217,8 @@ fn inspect(path: &Path) -> Result<std::result::Result<Found, String>> {
         Err(error) => return Ok(Err(format!("its header cannot be read: {error}"))),
     };
     let numbers = header.tensors.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(count.checked_mul(4)?));
-    let claimed = numbers.and_then(|bytes| bytes.checked_add(header.log_bytes)?.checked_add(prefix + header_length + HASH));
+    let claimed =
+        numbers.and_then(|bytes| bytes.checked_add(header.log_bytes)?.checked_add(prefix + header_length + HASH));
     if claimed != Some(length) {
         return Ok(Err(format!("its header does not fit its {length} bytes")));
     }

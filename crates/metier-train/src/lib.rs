@@ -26,6 +26,7 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod settings;
+mod trainer;
 
 pub use plan::{Plan, plan};
 pub use run::{Run, StepRecord, TrainReport, train};

@@ -1,6 +1,6 @@
 //! What a run will cost, before it starts.
 
-use crate::run::trainable;
+use crate::trainer::trainable;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use metier_core::Result;
@@ -54,16 +54,17 @@ pub fn plan(decoder: &Decoder, stream: &Stream, settings: &TrainSettings, parts:
     let tokens = settings.steps * (settings.sequences * context) as u64;
     let sampler = &parts.sampler.part;
     let epoch = sampler.steps_per_epoch(stream, settings.context, settings.sequences);
+    let memory = decoder.memory_plan(settings.rows() * context);
     Ok(Plan {
         steps: settings.steps,
         tokens,
         epochs: epoch.map(|steps| settings.steps as f64 / steps),
         parameters,
         trainable: trained,
-        flop: decoder.flop_per_token(context, true) * tokens as f64,
+        flop: decoder.flop_per_token(true, context) * tokens as f64,
         weight_bytes: 4 * parameters,
         state_bytes: 4 * trained * (1 + states),
-        activation_bytes: decoder.activation_bytes(settings.rows() * context),
+        activation_bytes: memory.activations + memory.head,
         checkpoint_bytes: 3 * 4 * trained * (1 + states),
     })
 }

@@ -26,6 +26,9 @@ pub struct TrainSettings {
     /// gradients. Fewer need less memory; the result changes only by rounding.
     #[schemars(range(min = 1))]
     pub micro_batch: usize,
+    /// Keep less of the forward pass and compute it again for the gradient: about a third slower, in a fraction of
+    /// the memory.
+    pub recompute: bool,
     /// Largest length (Euclidean norm) of a step's whole gradient; a longer one is scaled down to it. 0 leaves
     /// every gradient as it is.
     #[schemars(range(min = 0.0))]
@@ -44,6 +47,7 @@ impl Default for TrainSettings {
             context: 512,
             sequences: 8,
             micro_batch: 2,
+            recompute: false,
             clip: 1.0,
             checkpoint_every: 100,
             checkpoint_seconds: 60,
@@ -89,6 +93,7 @@ impl TrainSettings {
             "context": self.context,
             "sequences": self.sequences,
             "micro_batch": self.rows(),
+            "recompute": self.recompute,
             "clip": self.clip,
         })
     }

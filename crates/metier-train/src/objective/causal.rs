@@ -71,10 +71,7 @@ mod tests {
 
     #[test]
     fn targets_follow_and_stop_at_documents() {
-        let segments = [
-            Segment { tokens: vec![5, 6, 7], next: None },
-            Segment { tokens: vec![8, 9], next: Some(10) },
-        ];
+        let segments = [Segment { tokens: vec![5, 6, 7], next: None }, Segment { tokens: vec![8, 9], next: Some(10) }];
         let batch = Causal {}.batch(&segments).unwrap();
         assert_eq!(batch.ids, [5, 6, 7, 8, 9]);
         assert_eq!(batch.targets, [6, 7, 0, 9, 10]);

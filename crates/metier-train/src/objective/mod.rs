@@ -30,9 +30,7 @@ pub trait Objective: Send + Sync {
 }
 
 /// The members.
-pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
-    &causal::PART,
-];
+pub static OBJECTIVES: &[&Part<dyn Objective>] = &[&causal::PART];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

@@ -88,8 +88,18 @@ impl Build<dyn Optimizer> for Adamw {
         };
         require("rate", self.rate, (0.0..=10.0).contains(&self.rate), "write a number from 0 to 10, such as 1e-4");
         require("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "write a number from 0 to below 1, such as 0.9");
-        require("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "write a number from 0 to below 1, such as 0.95");
-        require("epsilon", self.epsilon, self.epsilon > 0.0 && self.epsilon <= 1.0, "write a small number above 0, such as 1e-8");
+        require(
+            "beta2",
+            self.beta2,
+            (0.0..1.0).contains(&self.beta2),
+            "write a number from 0 to below 1, such as 0.95",
+        );
+        require(
+            "epsilon",
+            self.epsilon,
+            self.epsilon > 0.0 && self.epsilon <= 1.0,
+            "write a small number above 0, such as 1e-8",
+        );
         require("decay", self.decay, (0.0..=10.0).contains(&self.decay), "write a number from 0 to 10, such as 0.01");
         Error::collect((), faults)?;
         Ok(Box::new(self))

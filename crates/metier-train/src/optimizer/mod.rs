@@ -39,9 +39,7 @@ pub trait Optimizer: Send + Sync {
 }
 
 /// The members.
-pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[
-    &adamw::PART,
-];
+pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[&adamw::PART];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

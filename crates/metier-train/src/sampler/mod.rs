@@ -39,10 +39,7 @@ pub trait Sampler: Send + Sync {
 }
 
 /// The members.
-pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
-    &packed::PART,
-    &random::PART,
-];
+pub static SAMPLERS: &[&Part<dyn Sampler>] = &[&packed::PART, &random::PART];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

@@ -99,7 +99,7 @@ impl Permutation {
     }
 }
 
-/// The finalizer of MurmurHash3 with the constants of SplitMix64.
+/// The finalizer of `MurmurHash3` with the constants of `SplitMix64`.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -141,7 +141,7 @@ mod tests {
             let mut starts = Vec::new();
             for step in 0..windows.div_ceil(sequences as u64) {
                 let request = Request { step, sequences, context, seed: Seed::new(3) };
-                for window in Packed {}.windows(&stream, &request) {
+                for window in (Packed {}).windows(&stream, &request) {
                     let targets: u64 = stream.pieces(&window).iter().map(super::super::Piece::targets).sum();
                     prop_assert!(targets > 0);
                     starts.push(window);

@@ -47,9 +47,7 @@ impl Schedule for Cosine {
     fn factor(&self, step: u64, steps: u64) -> f64 {
         match rise(step, warmup(self.warmup_steps, self.warmup_fraction, steps), steps) {
             Ok(share) => share,
-            Err(progress) => {
-                self.floor + (1.0 - self.floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
-            }
+            Err(progress) => self.floor + (1.0 - self.floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
     }
 }

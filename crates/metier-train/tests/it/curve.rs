@@ -1,0 +1,86 @@
+//! The loss over the steps: it falls, and it falls as PyTorch's does.
+
+use crate::kit::{Bench, decoder, never, shards};
+use metier_core::data::TokenId;
+use metier_core::seed::Seed;
+use metier_model::{Config, Decoder};
+use metier_testkit::{assert_close, golden};
+use metier_train::TrainSettings;
+use metier_train::optimizer::Adamw;
+use metier_train::schedule::Cosine;
+use metier_train::settings::chosen;
+
+#[test]
+fn loss_falls_on_a_repeated_text() {
+    let mut bench = Bench::new();
+    let line: Vec<TokenId> = (0..12).map(|n| (n * n * 7 + 3 * n) % 64).collect();
+    bench.shards = shards(&bench.folder.path().join("repeated"), &vec![line; 8]);
+    bench.settings = TrainSettings { steps: 60, ..bench.settings };
+    let mut decoder = decoder();
+    let report = bench.train_model(&mut decoder, &bench.work("repeated-work"), &never).unwrap();
+    let untrained = 64_f32.ln();
+    assert!((report.loss_first - untrained).abs() < 1.0, "{} at first", report.loss_first);
+    assert!(report.loss_last < 0.3, "{} at last", report.loss_last);
+    assert_eq!(report.history.len(), 60);
+    assert!(report.flop > 0.0 && report.tokens_per_second > 0.0);
+}
+
+#[test]
+fn twenty_steps_agree_with_pytorch() {
+    let golden = golden::read("loss_curve.json");
+    let number = |key: &str| golden[key].as_u64().unwrap();
+    let config = Config::from_json(&golden["config"]).unwrap();
+    let mut decoder = Decoder::random(&config, Seed::new(0)).unwrap();
+    fill(&mut decoder);
+    let documents: Vec<Vec<TokenId>> = serde_json::from_value(golden["documents"].clone()).unwrap();
+    let losses = golden::numbers(&golden["losses"]);
+
+    let mut bench = Bench::new();
+    bench.shards = shards(&bench.folder.path().join("curve"), &documents);
+    let context = number("context") as usize;
+    bench.settings = TrainSettings {
+        steps: losses.len() as u64,
+        context,
+        // All windows in each step, so that their order does not matter.
+        sequences: documents.iter().map(Vec::len).sum::<usize>().div_ceil(context),
+        micro_batch: 3,
+        clip: golden["clip"].as_f64().unwrap(),
+        ..bench.settings
+    };
+    let adamw: Adamw = serde_json::from_value(golden["adamw"].clone()).unwrap();
+    bench.parts.optimizer = chosen("adamw", adamw).unwrap();
+    let floor = golden["floor"].as_f64().unwrap();
+    let cosine = Cosine { warmup_steps: Some(number("warmup")), floor, ..Cosine::default() };
+    bench.parts.schedule = chosen("cosine", cosine).unwrap();
+    let report = bench.train_model(&mut decoder, &bench.work("curve-work"), &never).unwrap();
+
+    assert!(report.history.iter().all(|record| record.tokens == number("tokens")));
+    let got: Vec<f32> = report.history.iter().map(|record| record.loss).collect();
+    assert_close("loss", &got, &losses, 1e-3, 0.0);
+    let norms: Vec<f32> = report.history.iter().map(|record| record.gradient_norm).collect();
+    assert_close("gradient norm", &norms, &golden::numbers(&golden["gradient_norms"]), 1e-3, 1e-3);
+}
+
+/// The weights that `fixtures/reference/loss_curve.py` gives its model.
+fn fill(decoder: &mut Decoder) {
+    let ids: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
+    for id in ids {
+        decoder.parameters.set_trainable(id, true);
+        let base = decoder.parameters.name(id).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
+            (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let tensor = decoder.parameters.get_mut(id);
+        let norm = tensor.shape().len() == 1;
+        for (index, value) in (0..).zip(tensor.data_mut()) {
+            let even = (mixed(base.wrapping_add(index)) >> 40) as f64 / f64::from(1 << 23) - 1.0;
+            *value = (if norm { 1.0 } else { 0.0 } + even / 8.0) as f32;
+        }
+    }
+}
+
+fn mixed(state: u64) -> u64 {
+    let mut state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}

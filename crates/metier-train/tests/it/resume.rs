@@ -1,0 +1,136 @@
+//! A run that was killed, stopped or moved to other threads ends with the same bytes.
+
+use crate::kit::{Bench, Trained, decoder, never};
+use metier_core::stop;
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &to) } else { drop(fs::copy(&path, &to).unwrap()) }
+    }
+}
+
+fn checkpoints(work: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(work.join("scratch")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+/// Two groups of windows a step, and the question is put before each: 14 moments in 7 steps.
+const MOMENTS: usize = 14;
+
+#[test]
+fn a_stop_at_any_moment_resumes_to_the_same_bytes() {
+    let bench = Bench::new();
+    let whole = bench.train(&bench.work("whole"), &never).unwrap();
+    for moment in 0..MOMENTS {
+        let work = bench.work(&format!("stopped-{moment}"));
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == moment;
+        let error = bench.train(&work, &stop).err().unwrap();
+        assert!(stop::is_interruption(&error), "{error}");
+        let resumed = bench.train(&work, &never).unwrap();
+        resumed.assert_same(&whole, &format!("stopped at moment {moment}"));
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_resumes_to_the_same_bytes() {
+    let bench = Bench::new();
+    let work = bench.work("whole");
+    let moment = Cell::new(0);
+    let photograph = || {
+        copy(&work, &bench.folder.path().join(format!("killed-{}", moment.get())));
+        moment.set(moment.get() + 1);
+        false
+    };
+    let whole = bench.train(&work, &photograph).unwrap();
+    assert_eq!(moment.get(), MOMENTS);
+    for moment in 0..MOMENTS {
+        let work = bench.folder.path().join(format!("killed-{moment}"));
+        bench.train(&work, &never).unwrap().assert_same(&whole, &format!("killed at moment {moment}"));
+    }
+}
+
+#[test]
+fn stopping_again_and_again_changes_nothing() {
+    let bench = Bench::new();
+    let whole = bench.train(&bench.work("whole"), &never).unwrap();
+    let work = bench.work("often");
+    let mut interruptions = 0;
+    let last: Trained = loop {
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == 3;
+        match bench.train(&work, &stop) {
+            Ok(trained) => break trained,
+            Err(error) => assert!(stop::is_interruption(&error), "{error}"),
+        }
+        interruptions += 1;
+    };
+    assert!(interruptions > 3);
+    last.assert_same(&whole, "stopped often");
+}
+
+#[test]
+fn a_torn_checkpoint_falls_back_to_the_one_before() {
+    let bench = Bench::new();
+    let work = bench.work("whole");
+    let whole = bench.train(&work, &never).unwrap();
+    let newest = checkpoints(&work).pop().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(work.join("loss.jsonl"), "torn").unwrap();
+    let mut decoder = decoder();
+    let report = bench.train_model(&mut decoder, &work, &never).unwrap();
+    assert_eq!((report.resumed_from, report.notes.len()), (Some(6), 1));
+    assert!(report.notes[0].contains("passed over"), "{}", report.notes[0]);
+    Trained::new(&decoder, report, &work).assert_same(&whole, "newest torn");
+}
+
+#[test]
+fn a_finished_run_is_not_run_again() {
+    let bench = Bench::new();
+    let work = bench.work("whole");
+    let whole = bench.train(&work, &never).unwrap();
+    let again = bench.train(&work, &|| panic!("a step was begun")).unwrap();
+    again.assert_same(&whole, "again");
+}
+
+#[test]
+fn how_often_to_checkpoint_changes_nothing() {
+    let mut bench = Bench::new();
+    let whole = bench.train(&bench.work("whole"), &never).unwrap();
+    bench.settings.checkpoint_every = 1;
+    bench.train(&bench.work("often"), &never).unwrap().assert_same(&whole, "checkpoint every step");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let bench = Bench::new();
+    let before = metier_compute::kernel::threads();
+    metier_compute::kernel::set_threads(1);
+    let one = bench.train(&bench.work("one"), &never).unwrap();
+    metier_compute::kernel::set_threads(3);
+    let three = bench.train(&bench.work("three"), &never).unwrap();
+    metier_compute::kernel::set_threads(before);
+    three.assert_same(&one, "three threads");
+}
+
+#[test]
+fn the_seed_and_the_size_of_a_group_matter_only_as_they_should() {
+    let mut bench = Bench::new();
+    let losses = |trained: &Trained| -> Vec<f64> {
+        let lines = trained.losses.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.map(|record| record["loss"].as_f64().unwrap()).collect()
+    };
+    let two = bench.train(&bench.work("two"), &never).unwrap();
+    bench.settings.micro_batch = 1;
+    let one = bench.train(&bench.work("one"), &never).unwrap();
+    metier_testkit::assert_close("losses", &losses(&one), &losses(&two), 1e-4, 1e-4);
+    assert_eq!(one.sampled, two.sampled);
+}
