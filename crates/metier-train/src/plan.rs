@@ -1,8 +1,8 @@
 //! What a run will cost, before it starts.
 
-use crate::trainer::trainable;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
+use crate::trainer::trainable;
 use metier_core::Result;
 use metier_model::Decoder;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub struct Plan {
     pub steps: u64,
     /// Tokens gone through, all steps together.
     pub tokens: u64,
-    /// Passes over the documents, where the sampler makes any.
+    /// Passes over the documents, where they are known and the sampler makes any.
     pub epochs: Option<f64>,
     /// Number of weights in all.
     pub parameters: u64,
@@ -44,16 +44,16 @@ impl Plan {
     }
 }
 
-/// What a run with these settings will cost. Windows at the end of the stream may be shorter than `context`; they
-/// are counted in full.
-pub fn plan(decoder: &Decoder, stream: &Stream, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
+/// What a run with these settings will cost. Windows are counted as full, though the last of a stream may be
+/// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
+pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     let trained: u64 = trainable(decoder).iter().map(|id| decoder.parameters.get(*id).len() as u64).sum();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let states = parts.optimizer.part.states() as u64;
-    let context = (settings.context as u64).min(stream.tokens()) as usize;
+    let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
     let tokens = settings.steps * (settings.sequences * context) as u64;
     let sampler = &parts.sampler.part;
-    let epoch = sampler.steps_per_epoch(stream, settings.context, settings.sequences);
+    let epoch = stream.and_then(|stream| sampler.steps_per_epoch(stream, settings.context, settings.sequences));
     let memory = decoder.memory_plan(settings.rows() * context);
     Ok(Plan {
         steps: settings.steps,

@@ -98,7 +98,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
     run.settings.check(&Place::default())?;
     let stream = Stream::new(shards.documents().iter().map(|document| document.tokens()))?;
     decoder.set_recompute(run.settings.recompute);
-    let plan = plan(decoder, &stream, run.settings, run.parts)?;
+    let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
         return Err(Error::program("no weight of the model is trainable: attach an adapter first"));
     }

@@ -239,4 +239,3 @@ pub(crate) fn trainable(decoder: &Decoder) -> Vec<ParameterId> {
 fn weight(batch: &Batch) -> f64 {
     batch.weights.iter().copied().map(f64::from).sum()
 }
-

@@ -66,9 +66,10 @@ fn fill(decoder: &mut Decoder) {
     let ids: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
     for id in ids {
         decoder.parameters.set_trainable(id, true);
-        let base = decoder.parameters.name(id).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
-            (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let base =
+            decoder.parameters.name(id).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
+                (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         let tensor = decoder.parameters.get_mut(id);
         let norm = tensor.shape().len() == 1;
         for (index, value) in (0..).zip(tensor.data_mut()) {
