@@ -27,21 +27,23 @@ fn a_loss_that_is_no_number_names_the_step_and_its_documents() {
 fn too_little_memory_is_told_with_both_numbers_before_the_first_step() {
     let bench = Bench::new();
     let work = bench.work("small");
-    let run = |limit| Run {
-        settings: &bench.settings,
-        parts: &bench.parts,
-        seed: Seed::new(3),
-        work: &work,
-        budget: limit,
-        peak: None,
-        stop: &never,
+    let refused = |limit: u64| {
+        let run = Run {
+            settings: &bench.settings,
+            parts: &bench.parts,
+            seed: Seed::new(3),
+            work: &work,
+            budget: &Budget::new(Some(limit)),
+            peak: None,
+            stop: &never,
+        };
+        train(&mut decoder(), &bench.shards, &run).unwrap_err().to_string()
     };
-    let error = train(&mut decoder(), &bench.shards, &run(&Budget::new(Some(1000)))).unwrap_err();
-    assert!(error.to_string().contains("1.0 kB"), "{error}");
-    assert!(error.to_string().contains("lora"), "{error}");
-    let state = 3 * 4 * decoder().parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum::<u64>();
-    let error = train(&mut decoder(), &bench.shards, &run(&Budget::new(Some(state + 1000)))).unwrap_err();
-    assert!(error.to_string().contains("micro_batch"), "{error}");
+    let message = refused(1000);
+    assert!(message.contains("1.0 kB") && message.contains("lora"), "{message}");
+    let state = 3 * 4 * decoder().trainable_numbers();
+    let message = refused(state + 1000);
+    assert!(message.contains("1.0 kB") && message.contains("micro_batch"), "{message}");
     assert!(!work.join("loss.jsonl").exists());
 }
 

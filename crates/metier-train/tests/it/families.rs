@@ -49,10 +49,10 @@ fn adamw_agrees_with_pytorch() {
     let settings: Adamw = serde_json::from_value(golden["settings"].clone()).unwrap();
     let adamw = chosen::<dyn Optimizer, _>("adamw", settings).unwrap().part;
     for (index, name) in ["matrix", "vector"].into_iter().enumerate() {
-        let mut parameter = metier_testkit::golden::numbers(&golden["initial"][index]);
+        let mut parameter = golden::numbers(&golden["initial"][index]);
         let mut state = vec![vec![0.0; parameter.len()]; adamw.states()];
         for (step, expected) in (1..).zip(golden["steps"].as_array().unwrap()) {
-            let gradient = metier_testkit::golden::numbers(&expected["gradients"][index]);
+            let gradient = golden::numbers(&expected["gradients"][index]);
             let rate = adamw.rate() * expected["factor"].as_f64().unwrap();
             let update = Update {
                 parameter: &mut parameter,
@@ -63,7 +63,7 @@ fn adamw_agrees_with_pytorch() {
                 decays: name == "matrix",
             };
             adamw.step(update).unwrap();
-            let want = metier_testkit::golden::numbers(&expected["parameters"][index]);
+            let want = golden::numbers(&expected["parameters"][index]);
             assert_close(&format!("{name} after step {step}"), &parameter, &want, 1e-7, 1e-6);
         }
     }

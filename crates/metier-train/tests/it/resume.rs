@@ -113,11 +113,11 @@ fn how_often_to_checkpoint_changes_nothing() {
 fn the_number_of_threads_changes_nothing() {
     let bench = Bench::new();
     let before = metier_compute::kernel::threads();
-    metier_compute::kernel::set_threads(1);
+    metier_compute::kernel::set_threads(1).unwrap();
     let one = bench.train(&bench.work("one"), &never).unwrap();
-    metier_compute::kernel::set_threads(3);
+    metier_compute::kernel::set_threads(3).unwrap();
     let three = bench.train(&bench.work("three"), &never).unwrap();
-    metier_compute::kernel::set_threads(before);
+    metier_compute::kernel::set_threads(before).unwrap();
     three.assert_same(&one, "three threads");
 }
 
