@@ -10,7 +10,7 @@ use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
-use metier_tokenizer::pack::Shards;
+use metier_tokenizer::pack::{DocumentEntry, Shards};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ pub struct TrainReport {
 /// the last case, and after a kill, the same call goes on from the newest checkpoint.
 pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<TrainReport> {
     run.settings.check(&Place::default())?;
-    let stream = Stream::new(shards.documents().iter().map(|document| document.tokens()))?;
+    let stream = Stream::new(shards.documents().iter().map(DocumentEntry::tokens))?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
