@@ -155,7 +155,7 @@ impl Bench {
     pub fn train(&self, work: &Path, stop: &dyn Fn() -> bool) -> Result<Trained> {
         let mut decoder = decoder();
         let report = self.train_model(&mut decoder, work, stop)?;
-        Ok(Trained::new(&decoder, report, work))
+        Ok(Trained::new(&decoder, &report, work))
     }
 
     pub fn train_model(&self, decoder: &mut Decoder, work: &Path, stop: &dyn Fn() -> bool) -> Result<TrainReport> {
@@ -183,7 +183,7 @@ pub struct Trained {
 }
 
 impl Trained {
-    pub fn new(decoder: &Decoder, report: TrainReport, work: &Path) -> Self {
+    pub fn new(decoder: &Decoder, report: &TrainReport, work: &Path) -> Self {
         Self {
             weights: bits(decoder.parameters.iter().map(|(_, _, tensor, _)| tensor)),
             losses: std::fs::read_to_string(work.join("loss.jsonl")).unwrap(),

@@ -89,7 +89,7 @@ fn a_torn_checkpoint_falls_back_to_the_one_before() {
     let report = bench.train_model(&mut decoder, &work, &never).unwrap();
     assert_eq!((report.resumed_from, report.notes.len()), (Some(6), 1));
     assert!(report.notes[0].contains("passed over"), "{}", report.notes[0]);
-    Trained::new(&decoder, report, &work).assert_same(&whole, "newest torn");
+    Trained::new(&decoder, &report, &work).assert_same(&whole, "newest torn");
 }
 
 #[test]
