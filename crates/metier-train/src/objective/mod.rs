@@ -30,7 +30,10 @@ pub trait Objective: Send + Sync {
 }
 
 /// The members.
-pub static OBJECTIVES: &[&Part<dyn Objective>] = &[&causal::PART];
+#[rustfmt::skip]
+pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
+    &causal::PART,
+];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

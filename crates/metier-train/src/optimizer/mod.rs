@@ -39,7 +39,10 @@ pub trait Optimizer: Send + Sync {
 }
 
 /// The members.
-pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[&adamw::PART];
+#[rustfmt::skip]
+pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[
+    &adamw::PART,
+];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

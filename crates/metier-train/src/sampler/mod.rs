@@ -39,7 +39,11 @@ pub trait Sampler: Send + Sync {
 }
 
 /// The members.
-pub static SAMPLERS: &[&Part<dyn Sampler>] = &[&packed::PART, &random::PART];
+#[rustfmt::skip]
+pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
+    &packed::PART,
+    &random::PART,
+];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

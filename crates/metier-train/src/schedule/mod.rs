@@ -19,7 +19,12 @@ pub trait Schedule: Send + Sync {
 }
 
 /// The members.
-pub static SCHEDULES: &[&Part<dyn Schedule>] = &[&constant::PART, &cosine::PART, &linear::PART];
+#[rustfmt::skip]
+pub static SCHEDULES: &[&Part<dyn Schedule>] = &[
+    &constant::PART,
+    &cosine::PART,
+    &linear::PART,
+];
 
 /// The members' records, alphabetical.
 pub fn records() -> Vec<Record> {

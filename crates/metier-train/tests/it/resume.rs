@@ -11,7 +11,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let to = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy(&path, &to) } else { drop(fs::copy(&path, &to).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
     }
 }
 
@@ -133,4 +137,33 @@ fn the_seed_and_the_size_of_a_group_matter_only_as_they_should() {
     let one = bench.train(&bench.work("one"), &never).unwrap();
     metier_testkit::assert_close("losses", &losses(&one), &losses(&two), 1e-4, 1e-4);
     assert_eq!(one.sampled, two.sampled);
+}
+
+#[test]
+fn computing_again_changes_nothing() {
+    let mut bench = Bench::new();
+    let kept = bench.train(&bench.work("kept"), &never).unwrap();
+    bench.settings.recompute = true;
+    let again = bench.train(&bench.work("again"), &never).unwrap();
+    assert_eq!(again.losses, kept.losses);
+    assert!(again.weights == kept.weights);
+}
+
+#[test]
+fn frozen_weights_stay_and_are_not_checkpointed() {
+    let bench = Bench::new();
+    let work = bench.work("frozen");
+    let frozen = |name: &str| !name.contains("down_proj");
+    let mut trained = decoder();
+    let ids: Vec<_> = trained.parameters.iter().map(|(id, name, ..)| (id, frozen(name))).collect();
+    for (id, frozen) in ids {
+        trained.parameters.set_trainable(id, !frozen);
+    }
+    bench.train_model(&mut trained, &work, &never).unwrap();
+    let before = decoder();
+    for ((_, name, new, _), (_, _, old, _)) in trained.parameters.iter().zip(before.parameters.iter()) {
+        assert_eq!(new.data() == old.data(), frozen(name), "{name}");
+    }
+    let bytes = fs::metadata(checkpoints(&work).pop().unwrap()).unwrap().len();
+    assert!(bytes < 12 * trained.trainable_numbers() + 2000, "{bytes} bytes");
 }
