@@ -8,7 +8,7 @@
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
-//! | [`plan`] | what a run will cost, before it starts |
+//! | [`mod@plan`] | what a run will cost, before it starts |
 //!
 //! Which windows a step sees is a function of the seed and the step alone, sums are taken in a fixed order
 //! and a checkpoint holds every number that the loop changes, in full. So a run that was killed and resumed
