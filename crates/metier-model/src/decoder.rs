@@ -1,6 +1,7 @@
 //! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
 
 use crate::arch::llama::{self, Keys, Llama};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::decode::Cache;
 use crate::layer::{LowRank, WeightShape};
@@ -58,6 +59,13 @@ impl Site {
 }
 
 impl Decoder {
+    /// The model of a checkpoint. What does not fit is named with the file.
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+        let names = checkpoint.names();
+        Self::from_weights(&checkpoint.config, names.iter().map(String::as_str), |name| checkpoint.tensor(name))
+            .map_err(|error| error.in_file(checkpoint.path()))
+    }
+
     /// A model with weights from `read`, which gives the shape and the values of one of `names`.
     ///
     /// `config` is a `config.json`. Missing and superfluous tensors, wrong shapes and tensors that cannot

@@ -50,7 +50,7 @@ pub fn save(decoder: &Decoder, base: &str, folder: &Path) -> Result<()> {
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": rank,
-        "lora_alpha": f64::from(first.scale) * rank as f64,
+        "lora_alpha": alpha_of(first.scale, rank),
         "lora_dropout": 0.0,
         "target_modules": targets,
         "bias": "none",
@@ -130,6 +130,13 @@ pub fn load(decoder: &mut Decoder, folder: &Path) -> Result<Attached> {
         put(decoder, &site, a, b, scale)?;
     }
     Ok(Attached::of(decoder))
+}
+
+/// The `alpha` of a factor, as it was most likely written: a short decimal number where one fits.
+fn alpha_of(scale: f32, rank: usize) -> f64 {
+    let exact = f64::from(scale) * rank as f64;
+    let short = (exact * 1e4).round() / 1e4;
+    if ((short / rank as f64) as f32).to_bits() == scale.to_bits() { short } else { exact }
 }
 
 /// Rank and factor; everything that would change the mathematics is refused by its key.

@@ -65,9 +65,9 @@ fn replies_depend_on_the_seed_and_not_on_threads_or_neighbors() {
     let model = model(false);
     let sampling = |seed| Sampling { temperature: 1.0, seed, ..Sampling::default() };
     let requests: Vec<_> = (0..3).map(|seed| request("to be or", sampling(seed))).collect();
-    metier_compute::kernel::set_threads(1);
+    metier_compute::kernel::set_threads(1).unwrap();
     let one: Vec<_> = model.generate(&requests).unwrap();
-    metier_compute::kernel::set_threads(3);
+    metier_compute::kernel::set_threads(3).unwrap();
     let three: Vec<_> =
         requests.iter().map(|request| model.generate(std::slice::from_ref(request)).unwrap().remove(0)).collect();
     assert_eq!(one, three);

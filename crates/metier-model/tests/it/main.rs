@@ -2,5 +2,6 @@
 
 mod decoder;
 mod generation;
+mod golden;
 mod scoring;
 mod tiny;
