@@ -89,10 +89,14 @@ pub(crate) fn forward(layout: Layout<'_>, [q, k, v]: [&[f32]; 3], out: &mut [f32
         let tile = &tiles[index];
         let (result, normal) = forward_tile(layout, tile, q, k, v);
         let first = tile.sequence.query.start + tile.queries.start;
-        // Each row and head belongs to exactly one tile, since query ranges do not overlap.
         for (row, (values, normal)) in (first..).zip(result.chunks_exact(head_dim).zip(normal)) {
-            out_at.write(row * step + tile.head * head_dim, values);
-            normalizer_at.write(row * heads + tile.head, &[normal]);
+            #[expect(unsafe_code, reason = "tiles write rows of one head, which are not one slice")]
+            // SAFETY: each row and head belongs to exactly one tile, since query ranges do not overlap; both
+            // outputs are borrowed for the whole function.
+            unsafe {
+                out_at.write(row * step + tile.head * head_dim, values);
+                normalizer_at.write(row * heads + tile.head, &[normal]);
+            }
         }
     });
 }
@@ -178,16 +182,21 @@ pub(crate) fn backward(
         let sequence = &layout.sequences[number];
         let inputs = [q, k, v, out, normalizer, gradient];
         let [dq_head, dk_head, dv_head] = backward_head(layout, sequence, head, inputs);
-        for (row, values) in sequence.query.clone().zip(dq_head.chunks_exact(head_dim)) {
-            outputs[0].write((row * heads + head) * head_dim, values);
-        }
         let start = starts[number] + head * sequence.key.len() * head_dim;
-        outputs[1].write(start, &dk_head);
-        outputs[2].write(start, &dv_head);
+        #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
+        // SAFETY: each row and head of the queries belongs to one piece, since query ranges do not overlap,
+        // and each piece has a stretch of its own in the parts; all three are borrowed throughout.
+        unsafe {
+            for (row, values) in sequence.query.clone().zip(dq_head.chunks_exact(head_dim)) {
+                outputs[0].write((row * heads + head) * head_dim, values);
+            }
+            outputs[1].write(start, &dk_head);
+            outputs[2].write(start, &dv_head);
+        }
     });
 
     let width = kv_heads * head_dim;
-    let rows = if width == 0 { 0 } else { dk.len() / width };
+    let rows = dk.len().checked_div(width).unwrap_or(0);
     for (target, parts) in [(dk, &dk_parts), (dv, &dv_parts)] {
         chunks(target, ROWS * width, total, |index, target| {
             let rows = piece(index, ROWS, rows);

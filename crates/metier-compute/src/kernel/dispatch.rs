@@ -52,7 +52,6 @@ fn detect() -> Level {
 macro_rules! leveled {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
-        #[expect(clippy::inline_always, reason = "the body must take on the instruction set of its caller")]
         $visibility fn $name($($argument: $kind),*) $(-> $result)? {
             #[inline(always)]
             fn portable($($argument: $kind),*) $(-> $result)? $body

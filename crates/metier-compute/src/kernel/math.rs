@@ -2,9 +2,8 @@
 
 /// `e^x` with a relative error near 1e-7; 0 below -87.3, infinity above 88.7, NaN for NaN.
 ///
-/// The argument is split into `n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` is a polynomial of degree 6 and
-/// `2^n` is built from bits.
-#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
+/// The argument is split into `n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` is a polynomial of degree 7
+/// (coefficients of the Cephes library's `expf`) and `2^n` is built from bits.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -17,10 +16,11 @@ pub(crate) fn exp(x: f32) -> f32 {
     let shifted = clamped * LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
-    let mut p = 1.388_731_6e-3_f32;
-    p = p * r + 8.333_111e-3;
-    p = p * r + 4.166_665e-2;
-    p = p * r + 1.666_666_7e-1;
+    let mut p = 1.987_569_1e-4_f32;
+    p = p * r + 1.398_2e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     let y = (p * r) * r + r + 1.0;
     // 2^n in two factors, so that neither leaves the range of exponents.

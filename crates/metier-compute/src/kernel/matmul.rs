@@ -45,24 +45,27 @@ pub(crate) struct Output {
     length: usize,
 }
 #[expect(unsafe_code, reason = "the pieces of one output are not slices, so a pointer crosses threads")]
-// SAFETY: whoever makes one promises that no two threads touch the same element.
+// SAFETY: the pointer is only written through `Output::write` and `tile`, whose callers promise that no two
+// threads touch the same element.
 unsafe impl Send for Output {}
 #[expect(unsafe_code, reason = "as above")]
 // SAFETY: as above.
 unsafe impl Sync for Output {}
 
 impl Output {
-    /// Whoever writes through this from several threads does so to elements that do not overlap, while
-    /// `slice` is borrowed.
     pub fn new(slice: &mut [f32]) -> Self {
         Self { start: slice.as_mut_ptr(), length: slice.len() }
     }
 
     /// Copies `values` to the elements from `at` on.
-    pub fn write(&self, at: usize, values: &[f32]) {
+    ///
+    /// # Safety
+    /// The slice that this was made of is still borrowed for it, and nobody else reads or writes these
+    /// elements meanwhile.
+    #[expect(unsafe_code, reason = "writes one piece through the shared pointer")]
+    pub unsafe fn write(self, at: usize, values: &[f32]) {
         assert!(at <= self.length && values.len() <= self.length - at, "a piece reaches past its output");
-        #[expect(unsafe_code, reason = "writes one piece through the shared pointer")]
-        // SAFETY: the assertion keeps it inside the slice; the maker promised that nobody else writes there.
+        // SAFETY: the assertion keeps it inside the slice; the caller promises the rest.
         unsafe {
             std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len());
         }

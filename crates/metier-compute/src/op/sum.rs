@@ -27,7 +27,9 @@ impl Record<'_> for Sum {
         let share = gradient.item()? * self.factor;
         pass.accumulate_with(self.x, |out, add| {
             if add {
-                out.iter_mut().for_each(|out| *out += share);
+                for out in out {
+                    *out += share;
+                }
             } else {
                 out.fill(share);
             }

@@ -85,7 +85,7 @@ impl Pass<'_, '_> {
     }
 }
 
-impl<'p> Tape<'p> {
+impl Tape<'_> {
     /// Walks back from `output`, whose gradient is `seed`, and returns the gradients of `kept`.
     pub(super) fn walk_back(
         &mut self,

@@ -158,6 +158,8 @@ fn buffer_of_zeros(length: usize) -> Option<Vec<f32>> {
     if layout.size() == 0 {
         return Some(Vec::new());
     }
+    #[expect(clippy::cast_ptr_alignment, reason = "the layout asks for the alignment of f32")]
+    #[expect(clippy::same_length_and_capacity, reason = "the allocation is full of zeros")]
     #[expect(unsafe_code, reason = "the only way to ask for zeroed memory and hear a refusal")]
     // SAFETY: the layout has a size above zero; the pointer is checked; the vector gets the pointer, length
     // and capacity of exactly that allocation from the global allocator, and all-zero bits are valid `f32`.
@@ -191,7 +193,8 @@ mod tests {
         let address = first.as_ptr();
         pool.give_back(first);
         assert_eq!(pool.live, 0);
-        assert_eq!(pool.take(1001, true).unwrap().as_ptr(), address);
+        let second = pool.take(1001, true).unwrap();
+        assert_eq!(second.as_ptr(), address);
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! Operations against references in `f64`, goldens from PyTorch, threads, and the tape itself.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
+
+mod golden;
+mod gradients;
+mod harness;
+mod refusals;
+mod tape;
+mod threads;

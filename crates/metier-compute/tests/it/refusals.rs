@@ -1,0 +1,79 @@
+//! Wrong shapes and wrong use are errors that say what and where.
+
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::{Parameters, Tape, Var};
+use metier_core::Result;
+
+use crate::harness::inputs;
+
+#[track_caller]
+fn refused(shapes: &[&[usize]], words: &[&str], body: impl for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>) {
+    let parameters = Parameters::new();
+    let mut tape = Tape::inference(&parameters);
+    let vars: Vec<Var> = inputs(shapes).into_iter().map(|tensor| tape.constant(tensor)).collect();
+    let message = body(&mut tape, &vars).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit() {
+    let both = ["[2, 3]", "[4, 5]"];
+    let two: &[&[usize]] = &[&[2, 3], &[4, 5]];
+    refused(two, &["linear", both[0], both[1]], |tape, v| op::linear(tape, v[0], v[1], None));
+    refused(two, &["add", both[0], both[1]], |tape, v| op::add(tape, v[0], v[1]));
+    refused(two, &["multiply", both[0], both[1]], |tape, v| op::multiply(tape, v[0], v[1]));
+    refused(two, &["swiglu", both[0], both[1]], |tape, v| op::swiglu(tape, v[0], v[1]));
+    refused(two, &["rms_norm", both[0], both[1]], |tape, v| op::rms_norm(tape, v[0], v[1], 1e-5));
+    refused(two, &["layer_norm", both[0], both[1]], |tape, v| op::layer_norm(tape, v[0], v[1], None, 1e-5));
+    refused(two, &["head_cross_entropy", both[0], both[1]], |tape, v| {
+        op::head_cross_entropy(tape, v[0], v[1], &[0, 0], &[1.0, 1.0])
+    });
+    refused(&[&[2, 3], &[4, 3], &[5]], &["linear", "[4, 3]", "[5]"], |tape, v| {
+        op::linear(tape, v[0], v[1], Some(v[2]))
+    });
+    refused(&[&[2, 3], &[4, 3], &[2, 3], &[3, 2]], &["low_rank_linear", "[2, 3]", "[3, 2]"], |tape, v| {
+        op::low_rank_linear(tape, v[0], v[1], v[2], v[3], 1.0)
+    });
+    refused(&[&[6], &[2, 3]], &["linear", "[6]"], |tape, v| op::linear(tape, v[0], v[1], None));
+    refused(&[&[0]], &["mean", "[0]"], |tape, v| op::mean(tape, v[0]));
+}
+
+#[test]
+fn ids_positions_and_targets() {
+    refused(&[&[5, 2]], &["embedding", "id 5", "position 1"], |tape, v| op::embedding(tape, v[0], &[4, 5]));
+    let turn = Rotary { head_dim: 4, theta: 1e4, interleaved: false };
+    refused(&[&[2, 6]], &["rotary", "[2, 6]", "4"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1]));
+    refused(&[&[2, 8]], &["rotary", "2 positions, not 3"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1, 2]));
+    let two: &[&[usize]] = &[&[2, 3], &[4, 3]];
+    refused(two, &["target 4", "row 1"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 4], &[1.0, 1.0]));
+    refused(two, &["weight", "row 0"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 1], &[f32::NAN, 1.0]));
+    refused(two, &["none of 2 rows"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 1], &[0.0, 0.0]));
+}
+
+#[test]
+fn attention_sequences() {
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, window: None };
+    let three: &[&[usize]] = &[&[4, 4], &[5, 2], &[5, 2]];
+    let run = move |sequences: Vec<Sequence>| {
+        move |tape: &mut Tape<'_>, v: &[Var]| op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
+    };
+    let sequence = |query: std::ops::Range<usize>, key: std::ops::Range<usize>| Sequence { query, key };
+    refused(three, &["sequence 0", "reaches past"], run(vec![sequence(0..5, 0..5)]));
+    refused(three, &["sequence 0", "3 queries but 2 keys"], run(vec![sequence(0..3, 0..2)]));
+    refused(three, &["0..3", "2..4", "overlap"], run(vec![sequence(2..4, 0..4), sequence(0..3, 0..3)]));
+    let uneven = AttentionShape { heads: 3, kv_heads: 2, ..shape };
+    refused(three, &["3 query heads"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &uneven, &[]));
+    let wide = AttentionShape { head_dim: 4, ..shape };
+    refused(three, &["[4, 4]", "[5, 2]"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &wide, &[]));
+}
+
+#[test]
+fn optimizer_lengths() {
+    let step = AdamwStep { rate: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, decay: 0.0, step: 1 };
+    let error = op::adamw_step(&mut [0.0; 2], &[0.0; 3], &mut [0.0; 2], &mut [0.0; 2], &step).unwrap_err();
+    assert!(error.to_string().contains("[2, 3, 2, 2]"));
+    let first = AdamwStep { step: 0, ..step };
+    assert!(op::adamw_step(&mut [0.0], &[0.0], &mut [0.0], &mut [0.0], &first).is_err());
+}

@@ -1,0 +1,95 @@
+//! Nothing depends on the number of threads, to the bit.
+
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::{Gradients, Parameters, Tape, Tensor, Var, kernel};
+use metier_core::Result;
+
+use crate::harness::{inputs, noise, run};
+
+type Body = dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>;
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn same_on_any_threads(name: &str, shapes: &[&[usize]], body: &Body) {
+    let tensors: Vec<(Tensor, bool)> = inputs(shapes).into_iter().map(|tensor| (tensor, true)).collect();
+    let mut first: Option<Vec<Vec<u32>>> = None;
+    for threads in [1, 2, 3] {
+        kernel::set_threads(threads).unwrap();
+        assert_eq!(kernel::threads(), threads);
+        let outcome = run(&tensors, body).unwrap();
+        let mut all = vec![bits(outcome.output.data())];
+        all.extend(outcome.gradients.iter().map(|gradient| bits(gradient.as_ref().unwrap().data())));
+        let wanted = first.get_or_insert_with(|| all.clone());
+        assert!(*wanted == all, "{name} differs with {threads} threads");
+    }
+}
+
+/// One test, because the number of threads belongs to the whole process.
+#[test]
+fn results_do_not_depend_on_threads() {
+    same_on_any_threads("linear", &[&[300, 270], &[520, 270], &[520]], &|tape, v| {
+        op::linear(tape, v[0], v[1], Some(v[2]))
+    });
+    same_on_any_threads("low_rank_linear", &[&[300, 270], &[520, 270], &[8, 270], &[520, 8]], &|tape, v| {
+        op::low_rank_linear(tape, v[0], v[1], v[2], v[3], 2.0)
+    });
+    same_on_any_threads("embedding", &[&[50, 64]], &|tape, v| {
+        let ids: Vec<u32> = (0..1000).map(|row| row * 7 % 50).collect();
+        op::embedding(tape, v[0], &ids)
+    });
+    same_on_any_threads("rms_norm", &[&[700, 96], &[96]], &|tape, v| op::rms_norm(tape, v[0], v[1], 1e-5));
+    same_on_any_threads("layer_norm", &[&[700, 96], &[96], &[96]], &|tape, v| {
+        op::layer_norm(tape, v[0], v[1], Some(v[2]), 1e-5)
+    });
+    let two: &[&[usize]] = &[&[500, 130], &[500, 130]];
+    same_on_any_threads("add", two, &|tape, v| op::add(tape, v[0], v[1]));
+    same_on_any_threads("multiply", two, &|tape, v| op::multiply(tape, v[0], v[1]));
+    same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
+    same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
+    same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));
+    same_on_any_threads("mean", &[&[300_000]], &|tape, v| op::mean(tape, v[0]));
+    same_on_any_threads("rotary", &[&[400, 128]], &|tape, v| {
+        let positions: Vec<u32> = (0..400).collect();
+        op::rotary(tape, v[0], &Rotary { head_dim: 32, theta: 10000.0, interleaved: false }, &positions)
+    });
+    same_on_any_threads("attention", &[&[500, 96], &[520, 32], &[520, 32]], &|tape, v| {
+        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 16, scale: 0.25, window: None };
+        let sequences = [Sequence { query: 0..200, key: 0..220 }, Sequence { query: 200..500, key: 220..520 }];
+        op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
+    });
+    same_on_any_threads("head_cross_entropy", &[&[300, 40], &[700, 40]], &|tape, v| {
+        let targets: Vec<u32> = (0..300).collect();
+        op::head_cross_entropy(tape, v[0], v[1], &targets, &[1.0; 300])
+    });
+    outside_the_tape();
+}
+
+fn outside_the_tape() {
+    let mut found = Vec::new();
+    for threads in [1, 2, 3] {
+        kernel::set_threads(threads).unwrap();
+        let (mut parameter, mut m, mut v) = (noise(1, 200_000), vec![0.0; 200_000], vec![0.0; 200_000]);
+        let gradient = noise(2, 200_000);
+        let step = AdamwStep { rate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, step: 1 };
+        op::adamw_step(&mut parameter, &gradient, &mut m, &mut v, &step).unwrap();
+
+        let mut parameters = Parameters::new();
+        let id = parameters.insert("p", Tensor::from_vec(&[200_000], parameter.clone()).unwrap(), true).unwrap();
+        let mut gradients = Gradients::new();
+        let mut tape = Tape::training(&parameters);
+        let p = tape.parameter(id);
+        let square = op::multiply(&mut tape, p, p).unwrap();
+        let loss = op::sum(&mut tape, square).unwrap();
+        tape.backward(loss, &mut gradients).unwrap();
+        gradients.scale(0.5);
+
+        let [x, head] = inputs(&[&[300, 40], &[700, 40]]).try_into().unwrap();
+        let targets: Vec<u32> = (0..300).collect();
+        let scored = op::head_log_probabilities(&x, &head, &targets).unwrap();
+        let scored: Vec<f32> = scored.into_iter().map(|(log_probability, _)| log_probability).collect();
+        found.push((bits(&parameter), gradients.norm().to_bits(), bits(&scored)));
+    }
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
+}
