@@ -3,9 +3,8 @@
 use crate::dedup::Deduplicate;
 use crate::document_file::{DROPPED, DocumentWriter, HELD_OUT, TRAIN, read_documents};
 use crate::filter::{Filter, Verdict};
-use crate::read::{Read, Size};
+use crate::read::{Item, Read, Size};
 use crate::select::Select;
-use metier_core::data::Document;
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
@@ -78,13 +77,13 @@ pub fn curate(
     let mut documents = parts.read.open(path)?;
     loop {
         metier_core::stop::check()?;
-        let group: Vec<Document> = documents.by_ref().take(GROUP).collect::<Result<_>>()?;
+        let group: Vec<Item> = documents.by_ref().take(GROUP).collect::<Result<_>>()?;
         if group.is_empty() {
             break;
         }
         report.read += group.len() as u64;
         let verdicts: Vec<(String, Verdict)> =
-            group.into_par_iter().map(|document| (document.id.clone(), filtered(document, &parts.filters))).collect();
+            group.into_par_iter().map(|item| filtered(item, &parts.filters)).collect();
         for (id, verdict) in verdicts {
             if !known.insert(blake3::hash(id.as_bytes())) {
                 return Err(Fault::new(Place::file(path).with_key(&id), "two documents have this id")
@@ -124,15 +123,21 @@ pub fn curate(
     Ok(report)
 }
 
-fn filtered(document: Document, filters: &[&dyn Filter]) -> Verdict {
-    let mut document = document;
+/// The document's id, and what all filters together say of it.
+fn filtered(item: Item, filters: &[&dyn Filter]) -> (String, Verdict) {
+    let mut document = match item {
+        Item::Document(document) => document,
+        Item::Skipped { id, reason } => return (id, Verdict::Drop(reason.to_owned())),
+    };
+    let id = document.id.clone();
     for filter in filters {
         match filter.apply(document) {
             Verdict::Keep(kept) => document = kept,
-            dropped @ Verdict::Drop(_) => return dropped,
+            dropped @ Verdict::Drop(_) => return (id, dropped),
         }
     }
-    if document.text.is_empty() { Verdict::Drop("empty".to_owned()) } else { Verdict::Keep(document) }
+    let empty = document.text.is_empty();
+    (id, if empty { Verdict::Drop("empty".to_owned()) } else { Verdict::Keep(document) })
 }
 
 fn nothing_left(path: &Path, report: &CurateReport) -> Error {
@@ -198,10 +203,10 @@ mod tests {
     fn documents_are_cleaned_deduplicated_and_split() {
         let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for number in 0..8 {
-            let text: String = (0..200).map(|word| format!("w{} ", word + number * 1000)).collect();
+            let text = (0..200).map(|word| format!("w{}", word + number * 1000)).collect::<Vec<_>>().join(" ");
             std::fs::write(folder.path().join(format!("{number}.txt")), text).unwrap();
         }
-        let text: String = (0..200).map(|word| format!("w{word} ")).collect();
+        let text = (0..200).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
         std::fs::write(folder.path().join("copy.txt"), &text).unwrap();
         std::fs::write(folder.path().join("near.txt"), text.replace("w100 ", "")).unwrap();
         std::fs::write(folder.path().join("stub.txt"), "too short").unwrap();

@@ -15,7 +15,8 @@ use std::ops::Range;
 /// The text is cut into pages at form feeds. Of each page the first and last `lines` lines that are not blank
 /// are looked at. One is taken away when it ends in a page number in brackets, when it begins with `RFC`, a
 /// number and white space and stands at the top of a page, or when the same line, digits and spacing aside,
-/// stands there on at least `share` of all pages and on at least two. Blank lines at both ends of a page go
+/// stands there on at least `share` of all pages and on at least two; such a line has three letters or is a
+/// single number, so that a brace or the bit numbers over a packet diagram stay. Blank lines at both ends of a page go
 /// too, but for one where a paragraph ends: the last line ends a sentence, or the next line is indented
 /// otherwise. Text without form feeds is left as it is. Text is only taken away, so every byte kept still has
 /// its place in the source.
@@ -71,7 +72,7 @@ impl RfcPages {
                         continue;
                     }
                     let written = &text[line.clone()];
-                    let running = tops.get(&shape(written)).is_some_and(|count| *count >= needed);
+                    let running = may_run(written) && tops.get(&shape(written)).is_some_and(|count| *count >= needed);
                     if looked_at == self.lines || !(is_header(written) || running) {
                         break;
                     }
@@ -87,8 +88,9 @@ impl RfcPages {
                     continue;
                 }
                 let written = &text[line.clone()];
-                let running =
-                    number + 1 < pages.len() && bottoms.get(&shape(written)).is_some_and(|count| *count >= needed);
+                let running = number + 1 < pages.len()
+                    && may_run(written)
+                    && bottoms.get(&shape(written)).is_some_and(|count| *count >= needed);
                 if looked_at == self.lines || !(is_footer(written) || running) {
                     break;
                 }
@@ -180,6 +182,13 @@ fn shape(line: &str) -> String {
     out
 }
 
+/// Has words, or is a page number: braces and the bit numbers over a diagram may repeat by chance.
+fn may_run(line: &str) -> bool {
+    let line = line.trim();
+    line.chars().filter(|letter| letter.is_alphabetic()).count() >= 3
+        || line.chars().all(|letter| letter.is_ascii_digit() || letter == '-')
+}
+
 /// Ends in `[Page 12]`, `[page iv]`, `[ Page 3 ]`.
 fn is_footer(line: &str) -> bool {
     let line = line.trim_end();
@@ -245,7 +254,7 @@ impl Build<dyn Filter> for RfcPages {
 }
 
 /// The record of `rfc_pages`.
-pub static PART: Part<dyn Filter> = Part::of::<RfcPages>("rfc_pages", 1);
+pub static PART: Part<dyn Filter> = Part::of::<RfcPages>("rfc_pages", 2);
 
 #[cfg(test)]
 mod tests {
@@ -273,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_a_program_or_a_diagram_are_no_running_headers() {
+        let page = " 0 1 2 3 4 5 6 7\n+-------+-------+\nif (a) {\n   stop();\n}\n\nAuthor    [Page 1]\n";
+        let text = format!("{page}\u{c}\n{page}\u{c}\n{page}");
+        let cleaned = clean(&text).text;
+        assert_eq!(cleaned.matches("}\n").count(), 3, "{cleaned}");
+        assert_eq!(cleaned.matches(" 0 1 2 3 4 5 6 7\n").count(), 3, "{cleaned}");
+    }
+
+    #[test]
     fn text_without_pages_is_left_alone() {
         let text = "RFC 9110   a line\n\n\n[Page 3]\nwords\n";
         assert_eq!(clean(text).text, text);
@@ -284,7 +302,7 @@ mod tests {
         let reader = crate::read::Text::default();
         let (mut paginated, mut bytes, mut kept) = (0, 0, 0);
         for original in crate::read::Read::open(&reader, &folder).unwrap() {
-            let original = original.unwrap();
+            let crate::read::Item::Document(original) = original.unwrap() else { panic!("a fixture was skipped") };
             let cleaned = clean(&original.text);
             assert!(!cleaned.text.contains('\u{c}'), "{}", original.id);
             if original.text.contains('\u{c}') {

@@ -1,4 +1,4 @@
-use super::{Documents, Read, Size, files, read_bytes, text_bytes};
+use super::{Found, Invalid, Item, Read, Size, files, open_bytes, text_bytes};
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -14,7 +14,8 @@ use std::path::Path;
 /// # How
 /// The text stands under `text_key`. An `id` and a `license` of the line are taken over where they are
 /// texts; otherwise the id is the file's path and the line's number. Pieces are counted in the text itself,
-/// whose SHA-256 is the source hash. A line that is no JSON object or has no text is refused with its number.
+/// whose SHA-256 is the source hash. A line that is no JSON object or has no text is refused with its number,
+/// or dropped with `invalid = "skip"`. Lines are read one at a time.
 ///
 /// # When to use
 /// For corpora that other tools wrote.
@@ -33,12 +34,14 @@ pub struct Jsonl {
     pub text_key: String,
     /// The license of documents whose line states none.
     pub license: Option<String>,
+    /// What becomes of lines that are no document.
+    pub invalid: Invalid,
 }
 
 impl Default for Jsonl {
     fn default() -> Self {
         let include = ["*.jsonl", "*.jsonl.gz"].map(str::to_owned).to_vec();
-        Self { include, text_key: "text".to_owned(), license: None }
+        Self { include, text_key: "text".to_owned(), license: None, invalid: Invalid::Refuse }
     }
 }
 
@@ -68,26 +71,45 @@ impl Jsonl {
     }
 }
 
+impl Jsonl {
+    fn item(&self, name: &str, path: &Path, index: usize, line: &[u8]) -> Result<Item> {
+        let id = format!("{name}:{}", index + 1);
+        self.invalid.item(id, "no document in the line", self.document(name, path, index, line))
+    }
+}
+
 impl Read for Jsonl {
-    fn open<'a>(&'a self, path: &Path) -> Result<Documents<'a>> {
+    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
         let files = files(path, &self.include, &[])?;
         if files.is_empty() {
             return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")
                 .hint(format!("include = {:?}", self.include))
                 .into());
         }
-        Ok(Box::new(files.into_iter().flat_map(move |(name, path)| -> Documents<'a> {
-            let bytes = match read_bytes(&path) {
+        Ok(Box::new(files.into_iter().flat_map(move |(name, path)| -> Found<'a> {
+            let mut lines = match open_bytes(&path) {
                 Ok(bytes) => bytes,
                 Err(error) => return Box::new(std::iter::once(Err(error))),
             };
-            let lines: Vec<Result<Document>> = bytes
-                .split(|byte| *byte == b'\n')
-                .enumerate()
-                .filter(|(_, line)| !line.trim_ascii().is_empty())
-                .map(|(index, line)| self.document(&name, &path, index, line))
-                .collect();
-            Box::new(lines.into_iter())
+            let mut index = 0;
+            let mut broken = false;
+            Box::new(std::iter::from_fn(move || {
+                while !broken {
+                    let mut line = Vec::new();
+                    match lines.read_until(b'\n', &mut line) {
+                        Ok(0) => return None,
+                        Ok(_) => index += 1,
+                        Err(error) => {
+                            broken = true;
+                            return Some(Err(Error::io(&path, "read", &error)));
+                        }
+                    }
+                    if !line.trim_ascii().is_empty() {
+                        return Some(self.item(&name, &path, index - 1, &line));
+                    }
+                }
+                None
+            }))
         })))
     }
 
@@ -126,11 +148,19 @@ mod tests {
         )
         .unwrap();
         let reader = Jsonl::default();
-        let documents: Vec<_> = reader.open(&file).unwrap().collect();
-        assert_eq!(documents.len(), 4);
-        assert_eq!(documents[0].as_ref().unwrap().license, "MIT");
-        assert_eq!(documents[1].as_ref().unwrap().id, "a.jsonl:3");
-        assert!(documents[2].as_ref().unwrap_err().to_string().contains("a.jsonl:4:1"));
-        assert!(documents[3].as_ref().unwrap_err().to_string().contains("a.jsonl:5:"));
+        let items: Vec<_> = reader.open(&file).unwrap().collect();
+        assert_eq!(items.len(), 4);
+        let documents: Vec<_> = items
+            .iter()
+            .filter_map(|item| match item {
+                Ok(Item::Document(document)) => Some((document.id.as_str(), document.license.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(documents, [("x", "MIT"), ("a.jsonl:3", "")]);
+        assert!(items[2].as_ref().unwrap_err().to_string().contains("a.jsonl:4:1"));
+        assert!(items[3].as_ref().unwrap_err().to_string().contains("a.jsonl:5:"));
+        let skipping = Jsonl { invalid: Invalid::Skip, ..Jsonl::default() };
+        assert_eq!(skipping.open(&file).unwrap().filter(|item| matches!(item, Ok(Item::Skipped { .. }))).count(), 2);
     }
 }

@@ -7,16 +7,55 @@ pub use jsonl::Jsonl;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 pub use text::Text;
 
-/// Documents in a fixed order.
-pub type Documents<'a> = Box<dyn Iterator<Item = Result<Document>> + Send + 'a>;
+/// What a reader finds, in a fixed order.
+pub type Found<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;
+
+/// One thing found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A document.
+    Document(Document),
+    /// Something that cannot be read and that the settings say to skip.
+    Skipped {
+        /// The id the document would have had.
+        id: String,
+        /// Why, in words that name no position, so that drops can be counted by it.
+        reason: &'static str,
+    },
+}
+
+/// What becomes of bytes that are no text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Invalid {
+    /// Stop with an error that names the file and the position.
+    #[default]
+    Refuse,
+    /// Drop the document and count it.
+    Skip,
+}
+
+impl Invalid {
+    /// The document, or what is said instead of it.
+    fn item(self, id: String, reason: &'static str, read: Result<Document>) -> Result<Item> {
+        match (read, self) {
+            (Ok(document), _) => Ok(Item::Document(document)),
+            (Err(_), Self::Skip) => Ok(Item::Skipped { id, reason }),
+            (Err(error), Self::Refuse) => Err(error),
+        }
+    }
+}
 
 /// Reads documents out of files.
 pub trait Read: Send + Sync {
     /// The documents below `path`, in the order of their names.
-    fn open<'a>(&'a self, path: &Path) -> Result<Documents<'a>>;
+    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>>;
 
     /// About how much there is, told from names and sizes alone.
     fn size(&self, path: &Path) -> Result<Size>;
@@ -83,18 +122,14 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
     Ok(out)
 }
 
-/// The whole file, decompressed when its name ends in `.gz`.
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read as _;
-    let failed = |error: std::io::Error| Error::io(path, "read", &error);
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    if path.extension().is_some_and(|ending| ending == "gz") {
-        flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(failed)?;
+/// The file's bytes, decompressed when its name ends in `.gz`.
+fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", &error))?;
+    Ok(if path.extension().is_some_and(|ending| ending == "gz") {
+        Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))))
     } else {
-        std::io::BufReader::new(file).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    Ok(bytes)
+        Box::new(BufReader::new(file))
+    })
 }
 
 /// Bytes of text in a file, told from its size.

@@ -1,5 +1,5 @@
-use super::{Documents, Read, Size, files, read_bytes, text_bytes};
-use metier_core::data::{Document, Pieces};
+use super::{Found, Invalid, Read, Size, files, open_bytes, text_bytes};
+use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -12,8 +12,8 @@ use std::path::Path;
 ///
 /// # How
 /// Files are visited in the order of their paths. A document's id is its path below the folder, its source
-/// the same path, its pieces the whole text. Bytes that are no UTF-8 are refused with their position; a byte
-/// order mark at the beginning is left out.
+/// the same path, its pieces the whole text. Bytes that are no UTF-8 are refused with their position, or the
+/// document is dropped with `invalid = "skip"`; a byte order mark at the beginning is left out.
 ///
 /// # When to use
 /// For a folder of documents that are text already: notes, manuals, standards, books.
@@ -32,17 +32,19 @@ pub struct Text {
     pub exclude: Vec<String>,
     /// The license of every document read; the asset's own when it is left out.
     pub license: Option<String>,
+    /// What becomes of files that are no UTF-8.
+    pub invalid: Invalid,
 }
 
 impl Default for Text {
     fn default() -> Self {
         let include = ["*.txt", "*.txt.gz", "*.md"].map(str::to_owned).to_vec();
-        Self { include, exclude: Vec::new(), license: None }
+        Self { include, exclude: Vec::new(), license: None, invalid: Invalid::Refuse }
     }
 }
 
 impl Read for Text {
-    fn open<'a>(&'a self, path: &Path) -> Result<Documents<'a>> {
+    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
         let files = files(path, &self.include, &self.exclude)?;
         if files.is_empty() {
             return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")
@@ -50,23 +52,17 @@ impl Read for Text {
                 .into());
         }
         Ok(Box::new(files.into_iter().map(|(name, path)| {
-            let bytes = read_bytes(&path)?;
+            let mut bytes = Vec::new();
+            open_bytes(&path)?.read_to_end(&mut bytes).map_err(|error| Error::io(&path, "read", &error))?;
             let source_sha256 = hex(&Sha256::digest(&bytes));
-            let text = String::from_utf8(bytes).map_err(|error| invalid(&path, &error))?;
-            let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-            let mut document = Document {
-                id: name.clone(),
-                pieces: Pieces::whole(text.len()),
-                text,
-                source: name,
-                source_sha256,
-                license: self.license.clone().unwrap_or_default(),
-            };
-            if mark > 0 {
-                document.pieces = document.pieces.keep(&[mark..document.text.len()]);
-                document.text.drain(..mark);
-            }
-            Ok(document)
+            let document = String::from_utf8(bytes).map_err(|error| invalid(&path, &error)).map(|mut text| {
+                let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+                let pieces = Pieces(vec![Piece { start: 0, source: mark, length: text.len() - mark }]);
+                text.drain(..mark);
+                let license = self.license.clone().unwrap_or_default();
+                Document { id: name.clone(), pieces, text, source: name.clone(), source_sha256, license }
+            });
+            self.invalid.item(name, "not UTF-8", document)
         })))
     }
 
@@ -84,9 +80,9 @@ impl Read for Text {
 
 fn invalid(path: &Path, error: &std::string::FromUtf8Error) -> Error {
     let at = error.utf8_error().valid_up_to();
-    let before = &error.as_bytes()[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = at - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1) + 1;
+    let before = str::from_utf8(&error.as_bytes()[..at]).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Fault::new(
         Place::file(path).at(line, column),
         format!("byte {at} (0x{:02x}) is no UTF-8", error.as_bytes().get(at).copied().unwrap_or_default()),
@@ -115,6 +111,7 @@ pub static PART: Part<dyn Read> = Part::of::<Text>("text", 1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Item;
     use super::*;
     use std::io::Write;
 
@@ -128,7 +125,14 @@ mod tests {
         gzip.write_all("\u{feff}eins".as_bytes()).unwrap();
         std::fs::write(folder.path().join("a.txt.gz"), gzip.finish().unwrap()).unwrap();
         let reader = Text::default();
-        let documents: Vec<_> = reader.open(folder.path()).unwrap().collect::<Result<_>>().unwrap();
+        let documents: Vec<_> = reader
+            .open(folder.path())
+            .unwrap()
+            .map(|item| match item.unwrap() {
+                Item::Document(document) => document,
+                Item::Skipped { id, reason } => panic!("{id}: {reason}"),
+            })
+            .collect();
         let ids: Vec<_> = documents.iter().map(|document| (document.id.as_str(), document.text.as_str())).collect();
         assert_eq!(ids, [("a.txt.gz", "eins"), ("b/two.txt", "zwei")]);
         assert_eq!(documents[0].pieces.source_of(0, 4), Some((3, 7)));
@@ -138,9 +142,12 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused_with_their_position() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("bad.txt"), b"good line\nbad \xff line").unwrap();
+        std::fs::write(folder.path().join("bad.txt"), b"good line\nb\xc3\xa4d \xff line").unwrap();
         let error = Text::default().open(folder.path()).unwrap().next().unwrap().unwrap_err();
-        assert!(error.to_string().contains("bad.txt:2:5: byte 14 (0xff) is no UTF-8"), "{error}");
+        assert!(error.to_string().contains("bad.txt:2:5: byte 15 (0xff) is no UTF-8"), "{error}");
+        let skipping = Text { invalid: Invalid::Skip, ..Text::default() };
+        let item = skipping.open(folder.path()).unwrap().next().unwrap().unwrap();
+        assert_eq!(item, Item::Skipped { id: "bad.txt".into(), reason: "not UTF-8" });
     }
 
     #[test]
