@@ -113,7 +113,7 @@ impl Decoder {
         Error::collect((), config.faults())?;
         let mut parameters = Parameters::new();
         for WeightShape { name, shape } in llama::weight_shapes(config) {
-            let tensor = if name.ends_with(".bias") {
+            let tensor = if name.strip_suffix(".bias").is_some() {
                 Tensor::zeros(&shape)?
             } else if shape.len() == 1 {
                 Tensor::full(&shape, 1.0)?

@@ -2,7 +2,7 @@
 //! query attention with rotary positions (halves of a head turned against each other), SwiGLU.
 //!
 //! Shape letters: N rows, D hidden, Q all query heads, K all key heads, I inside the feed-forward, V vocabulary.
-//! Source: Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", arXiv 2302.13971.
+//! Source: Touvron et al., the Llama paper, arXiv 2302.13971.
 
 use crate::config::Config;
 use crate::decode::BlockCache;

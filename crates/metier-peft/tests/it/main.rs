@@ -1,5 +1,8 @@
 //! Adapters on a tiny seeded model.
 
+#![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
+#![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
+
 use metier_compute::{Gradients, Tape};
 use metier_core::part::{Build, choose};
 use metier_core::seed::Seed;
