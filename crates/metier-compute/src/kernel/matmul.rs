@@ -2,9 +2,27 @@
 
 use super::threads::{self, piece};
 
-/// Rows and columns of one tile of the output.
-const TILE_ROWS: usize = 256;
-const TILE_COLUMNS: usize = 256;
+/// Rows and columns that one tile of the output has at most; a wide tile spreads the cost of packing its inputs.
+const TILE: (usize, usize) = (528, 192);
+/// Tiles are cut smaller than that until there are this many, so that several threads have work.
+const WANTED: usize = 8;
+/// ... but not below this many rows or columns.
+const LEAST: usize = 96;
+/// Rows and columns of tiles are multiples of these, which the innermost loops of all instruction sets divide.
+const STEP: (usize, usize) = (24, 32);
+
+/// Rows and columns of a tile of an output of this size.
+fn tile_size(rows: usize, columns: usize) -> (usize, usize) {
+    let across = columns.div_ceil(TILE.1).max(1);
+    let least = rows.div_ceil(TILE.0).max(1);
+    let most = (rows / LEAST).max(least);
+    // Few tiles of equal size share out evenly only when their number is even.
+    let enough = |down: &usize| down * across >= WANTED && (down * across).is_multiple_of(4);
+    let down = (least..=most).find(enough).unwrap_or(most);
+    let across =
+        if down * across >= WANTED { across } else { across.max((columns / LEAST).min(WANTED.div_ceil(down))) };
+    (rows.div_ceil(down).next_multiple_of(STEP.0), columns.div_ceil(across).next_multiple_of(STEP.1))
+}
 
 /// A matrix inside a slice, with any distance between rows and between columns.
 #[derive(Clone, Copy)]
@@ -79,12 +97,13 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
     if prepared(out, depth, add) {
         return;
     }
-    let across = columns.div_ceil(TILE_COLUMNS);
-    let count = rows.div_ceil(TILE_ROWS) * across;
+    let (tile_rows, tile_columns) = tile_size(rows, columns);
+    let across = columns.div_ceil(tile_columns);
+    let count = rows.div_ceil(tile_rows) * across;
     let output = Output::new(out);
     threads::for_each(count, rows * columns * depth / 8, |index| {
-        let row = piece(index / across, TILE_ROWS, rows);
-        let column = piece(index % across, TILE_COLUMNS, columns);
+        let row = piece(index / across, tile_rows, rows);
+        let column = piece(index % across, tile_columns, columns);
         let output = &output;
         #[expect(unsafe_code, reason = "writes one tile through the shared pointer")]
         // SAFETY: the tile lies inside `out`, no other index covers any of its elements, and `out` is
@@ -166,5 +185,31 @@ unsafe fn tile(
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_the_output_and_are_enough_for_several_threads() {
+        for rows in [1, 5, 95, 96, 192, 256, 576, 1000, 1024, 4096] {
+            for columns in [1, 16, 64, 192, 193, 576, 1536, 49152] {
+                let (tile_rows, tile_columns) = tile_size(rows, columns);
+                assert!(tile_rows <= TILE.0 && tile_columns <= TILE.1);
+                let count = rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns);
+                assert!(count >= 4 || rows.min(192) * columns.min(192) < 192 * 192, "{rows} {columns}: {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_of_depth_zero_is_zero() {
+        let mut out = [3.0; 4];
+        multiply(&mut out, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 2), 1.0, true);
+        assert_eq!(out.map(f32::to_bits), [3.0_f32; 4].map(f32::to_bits));
+        multiply(&mut out, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 2), 1.0, false);
+        assert_eq!(out.map(f32::to_bits), [0; 4]);
     }
 }

@@ -6,8 +6,14 @@ use crate::kernel::softmax;
 use crate::kernel::threads::{chunks, chunks2, piece};
 use crate::tensor::Tensor;
 
-/// Rows whose logits exist at one time.
-pub(super) const CHUNK: usize = 256;
+/// Logits that exist at one time, about: 64 MiB.
+const LOGITS: usize = 1 << 24;
+
+/// How many rows have their logits at one time: 64 to 1024, and about the same number each time.
+pub(super) fn chunk(rows: usize, vocabulary: usize) -> usize {
+    let most = (LOGITS / vocabulary.max(1)).clamp(64, 1024);
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
+}
 
 /// Rows, width and vocabulary of an output head, or an error that names the operation.
 pub(super) fn check(op: &'static str, x: &Tensor, head: &Tensor) -> Result<(usize, usize, usize)> {
@@ -45,16 +51,18 @@ pub fn head_logits(x: &Tensor, head: &Tensor) -> Result<Tensor> {
 /// For each row the natural logarithm of the probability of its target under the softmax of `x head^T`, and
 /// whether the target has the largest logit (of equal ones, the lowest id).
 ///
-/// `x` is `[N, D]`, `head` `[V, D]`, `targets` has `N` ids below `V`. Logits exist for 256 rows at a time.
+/// `x` is `[N, D]`, `head` `[V, D]`, `targets` has `N` ids below `V`. Logits exist for
+/// some rows at a time, about 64 MiB of them.
 pub fn head_log_probabilities(x: &Tensor, head: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
     const OP: &str = "head_log_probabilities";
     let (rows, width, vocabulary) = check(OP, x, head)?;
     check_targets(OP, rows, vocabulary, targets)?;
     let head = Matrix::new(head.data(), vocabulary, width).transposed();
-    let mut logits = Tensor::stale(&[CHUNK.min(rows), vocabulary])?;
+    let chunk = chunk(rows, vocabulary);
+    let mut logits = Tensor::stale(&[chunk.min(rows), vocabulary])?;
     let mut found = vec![0.0_f32; rows * 2];
-    for first in (0..rows).step_by(CHUNK) {
-        let count = CHUNK.min(rows - first);
+    for first in (0..rows).step_by(chunk) {
+        let count = chunk.min(rows - first);
         let x = Matrix::new(&x.data()[first * width..][..count * width], count, width);
         let logits = &mut logits.data_mut()[..count * vocabulary];
         multiply(logits, x, head, 1.0, false);

@@ -1,6 +1,6 @@
 use metier_core::Result;
 
-use super::head::{self, CHUNK};
+use super::head;
 use super::refuse;
 use crate::kernel::elementwise;
 use crate::kernel::matmul::{Matrix, multiply};
@@ -20,8 +20,8 @@ struct HeadCrossEntropy {
 
 /// `y = sum over n of weights[n] (-ln softmax(x[n] head^T)[targets[n]]) / sum of weights`, a scalar.
 ///
-/// `x` is `[N, D]`, `head` `[V, D]`; `targets` and `weights` have `N` elements. Logits exist for 256 rows at
-/// a time; rows of weight 0 cost nothing. Weights must be finite, not negative and not all 0.
+/// `x` is `[N, D]`, `head` `[V, D]`; `targets` and `weights` have `N` elements. Logits exist for
+/// some rows at a time, about 64 MiB of them; rows of weight 0 cost nothing. Weights must be finite, not negative and not all 0.
 /// Backward is computed with the forward while the logits are there, and only for inputs that want it:
 /// with `P = weights / sum of weights (softmax - target)`, `dx = P head` and `dhead = P^T x`.
 pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32], weights: &[f32]) -> Result<Var> {
@@ -33,14 +33,14 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
     let counted: Vec<usize> = (0..rows).filter(|&row| weights[row] > 0.0).collect();
     let (wants_x, wants_head) = (tape.needs_gradient(x), tape.needs_gradient(head));
     let by_output = Matrix::new(table.data(), vocabulary, width);
-    let chunk = CHUNK.min(counted.len());
+    let chunk = head::chunk(counted.len(), vocabulary);
     let mut logits = Tensor::stale(&[chunk, vocabulary])?;
     let mut gathered = Tensor::stale(&[chunk, width])?;
     let mut dx = if wants_x { Some(Tensor::stale(&[counted.len(), width])?) } else { None };
     let mut dhead = if wants_head { Some(Tensor::stale(&[vocabulary, width])?) } else { None };
     let mut losses = vec![0.0_f32; counted.len()];
 
-    for (index, picked) in counted.chunks(CHUNK).enumerate() {
+    for (index, picked) in counted.chunks(chunk).enumerate() {
         let count = picked.len();
         let gathered = &mut gathered.data_mut()[..count * width];
         for (into, &row) in gathered.chunks_exact_mut(width.max(1)).zip(picked) {
@@ -52,7 +52,7 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
 
         let shares: Vec<(usize, f32)> =
             picked.iter().map(|&row| (targets[row] as usize, (f64::from(weights[row]) / total) as f32)).collect();
-        let losses = &mut losses[index * CHUNK..][..count];
+        let losses = &mut losses[index * chunk..][..count];
         if !wants_x && !wants_head {
             head::loss_only(logits, losses, vocabulary, &shares);
             continue;
@@ -60,7 +60,7 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
         head::loss_and_gradient(logits, losses, vocabulary, &shares);
         let p = Matrix::new(logits, count, vocabulary);
         if let Some(dx) = &mut dx {
-            let out = &mut dx.data_mut()[index * CHUNK * width..][..count * width];
+            let out = &mut dx.data_mut()[index * chunk * width..][..count * width];
             multiply(out, p, by_output, 1.0, false);
         }
         if let Some(dhead) = &mut dhead {
