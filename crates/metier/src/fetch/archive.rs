@@ -91,13 +91,11 @@ fn write(from: &mut impl Read, target: &Path, name: &str) -> Result<(), String> 
 fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let base = name.rsplit('/').next().unwrap_or(name);
     let same = known.clone().find(|known| known.rsplit('/').next() == Some(base));
-    match same.or_else(|| near_miss(name, known.clone())) {
-        Some(near) => format!("the archive has no file `{name}`; did you mean `{near}`?"),
-        None => {
-            let first: Vec<&str> = known.take(8).collect();
-            format!("the archive has no file `{name}`; it begins with: {}", first.join(", "))
-        }
+    if let Some(near) = same.or_else(|| near_miss(name, known.clone())) {
+        return format!("the archive has no file `{name}`; did you mean `{near}`?");
     }
+    let first: Vec<&str> = known.take(8).collect();
+    format!("the archive has no file `{name}`; it begins with: {}", first.join(", "))
 }
 
 #[cfg(test)]

@@ -199,12 +199,12 @@ fn write_stamps(path: &Path, stamps: &BTreeMap<String, Stamp>) -> Result<()> {
 fn size_and_time(path: &Path) -> Option<(u64, u128)> {
     let metadata = fs::metadata(path).ok()?;
     let modified = metadata.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    metadata.is_file().then(|| (metadata.len(), modified.as_nanos()))
+    metadata.is_file().then_some((metadata.len(), modified.as_nanos()))
 }
 
 /// Removes what runs that were killed left behind more than a day ago.
 fn remove_old(folder: &Path) {
-    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const DAY: Duration = Duration::from_hours(24);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
         if age.is_some_and(|age| age > DAY) {

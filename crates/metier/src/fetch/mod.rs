@@ -78,42 +78,35 @@ fn list(path: &Path, name: &str, files: &mut BTreeMap<String, String>, bytes: &m
 fn fetch_with(asset: &Asset, folder: &Path, cache: &Cache, offline: bool, clients: &Clients) -> Result<Fetched> {
     let place = Place::key(format!("asset {:?}", asset.name));
     asset.check(&place)?;
-    let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
-    for (index, source) in asset.sources.iter().enumerate() {
+    let mut absent = Vec::new();
+    for source in &asset.sources {
         match on_this_machine(source, folder, cache)? {
             Ok(Some(fetched)) => return Ok(fetched),
-            Ok(None) => {}
-            Err(reason) => {
-                reasons.insert(index, reason);
-            }
+            Ok(None) => absent.push(None),
+            Err(reason) => absent.push(Some(reason)),
         }
     }
-    for (index, source) in asset.sources.iter().enumerate() {
-        if !reasons.contains_key(&index) {
-            let taken = if offline {
-                Err("it is not in the cache, and nothing is fetched with `--offline`".to_owned())
-            } else {
-                from_outside(asset, source, cache, clients)?
-            };
-            stop::check()?;
-            match taken {
+    let mut reasons = Vec::new();
+    for (source, absent) in asset.sources.iter().zip(absent) {
+        let reason = match absent {
+            Some(reason) => reason,
+            None if offline => "it is not in the cache, and nothing is fetched with `--offline`".to_owned(),
+            None => match from_outside(asset, source, cache, clients)? {
                 Ok(fetched) => return Ok(fetched),
-                Err(reason) => {
-                    reasons.insert(index, reason);
-                }
-            }
-        }
-        if let Some(reason) = reasons.get(&index) {
-            progress::say(&format!("{}: {} is passed over: {reason}", asset.name, source.describe()));
-        }
+                Err(reason) => reason,
+            },
+        };
+        stop::check()?;
+        progress::say(&format!("{}: {} is passed over: {reason}", asset.name, source.describe()));
+        reasons.push(reason);
     }
     let faults = asset
         .sources
         .iter()
+        .zip(reasons)
         .enumerate()
-        .filter_map(|(index, source)| {
-            let reason = reasons.get(&index)?;
-            Some(Fault::new(asset.place_of_source(&place, index), format!("{}: {reason}", source.describe())))
+        .map(|(index, (source, reason))| {
+            Fault::new(asset.place_of_source(&place, index), format!("{}: {reason}", source.describe()))
         })
         .collect();
     let error = Error { faults, blame: metier_core::Blame::User };

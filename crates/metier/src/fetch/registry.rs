@@ -39,10 +39,13 @@ impl Registry {
         let good = match self {
             Self::Pypi => package.split_once("==").is_some_and(|(name, version)| plain(name) && plain(version)),
             Self::Npm => package.rsplit_once('@').is_some_and(|(name, version)| {
-                let name = name.strip_prefix('@').map_or(Some(("", name)), |scoped| scoped.split_once('/'));
-                plain(version) && name.is_some_and(|(scope, name)| (scope.is_empty() || plain(scope)) && plain(name))
+                let named = match name.strip_prefix('@') {
+                    Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| plain(scope) && plain(name)),
+                    None => plain(name),
+                };
+                named && plain(version)
             }),
-            Self::Deb => package.split('=').all(plain),
+            Self::Deb => package.splitn(2, '=').all(plain),
         };
         if good { Ok(()) } else { Err(format!("`{package}` does not name one version of a {self} package")) }
     }
