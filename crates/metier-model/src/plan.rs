@@ -73,8 +73,8 @@ impl Decoder {
 
     /// Bytes of a training step over `rows` rows at once.
     pub fn memory_plan(&self, rows: usize) -> MemoryPlan {
-        /// Rows whose logits stand in memory together.
-        const LOGIT_ROWS: usize = 128;
+        /// Logits that stand in memory together, about, however many rows there are.
+        const LOGITS: u64 = 1 << 24;
         let config = self.config();
         let count = |trainable: bool| {
             self.parameters.iter().filter(|entry| !trainable || entry.3).map(|entry| entry.2.len() as u64).sum::<u64>()
@@ -84,7 +84,7 @@ impl Decoder {
         let between = if self.recompute() { hidden * layers + kept } else { kept * layers };
         // The gradients that live at once while one block is walked back.
         let walking = 3 * hidden + 3 * config.intermediate_size as u64;
-        let logits = (LOGIT_ROWS as u64).min(rows) * config.vocabulary_size as u64;
+        let logits = (rows * config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
         MemoryPlan {
             weights: NUMBER * count(false),
             gradients: NUMBER * count(true),

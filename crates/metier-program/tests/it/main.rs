@@ -2,12 +2,11 @@
 
 use metier_core::data::Conversation;
 use metier_program::template::ChatTemplate;
-use serde_json::Value;
+use metier_testkit::{fixture, golden};
 
 #[test]
 fn templates_write_what_transformers_writes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/golden/chat_template.json");
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let golden = golden::read(fixture("golden/chat_template.json"));
     let mut seen = 0;
     for case in golden["cases"].as_array().unwrap() {
         let name = case["template"].as_str().unwrap();
