@@ -1,0 +1,323 @@
+//! The command line: one file for each verb, the same global options for all.
+
+mod chat;
+mod check;
+mod diff;
+mod docs;
+mod doctor;
+mod explain;
+mod fetch;
+mod generate;
+mod inspect;
+mod list;
+mod plan;
+mod reproduce;
+mod run;
+mod stage;
+mod why;
+
+use crate::fetch::Cache;
+use metier_core::memory::Budget;
+use metier_core::progress::{self, Mode};
+use metier_core::store::Store;
+use metier_core::{Error, Fault, Place, Result};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What every verb accepts.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// Folder of finished and unfinished stages
+    #[arg(long, global = true, env = "METIER_STORE", default_value = ".metier", value_name = "FOLDER")]
+    pub store: PathBuf,
+    /// Most memory to use, such as 8GiB; refused before work starts when it cannot be kept
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// Threads to compute with; results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Replaces the seed that decides every random choice
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write the result as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but errors and results
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Use nothing from the network
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+impl Global {
+    /// Opens the store for writing.
+    pub fn open_store(&self) -> Result<Store> {
+        Store::open(&self.store)
+    }
+
+    /// Opens the store for reading.
+    pub fn read_store(&self) -> Result<Store> {
+        Store::open_read(&self.store)
+    }
+
+    /// The memory budget.
+    pub fn budget(&self) -> Budget {
+        Budget::new(self.memory)
+    }
+
+    /// Where fetched assets lie.
+    pub fn cache(&self) -> Result<Cache> {
+        Cache::open()
+    }
+}
+
+/// Turn documents into a specialist language model, with a receipt
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "metier",
+    version,
+    max_term_width = 100,
+    after_help = "Example: metier run recipes/quickstart.toml\nExit codes: 0 fine, 1 a check failed, 2 the input or the machine, 70 a fault of metier"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Options that every verb accepts.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Plan(plan::Arguments),
+    Reproduce(reproduce::Arguments),
+    List(list::Arguments),
+    Explain(explain::Arguments),
+    Why(why::Arguments),
+    Diff(diff::Arguments),
+    Inspect(inspect::Arguments),
+    Fetch(fetch::Arguments),
+    Doctor(doctor::Arguments),
+    #[command(name = "curate")]
+    Curate(stage::Arguments),
+    #[command(name = "pack")]
+    Pack(stage::Arguments),
+    #[command(name = "train")]
+    Train(stage::Arguments),
+    #[command(name = "eval")]
+    Eval(stage::Arguments),
+    #[command(name = "export")]
+    Export(stage::Arguments),
+    Generate(generate::Arguments),
+    Chat(chat::Arguments),
+    #[command(hide = true)]
+    Docs(docs::Arguments),
+}
+
+/// How a verb ended that met no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Exit 0.
+    Fine,
+    /// Exit 1: a check of the recipe does not hold.
+    CheckFailed,
+}
+
+/// Runs one verb.
+pub fn execute(arguments: Arguments) -> Result<Verdict> {
+    let global = arguments.global;
+    progress::set_mode(if global.quiet { Mode::Silent } else { Mode::Auto });
+    if let Some(threads) = global.threads {
+        metier_compute::kernel::set_threads(usize::from(threads));
+    }
+    if let Some(bytes) = global.memory {
+        metier_compute::set_memory_limit(Some(bytes));
+    }
+    metier_core::stop::install()?;
+    match arguments.verb {
+        Verb::Run(verb) => run::execute(&verb, &global),
+        Verb::Check(verb) => check::execute(&verb, &global),
+        Verb::Plan(verb) => plan::execute(&verb, &global),
+        Verb::Reproduce(verb) => reproduce::execute(&verb, &global),
+        Verb::List(verb) => list::execute(&verb, &global),
+        Verb::Explain(verb) => explain::execute(&verb, &global),
+        Verb::Why(verb) => why::execute(&verb, &global),
+        Verb::Diff(verb) => diff::execute(&verb, &global),
+        Verb::Inspect(verb) => inspect::execute(&verb, &global),
+        Verb::Fetch(verb) => fetch::execute(&verb, &global),
+        Verb::Doctor(verb) => doctor::execute(&verb, &global),
+        Verb::Curate(verb) => stage::execute("curate", &verb, &global),
+        Verb::Pack(verb) => stage::execute("pack", &verb, &global),
+        Verb::Train(verb) => stage::execute("train", &verb, &global),
+        Verb::Eval(verb) => stage::execute("eval", &verb, &global),
+        Verb::Export(verb) => stage::execute("export", &verb, &global),
+        Verb::Generate(verb) => generate::execute(&verb, &global),
+        Verb::Chat(verb) => chat::execute(&verb, &global),
+        Verb::Docs(verb) => docs::execute(&verb),
+    }
+}
+
+/// Prints an error: talk on standard error, and with `--json` the faults on standard output.
+pub fn report_error(error: &Error, json: bool) {
+    if json {
+        let faults: Vec<_> = error
+            .faults
+            .iter()
+            .map(|fault| {
+                serde_json::json!({
+                    "file": fault.place.file, "line": fault.place.line, "column": fault.place.column,
+                    "key": fault.place.key, "message": fault.message, "hint": fault.hint,
+                })
+            })
+            .collect();
+        let _ = print_json(&serde_json::json!({ "faults": faults }));
+    }
+    for fault in &error.faults {
+        eprintln!("error: {fault}");
+    }
+    if error.faults.len() > 1 {
+        eprintln!("{} faults", error.faults.len());
+    }
+    if error.blame == metier_core::Blame::Program {
+        eprintln!("this is a fault of metier; please report it with the command you ran");
+    }
+}
+
+/// Writes one JSON value and a line break on standard output.
+pub fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Writes text on standard output; a reader that has gone away is no fault.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", "write", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something to the person at the terminal, unless `--quiet`.
+pub fn talk(global: &Global, text: &str) {
+    if !global.quiet {
+        eprintln!("{text}");
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| "write a number and a unit, such as 8GiB".to_owned())?;
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kib" => 1024.0,
+        "kb" => 1e3,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "mb" => 1e6,
+        "g" | "gib" => 1024.0_f64.powi(3),
+        "gb" => 1e9,
+        "t" | "tib" => 1024.0_f64.powi(4),
+        "tb" => 1e12,
+        other => return Err(format!("`{other}` is no unit; write KiB, MiB, GiB, TiB, KB, MB, GB or TB")),
+    };
+    let bytes = number * unit;
+    if bytes >= 1.0 { Ok(bytes as u64) } else { Err("memory must be at least one byte".to_owned()) }
+}
+
+/// A number of bytes for people: `98.4 MB`.
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// A duration for people: `0.4 s`, `42 s`, `3 min 10 s`.
+pub fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        format!("{seconds:.1} s")
+    } else if seconds < 119.5 {
+        format!("{seconds:.0} s")
+    } else {
+        let whole = seconds.round() as u64;
+        if whole < 7200 {
+            format!("{} min {:02} s", whole / 60, whole % 60)
+        } else {
+            format!("{} h {:02} min", whole / 3600, whole % 3600 / 60)
+        }
+    }
+}
+
+/// A count for people: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Columns aligned under their headings; numbers to the right when `right` says so.
+pub fn table(headings: &[&str], rows: &[Vec<String>], right: &[bool]) -> String {
+    let widths: Vec<usize> = headings
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| {
+            rows.iter().map(|row| row[column].chars().count()).chain([heading.chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let cells: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .zip(right)
+            .map(|((cell, width), right)| if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut out = line(headings.to_vec());
+    for row in rows {
+        out += &line(row.iter().map(String::as_str).collect());
+    }
+    out
+}
+
+/// The fault of a name that is neither here nor in the store.
+pub fn not_found(what: &str, name: &str) -> Error {
+    Fault::new(Place::key(name), format!("no {what} is called this"))
+        .hint("name a path, an artifact's id (its first letters will do) or a stage of the newest run")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts_read_well() {
+        assert_eq!(parse_size("8GiB"), Ok(8 << 30));
+        assert_eq!(parse_size("1.5 MB"), Ok(1_500_000));
+        assert!(parse_size("8 apples").is_err() && parse_size("").is_err() && parse_size("0").is_err());
+        assert_eq!((size(999), size(98_362_432)), ("999 B".into(), "98.4 MB".into()));
+        assert_eq!((count(0), count(1_234_567)), ("0".into(), "1,234,567".into()));
+        assert_eq!((duration(0.44), duration(190.0)), ("0.4 s".into(), "3 min 10 s".into()));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,183 @@
+//! `metier why`.
+
+use super::{Global, Verdict, count};
+use metier_core::store::{Artifact, InputKind, Store};
+use metier_core::{Fault, Place, Result};
+use metier_tokenizer::pack::{DocumentEntry, Shards};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Say where an artifact comes from: the chain back to every document and its license
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples: metier why specialist\n          metier why shards --token 0:12345")]
+pub struct Arguments {
+    /// An artifact's id, path or stage name
+    #[arg(value_name = "ARTIFACT")]
+    artifact: String,
+    /// Name the document and characters of one token: SHARD:OFFSET
+    #[arg(long, value_name = "SHARD:OFFSET", value_parser = parse_token)]
+    token: Option<(u32, u64)>,
+}
+
+fn parse_token(text: &str) -> Result<(u32, u64), String> {
+    let wrong = || "write the shard's number, a colon and the token's offset in it: 0:12345".to_owned();
+    let (shard, offset) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((shard.parse().map_err(|_| wrong())?, offset.parse().map_err(|_| wrong())?))
+}
+
+/// Runs the verb.
+pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
+    let store = global.read_store()?;
+    let artifact = store.resolve(&arguments.artifact)?;
+    let mut chain = Chain { store: &store, steps: Vec::new(), shards: BTreeMap::new() };
+    chain.walk(&artifact, 0)?;
+    match arguments.token {
+        Some((shard, offset)) => token(&chain, &arguments.artifact, shard, offset, global),
+        None => documents(&chain, global),
+    }
+}
+
+struct Step {
+    depth: usize,
+    artifact: Option<String>,
+    text: String,
+    json: serde_json::Value,
+}
+
+struct Chain<'a> {
+    store: &'a Store,
+    steps: Vec<Step>,
+    shards: BTreeMap<String, Artifact>,
+}
+
+impl Chain<'_> {
+    fn walk(&mut self, artifact: &Artifact, depth: usize) -> Result<()> {
+        let seen = self.steps.iter().any(|step| step.artifact.as_deref() == Some(&artifact.id));
+        let record = &artifact.record;
+        let short: String = artifact.id.chars().take(12).collect();
+        let dropped: u64 = record.counts.dropped.values().sum();
+        self.steps.push(Step {
+            depth,
+            artifact: Some(artifact.id.clone()),
+            text: format!(
+                "{} `{}` {short}{}{}",
+                record.verb,
+                record.stage,
+                if record.counts.out > 0 { format!(": {} rows", count(record.counts.out)) } else { String::new() },
+                if dropped > 0 { format!(", {} dropped", count(dropped)) } else { String::new() },
+            ),
+            json: json!({ "depth": depth, "artifact": artifact.id, "verb": record.verb, "stage": record.stage, "settings": record.settings }),
+        });
+        if seen {
+            return Ok(());
+        }
+        if record.verb == "pack" {
+            self.shards.insert(artifact.id.clone(), artifact.clone());
+        }
+        for (slot, input) in &record.inputs {
+            match input.kind {
+                InputKind::Artifact => {
+                    let next = self.store.find(&input.id)?.ok_or_else(|| {
+                        Fault::new(
+                            Place::file(&artifact.path).with_key(slot),
+                            format!("the artifact it was made from ({}) is gone from the store", input.id),
+                        )
+                    })?;
+                    self.walk(&next, depth + 1)?;
+                }
+                InputKind::Asset => self.steps.push(Step {
+                    depth: depth + 1,
+                    artifact: None,
+                    text: format!(
+                        "asset `{}` from {}, license {}",
+                        input.name,
+                        input.source.as_deref().unwrap_or("an unnamed source"),
+                        input.license.as_deref().unwrap_or("not stated"),
+                    ),
+                    json: json!({ "depth": depth + 1, "asset": input.name, "id": input.id, "source": input.source, "license": input.license }),
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn documents(chain: &Chain, global: &Global) -> Result<Verdict> {
+    let mut documents: Vec<DocumentEntry> = Vec::new();
+    for artifact in chain.shards.values() {
+        documents.extend(Shards::open(&artifact.path)?.documents().iter().cloned());
+    }
+    if global.json {
+        let documents: Vec<_> = documents
+            .iter()
+            .map(|document| {
+                json!({
+                    "id": document.id, "source": document.source, "source_sha256": document.source_sha256,
+                    "license": document.license, "tokens": document.tokens(),
+                })
+            })
+            .collect();
+        let steps: Vec<_> = chain.steps.iter().map(|step| &step.json).collect();
+        super::print_json(&json!({ "chain": steps, "documents": documents }))?;
+        return Ok(Verdict::Fine);
+    }
+    let mut out = String::new();
+    for step in &chain.steps {
+        let arrow = if step.depth == 0 { "" } else { "<- " };
+        let _ = writeln!(out, "{}{arrow}{}", "   ".repeat(step.depth), step.text);
+    }
+    if !documents.is_empty() {
+        let rows: Vec<_> = documents
+            .iter()
+            .map(|document| {
+                vec![
+                    document.id.clone(),
+                    count(document.tokens()),
+                    document.source_sha256.chars().take(12).collect(),
+                    document.license.clone(),
+                ]
+            })
+            .collect();
+        let _ = write!(
+            out,
+            "\n{} documents in the training shards\n{}",
+            documents.len(),
+            super::table(&["document", "tokens", "sha256", "license"], &rows, &[false, true, false, false])
+        );
+    }
+    super::print(&out)?;
+    Ok(Verdict::Fine)
+}
+
+fn token(chain: &Chain, name: &str, shard: u32, offset: u64, global: &Global) -> Result<Verdict> {
+    let Some(artifact) = chain.shards.values().next() else {
+        return Err(Fault::new(Place::key(name), "no token shards are among what it was made from")
+            .hint("name the artifact of a `pack` stage, or something made from one")
+            .into());
+    };
+    if chain.shards.len() > 1 {
+        let ids: Vec<_> = chain.shards.keys().map(|id| id.chars().take(12).collect::<String>()).collect();
+        return Err(Fault::new(Place::key(name), "it was made from more than one set of shards")
+            .hint(format!("name one of: {}", ids.join(", ")))
+            .into());
+    }
+    let origin = Shards::open(&artifact.path)?.locate(shard, offset)?;
+    if global.json {
+        super::print_json(&json!({
+            "document": origin.document, "source": origin.source, "license": origin.license,
+            "text": { "start": origin.text.start, "end": origin.text.end },
+            "source_bytes": origin.source_bytes.as_ref().map(|range| json!({ "start": range.start, "end": range.end })),
+            "id": origin.id,
+        }))?;
+    } else {
+        let place = origin.source_bytes.as_ref().map_or("written by a cleaning step".to_owned(), |range| {
+            format!("bytes {}..{} of {}", range.start, range.end, origin.source)
+        });
+        super::print(&format!(
+            "token {} (shard {shard}, offset {offset})\ndocument: {}\ncharacters: bytes {}..{} of its cleaned text\nsource: {place}\nlicense: {}\n",
+            origin.id, origin.document, origin.text.start, origin.text.end, origin.license
+        ))?;
+    }
+    Ok(Verdict::Fine)
+}

@@ -1,0 +1,419 @@
+//! Reading a recipe: every fault of the file comes together, each with its line.
+
+use super::{Check, Condition, Head, Recipe, Stage};
+use crate::fetch::{Asset, Fetched};
+use crate::stage::{self, Faults, Kind, Verb};
+use metier_core::fault::near_miss;
+use metier_core::settings::{File, Table};
+use metier_core::{Error, Fault, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// How a recipe is read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Lay the `[tiny]` table over the recipe.
+    pub tiny: bool,
+    /// `stage.key=value` overrides.
+    pub set: Vec<String>,
+    /// Replaces the recipe's seed.
+    pub seed: Option<u64>,
+}
+
+const ROOT_KEYS: [&str; 5] = ["recipe", "asset", "stage", "check", "tiny"];
+
+impl Recipe {
+    /// Reads a recipe file.
+    pub fn load(path: &Path, options: &Options) -> Result<Self> {
+        Self::read(&File::read(path)?.root(), path, options)
+    }
+
+    fn read(root: &Table, path: &Path, options: &Options) -> Result<Self> {
+        let mut faults = Faults::default();
+        unknown_keys(root, &ROOT_KEYS, &mut faults);
+        let mut head = match faults.take(root.table("recipe")).flatten() {
+            Some(table) => faults.take(table.read::<Head>()),
+            None => {
+                faults.0.push(
+                    Fault::new(root.place(), "there is no [recipe] table")
+                        .hint("begin with [recipe], a `title` and a `source`"),
+                );
+                None
+            }
+        };
+        if let (Some(head), Some(seed)) = (&mut head, options.seed) {
+            head.seed = seed;
+        }
+        let mut asset_tables = named(root, "asset", &mut faults);
+        let mut stage_tables = named(root, "stage", &mut faults);
+        let tiny = faults.take(root.table("tiny")).flatten();
+        if let Some(tiny) = &tiny {
+            let overlaid = [("asset", &asset_tables), ("stage", &stage_tables)]
+                .map(|(key, tables)| overlay(tiny, key, tables, &mut faults));
+            unknown_keys(tiny, &["asset", "stage"], &mut faults);
+            if options.tiny {
+                [asset_tables, stage_tables] = overlaid;
+            }
+        } else if options.tiny {
+            faults.0.push(Fault::new(root.place(), "the recipe has no [tiny] table, which --tiny asks for"));
+        }
+        for assignment in &options.set {
+            faults.take(override_setting(assignment, &mut stage_tables));
+        }
+        let assets: Vec<(Asset, Table)> = asset_tables
+            .iter()
+            .filter_map(|(_, table)| Some((faults.take(table.read::<Asset>())?, table.clone())))
+            .collect();
+        for (asset, table) in &assets {
+            faults.take(asset.check(&table.place()));
+        }
+        let assets: Vec<Asset> = assets.into_iter().map(|(asset, _)| asset).collect();
+        let kinds = kinds(&assets, &asset_tables, &stage_tables, &mut faults);
+        let stages: Vec<Stage> =
+            stage_tables.iter().filter_map(|(name, table)| read_stage(name, table, &kinds, &mut faults)).collect();
+        let complete = stages.len() == stage_tables.len();
+        let checks = read_checks(root, &stages, complete, &mut faults);
+        let stages = order(stages, &mut faults);
+        match head {
+            Some(head) if faults.0.is_empty() => Ok(Self {
+                path: path.to_path_buf(),
+                slug: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+                head,
+                assets,
+                external: BTreeMap::new(),
+                stages,
+                checks,
+            }),
+            _ => {
+                faults.0.sort_by_key(|fault| (fault.place.line, fault.place.column));
+                faults.0.dedup();
+                Err(Error { faults: faults.0, blame: metier_core::Blame::User })
+            }
+        }
+    }
+}
+
+/// What each stage and asset name stands for; `None` for a stage whose verb is not known.
+type Kinds = BTreeMap<String, Option<Kind>>;
+
+fn unknown_keys(table: &Table, known: &[&str], faults: &mut Faults) {
+    for key in table.keys() {
+        if !known.contains(&key.as_str()) {
+            let hint = match near_miss(&key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", known.join(", ")),
+            };
+            faults.0.push(Fault::new(table.place_of(&key), format!("unknown key `{key}`")).hint(hint));
+        }
+    }
+}
+
+/// The tables of an array, by their `name`s.
+fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
+    let mut out: Vec<(String, Table)> = Vec::new();
+    for table in faults.take(root.tables(key)).unwrap_or_default() {
+        let Some(name) = faults.take(table.string("name")) else { continue };
+        match name {
+            None => faults.0.push(
+                Fault::new(table.place(), format!("the {key} has no name")).hint(format!("write `name = \"...\"`")),
+            ),
+            Some(name) if out.iter().any(|(known, _)| *known == name) => {
+                faults.0.push(Fault::new(table.value_place_of("name"), format!("two {key}s are called `{name}`")));
+            }
+            Some(name) => out.push((name.clone(), table.labeled(&format!("{key} `{name}`")))),
+        }
+    }
+    out
+}
+
+fn overlay(tiny: &Table, key: &str, tables: &[(String, Table)], faults: &mut Faults) -> Vec<(String, Table)> {
+    let Some(over) = faults.take(tiny.table(key)).flatten() else { return tables.to_vec() };
+    unknown_keys(&over, &tables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), faults);
+    tables
+        .iter()
+        .map(|(name, table)| match faults.take(over.table(name)).flatten() {
+            Some(changes) => (name.clone(), table.overlay(&changes)),
+            None => (name.clone(), table.clone()),
+        })
+        .collect()
+}
+
+fn override_setting(assignment: &str, stages: &mut [(String, Table)]) -> Result<()> {
+    let place = || metier_core::Place::key(format!("--set {assignment}"));
+    let Some((path, value)) = assignment.split_once('=') else {
+        return Err(Fault::new(place(), "there is no `=`").hint("write --set stage.key=value").into());
+    };
+    let Some((stage, key)) = path.trim().split_once('.') else {
+        return Err(Fault::new(place(), "there is no `.` between stage and key").hint("write --set stage.key=value").into());
+    };
+    let names: Vec<String> = stages.iter().map(|(name, _)| name.clone()).collect();
+    let Some((_, table)) = stages.iter_mut().find(|(name, _)| name == stage) else {
+        let hint = match near_miss(stage, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("stages: {}", names.join(", ")),
+        };
+        return Err(Fault::new(place(), format!("no stage is called `{stage}`")).hint(hint).into());
+    };
+    *table = table.set(key, value.trim())?;
+    Ok(())
+}
+
+fn kinds(assets: &[Asset], asset_tables: &[(String, Table)], stages: &[(String, Table)], faults: &mut Faults) -> Kinds {
+    let mut kinds: Kinds = asset_tables.iter().map(|(name, _)| (name.clone(), None)).collect();
+    for asset in assets {
+        kinds.insert(asset.name.clone(), Some(asset.kind.into()));
+    }
+    for (name, table) in stages {
+        if kinds.contains_key(name) {
+            faults.0.push(Fault::new(table.value_place_of("name"), format!("`{name}` is an asset already")));
+            continue;
+        }
+        let verb = table.string("do").ok().flatten().and_then(|verb| stage::find(&verb));
+        kinds.insert(name.clone(), verb.map(|verb| verb.makes));
+    }
+    kinds
+}
+
+fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> Option<Stage> {
+    let Some(word) = faults.take(table.string("do"))? else {
+        faults.0.push(
+            Fault::new(table.place(), "the stage does not say what to do")
+                .hint(format!("write `do = \"...\"` with one of: {}", verbs())),
+        );
+        return None;
+    };
+    let Some(verb) = stage::find(&word) else {
+        let hint = match near_miss(&word, stage::VERBS.iter().map(|verb| verb.name)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", verbs()),
+        };
+        faults.0.push(Fault::new(table.value_place_of("do"), format!("no stage verb is called `{word}`")).hint(hint));
+        return None;
+    };
+    let before = faults.0.len();
+    let inputs = read_inputs(verb, table, kinds, faults);
+    let mut taken: Vec<&str> = vec!["name", "do"];
+    taken.extend(verb.inputs.iter().map(|slot| slot.key));
+    let work = faults.take((verb.read)(&table.without(&taken)));
+    if faults.0.len() > before {
+        return None;
+    }
+    Some(Stage { name: name.to_owned(), verb, inputs, work: work?, place: table.place() })
+}
+
+fn verbs() -> String {
+    stage::VERBS.iter().map(|verb| verb.name).collect::<Vec<_>>().join(", ")
+}
+
+fn read_inputs(verb: &Verb, table: &Table, kinds: &Kinds, faults: &mut Faults) -> BTreeMap<String, String> {
+    let mut inputs = BTreeMap::new();
+    for slot in verb.inputs {
+        if !table.contains(slot.key) {
+            if slot.required {
+                faults.0.push(
+                    Fault::new(table.place(), format!("`{}` needs `{}`: {}", verb.name, slot.key, slot.text))
+                        .hint(format!("it names {}", slot.kind.word())),
+                );
+            }
+            continue;
+        }
+        if slot.many {
+            let Some(Some(names)) = faults.take(table.table(slot.key)) else { continue };
+            for key in names.keys() {
+                if let Some(Some(name)) = faults.take(names.string(&key)) {
+                    check_kind(&name, slot.kind, &names, &key, kinds, faults);
+                    inputs.insert(format!("{}.{key}", slot.key), name);
+                }
+            }
+        } else if let Some(Some(name)) = faults.take(table.string(slot.key)) {
+            check_kind(&name, slot.kind, table, slot.key, kinds, faults);
+            inputs.insert(slot.key.to_owned(), name);
+        }
+    }
+    inputs
+}
+
+fn check_kind(name: &str, wanted: Kind, table: &Table, key: &str, kinds: &Kinds, faults: &mut Faults) {
+    match kinds.get(name) {
+        None => {
+            let hint = match near_miss(name, kinds.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", kinds.keys().cloned().collect::<Vec<_>>().join(", ")),
+            };
+            faults.0.push(
+                Fault::new(table.value_place_of(key), format!("no stage or asset is called `{name}`")).hint(hint),
+            );
+        }
+        Some(Some(kind)) if *kind != wanted => {
+            let fitting: Vec<_> =
+                kinds.iter().filter(|(_, kind)| **kind == Some(wanted)).map(|(name, _)| name.as_str()).collect();
+            faults.0.push(
+                Fault::new(
+                    table.value_place_of(key),
+                    format!("`{key}` wants {}, and `{name}` is {}", wanted.word(), kind.word()),
+                )
+                .hint(format!("in this recipe these fit: {}", fitting.join(", "))),
+            );
+        }
+        Some(_) => {}
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+/// A `[[check]]`: what must hold after a run.
+pub(super) struct CheckSettings {
+    /// A figure, a comparison and a bound: `after.domain.difference_high < 0`.
+    pub that: String,
+}
+
+fn read_checks(root: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for table in faults.take(root.tables("check")).unwrap_or_default() {
+        let Some(settings) = faults.take(table.read::<CheckSettings>()) else { continue };
+        let place = table.value_place_of("that");
+        let Some(condition) = faults.take(Condition::parse(&settings.that, &place)) else { continue };
+        for (stage, figure) in condition.figures() {
+            match stages.iter().find(|known| known.name == stage) {
+                None if !complete => {}
+                None => {
+                    let near = near_miss(stage, stages.iter().map(|stage| stage.name.as_str()));
+                    let mut fault = Fault::new(place.clone(), format!("no stage is called `{stage}`"));
+                    fault.hint = near.map(|near| format!("did you mean `{near}`?"));
+                    faults.0.push(fault);
+                }
+                Some(known) => {
+                    let figures = known.work.figures(&known.inputs);
+                    if !figures.iter().any(|known| known == figure) {
+                        let hint = match near_miss(figure, figures.iter().map(String::as_str)) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("it reports: {}", figures.join(", ")),
+                        };
+                        faults.0.push(
+                            Fault::new(place.clone(), format!("stage `{stage}` reports no figure `{figure}`")).hint(hint),
+                        );
+                    }
+                }
+            }
+        }
+        checks.push(Check { condition, place });
+    }
+    checks
+}
+
+/// The stages in an order in which each comes after its inputs; otherwise in the order written.
+fn order(stages: Vec<Stage>, faults: &mut Faults) -> Vec<Stage> {
+    let names: BTreeSet<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+    let mut waiting = stages;
+    let mut done: BTreeSet<String> = BTreeSet::new();
+    let mut out = Vec::new();
+    while !waiting.is_empty() {
+        let ready = waiting
+            .iter()
+            .position(|stage| stage.inputs.values().all(|name| done.contains(name) || !names.contains(name)));
+        let Some(ready) = ready else {
+            let first = &waiting[0];
+            let cycle = cycle_from(&waiting, &first.name);
+            faults.0.push(
+                Fault::new(first.place.clone(), format!("stages wait for each other: {}", cycle.join(" <- ")))
+                    .hint("a stage's inputs must not depend on the stage itself"),
+            );
+            return out;
+        };
+        let stage = waiting.remove(ready);
+        done.insert(stage.name.clone());
+        out.push(stage);
+    }
+    out
+}
+
+fn cycle_from(waiting: &[Stage], start: &str) -> Vec<String> {
+    let mut path = vec![start.to_owned()];
+    loop {
+        let last = path.last().cloned().unwrap_or_default();
+        let next = waiting
+            .iter()
+            .find(|stage| stage.name == last)
+            .and_then(|stage| stage.inputs.values().find(|name| waiting.iter().any(|other| other.name == **name)));
+        let Some(next) = next else { return path };
+        if let Some(first) = path.iter().position(|name| name == next) {
+            path.push(next.clone());
+            return path.split_off(first);
+        }
+        path.push(next.clone());
+    }
+}
+
+impl Recipe {
+    /// A recipe of one stage, from `key=value` settings on the command line. Inputs may be paths,
+    /// artifacts' ids or names of stages in the store.
+    pub fn one_stage(verb: &str, settings: &[String], global: &crate::command::Global) -> Result<Self> {
+        let known = stage::find(verb).ok_or_else(|| Error::program(format!("`{verb}` is no stage verb")))?;
+        let command = Path::new("(command line)");
+        let mut table = File::parse(command, &format!("name = \"{verb}\"\ndo = \"{verb}\"\n"))?.root();
+        for setting in settings {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                Fault::new(metier_core::Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")
+            })?;
+            table = table.set(key.trim(), value.trim())?;
+        }
+        let mut faults = Faults::default();
+        let mut external = BTreeMap::new();
+        let mut kinds = Kinds::new();
+        for slot in known.inputs {
+            for name in named_inputs(&table, slot.key, slot.many, &mut faults) {
+                if let Some(input) = faults.take(find_input(&name, slot.kind, global)) {
+                    kinds.insert(name.clone(), Some(slot.kind));
+                    external.insert(name, input);
+                }
+            }
+        }
+        if !faults.0.is_empty() {
+            return Err(Error { faults: faults.0, blame: metier_core::Blame::User });
+        }
+        let stage = read_stage(verb, &table, &kinds, &mut faults);
+        let head = Head {
+            title: format!("{verb} from the command line"),
+            source: "the command line".to_owned(),
+            claim: String::new(),
+            seed: global.seed.unwrap_or(0),
+        };
+        match stage {
+            Some(stage) if faults.0.is_empty() => Ok(Self {
+                path: command.to_path_buf(),
+                slug: "command".to_owned(),
+                head,
+                assets: Vec::new(),
+                external,
+                stages: vec![stage],
+                checks: Vec::new(),
+            }),
+            _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
+        }
+    }
+}
+
+fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Vec<String> {
+    if !many {
+        return faults.take(table.string(key)).flatten().into_iter().collect();
+    }
+    let Some(names) = faults.take(table.table(key)).flatten() else { return Vec::new() };
+    names.keys().iter().filter_map(|key| faults.take(names.string(key)).flatten()).collect()
+}
+
+fn find_input(name: &str, kind: Kind, global: &crate::command::Global) -> Result<Fetched> {
+    let path = Path::new(name);
+    if path.exists() && !path.join("record.json").exists() {
+        return crate::fetch::local(path);
+    }
+    if !global.store.exists() {
+        return Err(crate::command::not_found(kind.word().trim_start_matches("a ").trim_start_matches("an "), name));
+    }
+    let artifact = global.read_store()?.resolve(name)?;
+    Ok(Fetched {
+        id: artifact.id.clone(),
+        path: artifact.path.clone(),
+        source: format!("artifact {}", artifact.id),
+        bytes: artifact.record.real.disk_bytes,
+    })
+}

@@ -1,0 +1,273 @@
+//! Stage verbs: what a recipe can do, what each needs, and what it makes.
+//!
+//! A verb is one file: its record, the reading of its settings, its plan and its work. The runner
+//! knows verbs only by [`VERBS`].
+
+use metier_core::memory::Budget;
+use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
+use metier_core::seed::Seed;
+use metier_core::settings::{File, Table};
+use metier_core::store::{Counts, Estimate, Record};
+use metier_core::{Fault, Place, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+mod curate;
+mod eval;
+mod export;
+mod pack;
+mod train;
+
+pub use export::{load_model, open_checkpoint};
+
+/// Every stage verb, in alphabetical order.
+pub static VERBS: &[&Verb] = &[&curate::VERB, &eval::VERB, &export::VERB, &pack::VERB, &train::VERB];
+
+/// What a stage makes, or an asset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file or folder of raw data.
+    Data,
+    /// Curated documents, train and held out.
+    Documents,
+    /// Token shards with provenance.
+    Shards,
+    /// What training changed: an adapter or all weights.
+    Training,
+    /// A model folder or file that can be loaded.
+    Model,
+    /// Measured windows and figures.
+    Evaluation,
+}
+
+impl Kind {
+    /// The word used in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Documents => "documents",
+            Self::Shards => "shards",
+            Self::Training => "a training result",
+            Self::Model => "a model",
+            Self::Evaluation => "an evaluation",
+        }
+    }
+}
+
+/// A key of a stage that names other stages or assets.
+pub struct InputSlot {
+    /// The key.
+    pub key: &'static str,
+    /// What it must name.
+    pub kind: Kind,
+    /// Whether it may be left out.
+    pub required: bool,
+    /// A table of names (`{ domain = "documents" }`) instead of one name.
+    pub many: bool,
+    /// What it is for.
+    pub text: &'static str,
+}
+
+/// A key of a stage that names members of a family.
+pub struct PartSlot {
+    /// The key.
+    pub key: &'static str,
+    /// What the family is called in messages.
+    pub family: &'static str,
+    /// A list of members, applied in order.
+    pub many: bool,
+    /// The member taken when the key is left out; `None` makes a single slot required.
+    pub default: Option<&'static str>,
+    /// The members.
+    pub members: fn() -> Vec<PartRecord>,
+}
+
+/// The record of one stage verb.
+pub struct Verb {
+    /// What a recipe writes after `do`.
+    pub name: &'static str,
+    /// Raised whenever its output changes for the same settings and inputs.
+    pub version: u32,
+    /// One line for `list` and `--help`.
+    pub summary: &'static str,
+    /// What it makes.
+    pub makes: Kind,
+    /// Keys that name stages or assets.
+    pub inputs: &'static [InputSlot],
+    /// Keys that name parts.
+    pub parts: &'static [PartSlot],
+    /// The schema of its own settings.
+    pub settings: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
+    /// Reads its own settings and parts; the table has no `name`, `do` or input keys left.
+    pub read: fn(&Table) -> Result<Box<dyn Work>>,
+}
+
+/// A stage as it was asked for.
+pub trait Work: Send + Sync {
+    /// Everything that decides the output besides the inputs: settings, and parts with their versions.
+    fn settings(&self) -> serde_json::Value;
+
+    /// The figures it will report, given the names of its inputs.
+    fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String>;
+
+    /// What it will cost and make.
+    fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)>;
+
+    /// Does it. `context.work` survives an interruption; the same call on what is left there resumes.
+    fn run(&self, context: &Context) -> Result<Outcome>;
+}
+
+/// What passes from stage to stage, as far as it is known before running.
+#[derive(Debug, Clone, Default)]
+pub struct Flow {
+    /// Documents to train on.
+    pub documents: Option<u64>,
+    /// Bytes of text to train on.
+    pub bytes: Option<u64>,
+    /// Bytes of text held out.
+    pub held_out_bytes: Option<u64>,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Where the data or model lies, when it is here already.
+    pub path: Option<PathBuf>,
+    /// The model's shape.
+    pub model: Option<metier_model::Config>,
+}
+
+/// What this machine can do, measured in two seconds.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Machine {
+    /// f32 multiply-adds of a matrix product with all threads, FLOP/s.
+    pub flop_per_second: f64,
+    /// Bytes a second copied in memory.
+    pub copy_bytes_per_second: f64,
+    /// Bytes a second written to the store's disk and synced.
+    pub disk_bytes_per_second: f64,
+    /// Threads in use.
+    pub threads: usize,
+}
+
+/// One input as it lies on disk.
+pub struct Input {
+    /// The stage's or asset's name.
+    pub name: String,
+    /// The artifact's id or the asset's content hash.
+    pub id: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What the recipe says about the asset's license.
+    pub license: Option<String>,
+}
+
+/// What a stage is given to work with.
+pub struct Context<'a> {
+    /// The stage's name.
+    pub stage: &'a str,
+    /// By key (`from`, `texts.domain`).
+    pub inputs: &'a BTreeMap<String, Input>,
+    /// The folder to write into.
+    pub work: &'a Path,
+    /// The stage's own seed.
+    pub seed: Seed,
+    /// How much memory may be used.
+    pub budget: &'a Budget,
+    /// What this machine can do.
+    pub machine: Machine,
+}
+
+impl Context<'_> {
+    /// The input under a key that the verb requires.
+    pub fn input(&self, key: &str) -> Result<&Input> {
+        self.inputs.get(key).ok_or_else(|| {
+            Fault::new(Place::key(format!("stage `{}`", self.stage)), format!("input `{key}` is missing")).into()
+        })
+    }
+
+    /// The folder for what is not part of the result, made when it is not there.
+    pub fn scratch(&self) -> Result<PathBuf> {
+        let path = self.work.join("scratch");
+        std::fs::create_dir_all(&path).map_err(|error| metier_core::Error::io(&path, "create the folder", &error))?;
+        Ok(path)
+    }
+
+    /// Empties the work folder: for stages that start over rather than resume.
+    pub fn start_over(&self) -> Result<()> {
+        let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);
+        for entry in std::fs::read_dir(self.work).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name() == metier_core::store::KEY_FILE {
+                continue;
+            }
+            let path = entry.path();
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a stage has to say when it is done.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows in, out and dropped by reason.
+    pub counts: Counts,
+    /// Named numbers that checks and reports use.
+    pub figures: BTreeMap<String, f64>,
+    /// A table for people.
+    pub table: Option<String>,
+}
+
+/// The verb called `name`.
+pub fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().copied().find(|verb| verb.name == name)
+}
+
+/// The member under a single-part key, or the default one.
+fn one<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static Part<F>]) -> Result<Chosen<F>> {
+    if let Some(chosen) = table.table(slot.key)? {
+        return choose(slot.family, members, &chosen);
+    }
+    let Some(default) = slot.default else {
+        return Err(Fault::new(table.place(), format!("no `{}` is given", slot.key))
+            .hint(format!("write `{} = {{ method = \"...\" }}`; `metier list` shows every {}", slot.key, slot.family))
+            .into());
+    };
+    choose(slot.family, members, &File::parse("(default)", &format!("method = \"{default}\""))?.root())
+}
+
+/// The members under a list key, in order; none when it is left out.
+fn many<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static Part<F>]) -> Result<Vec<Chosen<F>>> {
+    let mut faults = Vec::new();
+    let mut out = Vec::new();
+    for entry in table.tables(slot.key)? {
+        match choose(slot.family, members, &entry) {
+            Ok(chosen) => out.push(chosen),
+            Err(error) => faults.extend(error.faults),
+        }
+    }
+    metier_core::Error::collect(out, faults)
+}
+
+/// Joins the faults of several readings, so that they are reported together.
+#[derive(Default)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// The value, or `None` with the faults kept.
+    pub fn take<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.extend(error.faults)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_listed_once_in_order() {
+        let names: Vec<_> = VERBS.iter().map(|verb| verb.name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+    }
+}
