@@ -136,7 +136,8 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
     if let Some(bytes) = global.memory {
         metier_compute::set_memory_limit(Some(bytes));
     }
-    metier_core::stop::install()?;
+    ctrlc::set_handler(metier_core::stop::request)
+        .map_err(|error| Error::program(format!("Ctrl-C cannot be caught: {error}")))?;
     match arguments.verb {
         Verb::Run(verb) => run::execute(&verb, &global),
         Verb::Check(verb) => check::execute(&verb, &global),
@@ -210,51 +211,11 @@ pub fn talk(global: &Global, text: &str) {
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| "write a number and a unit, such as 8GiB".to_owned())?;
-    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kib" => 1024.0,
-        "kb" => 1e3,
-        "m" | "mib" => 1024.0 * 1024.0,
-        "mb" => 1e6,
-        "g" | "gib" => 1024.0_f64.powi(3),
-        "gb" => 1e9,
-        "t" | "tib" => 1024.0_f64.powi(4),
-        "tb" => 1e12,
-        other => return Err(format!("`{other}` is no unit; write KiB, MiB, GiB, TiB, KB, MB, GB or TB")),
-    };
-    let bytes = number * unit;
-    if bytes >= 1.0 { Ok(bytes as u64) } else { Err("memory must be at least one byte".to_owned()) }
+    metier_core::memory::parse(text).ok_or_else(|| "write a number and a unit, such as 8GiB or 500MB".to_owned())
 }
 
-/// A number of bytes for people: `98.4 MB`.
-pub fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
-}
-
-/// A duration for people: `0.4 s`, `42 s`, `3 min 10 s`.
-pub fn duration(seconds: f64) -> String {
-    if seconds < 9.95 {
-        format!("{seconds:.1} s")
-    } else if seconds < 119.5 {
-        format!("{seconds:.0} s")
-    } else {
-        let whole = seconds.round() as u64;
-        if whole < 7200 {
-            format!("{} min {:02} s", whole / 60, whole % 60)
-        } else {
-            format!("{} h {:02} min", whole / 3600, whole % 3600 / 60)
-        }
-    }
-}
+pub use metier_core::memory::display as size;
+pub use metier_core::progress::duration;
 
 /// A count for people: `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -306,13 +267,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_counts_read_well() {
-        assert_eq!(parse_size("8GiB"), Ok(8 << 30));
-        assert_eq!(parse_size("1.5 MB"), Ok(1_500_000));
-        assert!(parse_size("8 apples").is_err() && parse_size("").is_err() && parse_size("0").is_err());
-        assert_eq!((size(999), size(98_362_432)), ("999 B".into(), "98.4 MB".into()));
+    fn counts_read_well() {
         assert_eq!((count(0), count(1_234_567)), ("0".into(), "1,234,567".into()));
-        assert_eq!((duration(0.44), duration(190.0)), ("0.4 s".into(), "3 min 10 s".into()));
+        assert!(parse_size("8GiB").is_ok() && parse_size("8 apples").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::fetch::{Asset, Fetched};
 use crate::stage::{self, Faults, Kind, Verb};
 use metier_core::fault::near_miss;
 use metier_core::settings::{File, Table};
-use metier_core::{Error, Fault, Result};
+use metier_core::{Error, Fault, Place, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -30,6 +30,11 @@ impl Recipe {
 
     fn read(root: &Table, path: &Path, options: &Options) -> Result<Self> {
         let mut faults = Faults::default();
+        let mut root = root.clone();
+        for assignment in &options.set {
+            faults.take(override_setting(assignment, &mut root));
+        }
+        let root = &root;
         unknown_keys(root, &ROOT_KEYS, &mut faults);
         let mut head = match faults.take(root.table("recipe")).flatten() {
             Some(table) => faults.take(table.read::<Head>()),
@@ -56,9 +61,6 @@ impl Recipe {
             }
         } else if options.tiny {
             faults.0.push(Fault::new(root.place(), "the recipe has no [tiny] table, which --tiny asks for"));
-        }
-        for assignment in &options.set {
-            faults.take(override_setting(assignment, &mut stage_tables));
         }
         let assets: Vec<(Asset, Table)> = asset_tables
             .iter()
@@ -98,12 +100,12 @@ type Kinds = BTreeMap<String, Option<Kind>>;
 
 fn unknown_keys(table: &Table, known: &[&str], faults: &mut Faults) {
     for key in table.keys() {
-        if !known.contains(&key.as_str()) {
-            let hint = match near_miss(&key, known.iter().copied()) {
+        if !known.contains(&key) {
+            let hint = match near_miss(key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known: {}", known.join(", ")),
             };
-            faults.0.push(Fault::new(table.place_of(&key), format!("unknown key `{key}`")).hint(hint));
+            faults.0.push(Fault::new(table.place_of(key), format!("unknown key `{key}`")).hint(hint));
         }
     }
 }
@@ -120,7 +122,7 @@ fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
             Some(name) if out.iter().any(|(known, _)| *known == name) => {
                 faults.0.push(Fault::new(table.value_place_of("name"), format!("two {key}s are called `{name}`")));
             }
-            Some(name) => out.push((name.clone(), table.labeled(&format!("{key} `{name}`")))),
+            Some(name) => out.push((name, table)),
         }
     }
     out
@@ -138,24 +140,15 @@ fn overlay(tiny: &Table, key: &str, tables: &[(String, Table)], faults: &mut Fau
         .collect()
 }
 
-fn override_setting(assignment: &str, stages: &mut [(String, Table)]) -> Result<()> {
-    let place = || metier_core::Place::key(format!("--set {assignment}"));
-    let Some((path, value)) = assignment.split_once('=') else {
+fn override_setting(assignment: &str, root: &mut Table) -> Result<()> {
+    let place = || Place::key(format!("--set {assignment}"));
+    let Some((key, value)) = assignment.split_once('=') else {
         return Err(Fault::new(place(), "there is no `=`").hint("write --set stage.key=value").into());
     };
-    let Some((stage, key)) = path.trim().split_once('.') else {
+    if !key.contains('.') {
         return Err(Fault::new(place(), "there is no `.` between stage and key").hint("write --set stage.key=value").into());
-    };
-    let names: Vec<String> = stages.iter().map(|(name, _)| name.clone()).collect();
-    let Some((_, table)) = stages.iter_mut().find(|(name, _)| name == stage) else {
-        let hint = match near_miss(stage, names.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("stages: {}", names.join(", ")),
-        };
-        return Err(Fault::new(place(), format!("no stage is called `{stage}`")).hint(hint).into());
-    };
-    *table = table.set(key, value.trim())?;
-    Ok(())
+    }
+    root.set(&format!("stage.{}", key.trim()), value.trim())
 }
 
 fn kinds(assets: &[Asset], asset_tables: &[(String, Table)], stages: &[(String, Table)], faults: &mut Faults) -> Kinds {
@@ -220,8 +213,8 @@ fn read_inputs(verb: &Verb, table: &Table, kinds: &Kinds, faults: &mut Faults) -
         if slot.many {
             let Some(Some(names)) = faults.take(table.table(slot.key)) else { continue };
             for key in names.keys() {
-                if let Some(Some(name)) = faults.take(names.string(&key)) {
-                    check_kind(&name, slot.kind, &names, &key, kinds, faults);
+                if let Some(Some(name)) = faults.take(names.string(key)) {
+                    check_kind(&name, slot.kind, &names, key, kinds, faults);
                     inputs.insert(format!("{}.{key}", slot.key), name);
                 }
             }
@@ -353,9 +346,9 @@ impl Recipe {
         let mut table = File::parse(command, &format!("name = \"{verb}\"\ndo = \"{verb}\"\n"))?.root();
         for setting in settings {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
-                Fault::new(metier_core::Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")
+                Fault::new(Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")
             })?;
-            table = table.set(key.trim(), value.trim())?;
+            table.set(key.trim(), value.trim())?;
         }
         let mut faults = Faults::default();
         let mut external = BTreeMap::new();

@@ -5,11 +5,11 @@ use crate::command::{Global, count, duration, size, table, talk};
 use crate::fetch::{self, Fetched};
 use crate::stage::{Context, Input, Machine};
 use metier_core::seed::Seed;
-use metier_core::store::{Artifact, Estimate, InputKind, InputRecord, Key, Record, Spent, Store};
+use metier_core::store::{Artifact, Estimate, Input as InputRecord, InputKind, Key, Record, Spent, Store};
 use metier_core::{Error, Place, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// What a run came to.
 pub struct Report {
@@ -85,16 +85,14 @@ pub fn keys(recipe: &Recipe, asset_id: impl Fn(&str) -> Option<String>) -> BTree
             })
             .collect();
         if let Some(inputs) = inputs {
-            keys.insert(
-                stage.name.clone(),
-                Key {
-                    verb: stage.verb.name.to_owned(),
-                    version: stage.verb.version,
-                    settings: stage.work.settings(),
-                    inputs,
-                    seed: recipe.head.seed,
-                },
-            );
+            let licenses = stage.inputs.iter().filter_map(|(slot, name)| {
+                Some((format!("{slot} license"), recipe.asset(name)?.license.clone()?))
+            });
+            let inputs = inputs.into_iter().chain(licenses).collect();
+            let mut key = Key::new(stage.verb.name, json!({ "seed": recipe.head.seed, "stage": stage.work.settings() }))
+                .part(stage.verb.name, stage.verb.version);
+            key.inputs = inputs;
+            keys.insert(stage.name.clone(), key);
         }
     }
     keys
@@ -103,7 +101,7 @@ pub fn keys(recipe: &Recipe, asset_id: impl Fn(&str) -> Option<String>) -> BTree
 /// Runs a recipe.
 pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
     let began = Instant::now();
-    let mut store = global.open_store()?;
+    let store = global.open_store()?;
     let resolved = resolve(recipe, global)?;
     let mut missing = Vec::new();
     for stage in &recipe.stages {
@@ -123,8 +121,7 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
         planned = plan.stages.into_iter().map(|stage| (stage.name.clone(), stage.estimate)).collect();
         machine = Some(measured);
     }
-    let run = run_name();
-    store.note(&run, "", "run started", json!({ "recipe": recipe.slug, "to_do": missing }))?;
+    store.journal(None, "run started", json!({ "recipe": recipe.slug, "to_do": missing }))?;
     let mut stages = Vec::new();
     for stage in &recipe.stages {
         let key = resolved.key(&stage.name)?;
@@ -134,16 +131,15 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
                 let Some(machine) = machine else {
                     return Err(Error::program("a finished stage went missing during the run"));
                 };
-                let estimate = planned.get(&stage.name).cloned();
-                let one = OneStage { recipe, resolved: &resolved, stage, key, run: &run, machine, global };
-                (one.run(&mut store, estimate)?, false)
+                let estimate = planned.get(&stage.name).copied();
+                let one = OneStage { recipe, resolved: &resolved, stage, key, machine, global };
+                (one.run(&store, estimate)?, false)
             }
         };
-        store.name(&recipe.slug, &stage.name, &artifact.id)?;
         stages.push(StageReport { name: stage.name.clone(), reused, artifact });
     }
     let checks = judge(recipe, &stages);
-    store.note(&run, "", "run finished", json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }))?;
+    store.journal(None, "run finished", json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }))?;
     Ok(Report { stages, checks, seconds: began.elapsed().as_secs_f64() })
 }
 
@@ -171,23 +167,21 @@ struct OneStage<'a> {
     resolved: &'a Resolved,
     stage: &'a super::Stage,
     key: &'a Key,
-    run: &'a str,
     machine: Machine,
     global: &'a Global,
 }
 
 impl OneStage<'_> {
-    fn run(&self, store: &mut Store, plan: Option<Estimate>) -> Result<Artifact> {
+    fn run(&self, store: &Store, plan: Option<Estimate>) -> Result<Artifact> {
         let name = self.stage.name.as_str();
         let inputs = self.inputs(store)?;
         let work = store.begin(self.key)?;
         let resumed = work.resumed();
         talk(self.global, &format!("{name}: {}", if resumed > 0 { "resuming" } else { self.stage.verb.summary }));
-        store.note(self.run, name, if resumed > 0 { "resumed" } else { "started" }, json!({ "id": self.key.id() }))?;
+        store.journal(Some(name), if resumed > 0 { "resumed" } else { "started" }, json!({ "id": self.key.id() }))?;
         let budget = self.global.budget();
         metier_core::memory::reset_peak();
         let began = Instant::now();
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let context = Context {
             stage: name,
             inputs: &inputs,
@@ -197,7 +191,7 @@ impl OneStage<'_> {
             machine: self.machine,
         };
         let outcome = self.stage.work.run(&context).inspect_err(|error| {
-            let _ = store.note(self.run, name, "failed", json!({ "error": error.to_string() }));
+            let _ = store.journal(Some(name), "failed", json!({ "error": error.to_string() }));
         })?;
         let seconds = began.elapsed().as_secs_f64();
         if let Some(table) = &outcome.table {
@@ -210,21 +204,19 @@ impl OneStage<'_> {
             .map(|(slot, input_name)| (slot.clone(), self.input_record(slot, input_name, &inputs)))
             .collect();
         let record = Record {
-            verb: self.stage.verb.name.to_owned(),
-            stage: name.to_owned(),
-            settings: self.key.settings.clone(),
             inputs,
             seed: self.recipe.head.seed,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
             counts: outcome.counts,
             figures: outcome.figures,
             plan,
-            real: Spent { seconds, peak_memory_bytes: metier_core::memory::peak_bytes(), disk_bytes: 0 },
-            started,
-            ..work.record()
+            real: Spent {
+                seconds,
+                peak_memory_bytes: metier_core::memory::peak_bytes().unwrap_or_default(),
+                disk_bytes: 0,
+            },
+            ..Record::new(self.key, name)
         };
         let artifact = work.finish(record)?;
-        store.note(self.run, name, "finished", json!({ "id": artifact.id, "seconds": seconds }))?;
         talk(
             self.global,
             &format!(
@@ -268,14 +260,8 @@ impl OneStage<'_> {
             kind: if asset.is_some() { InputKind::Asset } else { InputKind::Artifact },
             license: asset.and_then(|asset| asset.license.clone()),
             source: self.resolved.assets.get(name).map(|fetched| fetched.source.clone()),
-            path: self.resolved.assets.get(name).map(|fetched| fetched.path.clone()),
         }
     }
-}
-
-fn run_name() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{}", since.as_millis(), std::process::id())
 }
 
 impl Report {
@@ -301,7 +287,7 @@ impl Report {
                     duration(record.real.seconds),
                     memory.map_or("-".to_owned(), size),
                     size(record.real.peak_memory_bytes),
-                    count(record.counts.out),
+                    count(record.counts.written),
                 ]
             })
             .collect();

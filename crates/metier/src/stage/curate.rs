@@ -6,7 +6,7 @@ use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Result};
-use metier_corpus::{CurateSettings, dedup, filter, read, select};
+use metier_corpus::{CurateSettings, Parts, dedup, filter, read, select};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -74,8 +74,8 @@ impl Work for Curate {
         let Some(path) = inputs.get("from").and_then(|flow| flow.path.as_deref()) else {
             return Ok((Estimate::default(), Flow::default()));
         };
-        let size = metier_corpus::plan(self.read.part.as_ref(), path)?;
-        let held_out = self.select.part.expected_share();
+        let size = self.read.part.size(path)?;
+        let held_out = self.select.part.expected_share(size.documents);
         let text = size.text_bytes as f64;
         let seconds = text / BYTES_PER_SECOND / machine.threads as f64 + 2.0 * text / machine.disk_bytes_per_second;
         let estimate = Estimate {
@@ -98,22 +98,18 @@ impl Work for Curate {
         context.start_over()?;
         let from = context.input("from")?;
         let progress = Progress::new("documents", None, "documents");
-        let filters: Vec<&dyn filter::Filter> = self.filters.iter().map(|chosen| chosen.part.as_ref()).collect();
-        let dedups: Vec<&dyn dedup::Deduplicate> = self.dedups.iter().map(|chosen| chosen.part.as_ref()).collect();
-        let report = metier_corpus::curate(
-            &self.settings,
-            &from.path,
-            self.read.part.as_ref(),
-            &filters,
-            &dedups,
-            self.select.part.as_ref(),
-            context.seed,
-            context.work,
-            &progress,
-        )?;
+        let parts = Parts {
+            read: self.read.part.as_ref(),
+            filters: self.filters.iter().map(|chosen| chosen.part.as_ref()).collect(),
+            dedups: self.dedups.iter().map(|chosen| chosen.part.as_ref()).collect(),
+            select: self.select.part.as_ref(),
+        };
+        let mut settings = self.settings.clone();
+        settings.license = settings.license.or_else(|| from.license.clone());
+        let report = metier_corpus::curate(&settings, &parts, &from.path, context.seed, context.work, &progress)?;
         progress.finish();
         Ok(Outcome {
-            counts: Counts { read: report.read, out: report.kept + report.held_out, dropped: report.dropped },
+            counts: Counts { read: report.read, written: report.kept + report.held_out, dropped: report.dropped },
             figures: BTreeMap::from([
                 ("documents".to_owned(), report.kept as f64),
                 ("bytes".to_owned(), report.bytes as f64),

@@ -7,7 +7,7 @@ use metier_core::memory::Budget;
 use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
 use metier_core::seed::Seed;
 use metier_core::settings::{File, Table};
-use metier_core::store::{Counts, Estimate, Record};
+use metier_core::store::{Counts, Estimate};
 use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,14 @@ use std::path::{Path, PathBuf};
 mod curate;
 mod eval;
 mod export;
+mod model;
 mod pack;
 mod train;
 
-pub use export::{load_model, open_checkpoint};
+pub use model::{load_model, open_checkpoint};
+
+/// Share of the measured peak that training and scoring reach, for plans; measured on the quickstart.
+const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[&curate::VERB, &eval::VERB, &export::VERB, &pack::VERB, &train::VERB];
@@ -130,8 +134,6 @@ pub struct Flow {
     pub tokens: Option<u64>,
     /// Where the data or model lies, when it is here already.
     pub path: Option<PathBuf>,
-    /// The model's shape.
-    pub model: Option<metier_model::Config>,
 }
 
 /// What this machine can do, measured in two seconds.

@@ -1,6 +1,7 @@
 //! `pack`: documents to memory-mapped token shards that remember where each token came from.
 
-use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, open_checkpoint};
+use super::model::open_checkpoint;
+use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
@@ -64,13 +65,13 @@ impl Work for Pack {
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
         let checkpoint = open_checkpoint(&context.input("tokenizer")?.path)?;
-        let documents = metier_corpus::read_documents(&context.input("from")?.path.join("train.jsonl"))?;
+        let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
         let progress = Progress::new("tokens", None, "documents");
         let documents = documents.inspect(|_| progress.add(1));
         let summary = pack::pack(documents, checkpoint.tokenizer.as_ref(), &self.0, context.work)?;
         progress.finish();
         Ok(Outcome {
-            counts: Counts { read: summary.documents, out: summary.documents, ..Counts::default() },
+            counts: Counts { read: summary.documents, written: summary.documents, ..Counts::default() },
             figures: BTreeMap::from([
                 ("documents".to_owned(), summary.documents as f64),
                 ("tokens".to_owned(), summary.tokens as f64),

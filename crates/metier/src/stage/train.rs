@@ -1,11 +1,11 @@
 //! `train`: continued pretraining of a model on token shards, whole or through an adapter.
 
-use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one, open_checkpoint};
+use super::model::{decoder_of, open_checkpoint, open_decoder};
+use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Result};
-use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
 use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule};
@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 
 /// The file of a training result that says what it was trained on top of.
 pub const BASE_FILE: &str = "base.json";
+/// The folder of a training result that holds an adapter in PEFT's layout.
+pub const ADAPTER_FOLDER: &str = "adapter";
+/// The folder of a training result that holds all weights, when all were trained.
+pub const MODEL_FOLDER: &str = "model";
 
 const OBJECTIVE: PartSlot =
     PartSlot { key: "objective", family: "objective", many: false, default: Some("causal"), members: objective::records };
@@ -63,5 +67,90 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
             Ok(Box::new(Train { settings, parts: Parts { objective, optimizer, schedule, sampler }, adapter }))
         }
         _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
+    }
+}
+
+/// What a training result was made with, for whoever folds it.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// The content hash or artifact id of the model it was trained on top of.
+    pub id: String,
+    /// What the recipe calls that model.
+    pub name: String,
+}
+
+impl Work for Train {
+    fn settings(&self) -> serde_json::Value {
+        json!({
+            "settings": self.settings.identity(),
+            "adapter": self.adapter.identity(),
+            "parts": self.parts.identity(),
+        })
+    }
+
+    fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
+        ["epochs", "loss_first", "loss_last", "share_of_peak", "steps", "tokens", "tokens_per_second", "trainable"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
+        let Some(path) = inputs.get("model").and_then(|flow| flow.path.as_deref()) else {
+            return Ok((Estimate::default(), Flow::default()));
+        };
+        let mut decoder = open_decoder(path)?;
+        self.adapter.part.attach(&mut decoder, metier_core::seed::Seed::new(0))?;
+        let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)?;
+        let estimate = Estimate {
+            rows: Some(plan.steps * self.settings.sequences as u64),
+            tokens: Some(plan.tokens),
+            flop: Some(plan.flop),
+            memory_bytes: Some(plan.memory_bytes()),
+            disk_bytes: Some(plan.checkpoint_bytes + 4 * plan.trainable),
+            seconds: Some(plan.seconds(machine.flop_per_second * super::SHARE_OF_PEAK)),
+        };
+        Ok((estimate, Flow { path: None, ..inputs.get("model").cloned().unwrap_or_default() }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome> {
+        let (from, model) = (context.input("from")?, context.input("model")?);
+        let checkpoint = open_checkpoint(&model.path)?;
+        let shards = Shards::open(&from.path)?;
+        shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
+        let mut decoder = decoder_of(&checkpoint)?;
+        self.adapter.part.attach(&mut decoder, context.seed.derive("adapter"))?;
+        let run = metier_train::Run {
+            settings: &self.settings,
+            parts: &self.parts,
+            seed: context.seed,
+            work: context.work,
+            budget: context.budget,
+            peak: Some(context.machine.flop_per_second),
+            stop: &metier_core::stop::requested,
+        };
+        let report = metier_train::train(&mut decoder, &shards, &run)?;
+        for note in &report.notes {
+            metier_core::progress::say(note);
+        }
+        if decoder.attached().is_empty() {
+            super::export::write_model(&checkpoint, &decoder, &context.work.join(MODEL_FOLDER))?;
+        } else {
+            metier_peft::save(&decoder, &model.name, &context.work.join(ADAPTER_FOLDER))?;
+        }
+        let base = json!(Base { id: model.id.clone(), name: model.name.clone() });
+        write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;
+        let mut figures = BTreeMap::from([
+            ("steps".to_owned(), report.steps as f64),
+            ("tokens".to_owned(), report.tokens as f64),
+            ("trainable".to_owned(), report.trainable as f64),
+            ("loss_first".to_owned(), f64::from(report.loss_first)),
+            ("loss_last".to_owned(), f64::from(report.loss_last)),
+            ("tokens_per_second".to_owned(), report.tokens_per_second),
+        ]);
+        figures.extend(report.epochs.map(|epochs| ("epochs".to_owned(), epochs)));
+        figures.extend(report.share_of_peak.map(|share| ("share_of_peak".to_owned(), share)));
+        let windows = report.steps * self.settings.sequences as u64;
+        Ok(Outcome { counts: Counts { read: windows, written: windows, ..Counts::default() }, figures, table: None })
     }
 }

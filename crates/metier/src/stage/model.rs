@@ -1,0 +1,46 @@
+//! Opening a model: a file or folder on disk to something that can be asked.
+
+use metier_core::data::Conversation;
+use metier_core::{Error, Result};
+use metier_model::checkpoint::Checkpoint;
+use metier_model::{Decoder, LocalModel};
+use metier_program::template::ChatTemplate;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Opens a GGUF file or a Hugging Face folder; weights are read when they are asked for.
+pub fn open_checkpoint(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(path)
+}
+
+/// The decoder of a checkpoint. Faults of its tensors name the checkpoint's file.
+pub fn decoder_of(checkpoint: &Checkpoint) -> Result<Decoder> {
+    let names = checkpoint.names();
+    Decoder::from_weights(&checkpoint.config, names.iter().map(String::as_str), |name| checkpoint.tensor(name))
+        .map_err(|error| error.in_file(checkpoint.path()))
+}
+
+/// The decoder of the model at a path.
+pub fn open_decoder(path: &Path) -> Result<Decoder> {
+    decoder_of(&open_checkpoint(path)?)
+}
+
+/// A model with its tokenizer and chat template.
+pub fn load_model(path: &Path) -> Result<LocalModel> {
+    let checkpoint = open_checkpoint(path)?;
+    local_model(decoder_of(&checkpoint)?, &checkpoint).map_err(|error| error.in_file(path))
+}
+
+/// Joins a decoder with a checkpoint's tokenizer and chat template.
+pub fn local_model(decoder: Decoder, checkpoint: &Checkpoint) -> Result<LocalModel> {
+    let tokenizer = Arc::clone(&checkpoint.tokenizer);
+    let text_of = |id: u32| tokenizer.bytes_of(id).and_then(|bytes| String::from_utf8(bytes).ok());
+    let begin = tokenizer.begin_of_text().and_then(text_of);
+    let end = tokenizer.end_of_text().first().copied().and_then(text_of);
+    let model = LocalModel::new(decoder, Arc::clone(&tokenizer))?;
+    let Some(source) = &checkpoint.chat_template else { return Ok(model) };
+    let template = ChatTemplate::compile(source, begin.as_deref(), end.as_deref())?;
+    Ok(model.with_render(Arc::new(move |conversation: &Conversation| -> Result<String, Error> {
+        template.render(conversation, true)
+    })))
+}
