@@ -3,6 +3,7 @@
 //! A verb is one file: its record, the reading of its settings, its plan and its work. The runner
 //! knows verbs only by [`VERBS`].
 
+use crate::fetch::AssetKind;
 use metier_core::memory::Budget;
 use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
 use metier_core::seed::Seed;
@@ -42,6 +43,15 @@ pub enum Kind {
     Model,
     /// Measured windows and figures.
     Evaluation,
+}
+
+impl From<AssetKind> for Kind {
+    fn from(kind: AssetKind) -> Self {
+        match kind {
+            AssetKind::Data => Self::Data,
+            AssetKind::Model => Self::Model,
+        }
+    }
 }
 
 impl Kind {
