@@ -52,7 +52,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             vec!["settings".to_owned(), record.settings.to_string()],
             vec!["took".to_owned(), super::duration(record.real.seconds)],
             vec!["peak memory".to_owned(), size(record.real.peak_memory_bytes)],
-            vec!["rows out".to_owned(), count(record.counts.written)],
+            vec!["rows out".to_owned(), count(record.counts.out)],
         ];
         rows.extend(record.figures.iter().map(|(name, value)| vec![name.clone(), format!("{value}")]));
         rows.extend(record.files.iter().map(|file| vec![file.path.clone(), size(file.bytes)]));

@@ -136,8 +136,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
     if let Some(bytes) = global.memory {
         metier_compute::set_memory_limit(Some(bytes));
     }
-    ctrlc::set_handler(metier_core::stop::request)
-        .map_err(|error| Error::program(format!("Ctrl-C cannot be caught: {error}")))?;
+    metier_core::stop::install()?;
     match arguments.verb {
         Verb::Run(verb) => run::execute(&verb, &global),
         Verb::Check(verb) => check::execute(&verb, &global),

@@ -64,7 +64,7 @@ impl Chain<'_> {
                 "{} `{}` {short}{}{}",
                 record.verb,
                 record.stage,
-                if record.counts.written > 0 { format!(": {} rows", count(record.counts.written)) } else { String::new() },
+                if record.counts.out > 0 { format!(": {} rows", count(record.counts.out)) } else { String::new() },
                 if dropped > 0 { format!(", {} dropped", count(dropped)) } else { String::new() },
             ),
             json: json!({ "depth": depth, "artifact": artifact.id, "verb": record.verb, "stage": record.stage, "settings": record.settings }),

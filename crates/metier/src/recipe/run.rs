@@ -5,11 +5,11 @@ use crate::command::{Global, count, duration, size, table, talk};
 use crate::fetch::{self, Fetched};
 use crate::stage::{Context, Input, Machine};
 use metier_core::seed::Seed;
-use metier_core::store::{Artifact, Estimate, Input as InputRecord, InputKind, Key, Record, Spent, Store};
+use metier_core::store::{Artifact, Estimate, InputKind, InputRecord, Key, Record, Spent, Store};
 use metier_core::{Error, Place, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What a run came to.
 pub struct Report {
@@ -89,9 +89,13 @@ pub fn keys(recipe: &Recipe, asset_id: impl Fn(&str) -> Option<String>) -> BTree
                 Some((format!("{slot} license"), recipe.asset(name)?.license.clone()?))
             });
             let inputs = inputs.into_iter().chain(licenses).collect();
-            let mut key = Key::new(stage.verb.name, json!({ "seed": recipe.head.seed, "stage": stage.work.settings() }))
-                .part(stage.verb.name, stage.verb.version);
-            key.inputs = inputs;
+            let key = Key {
+                verb: stage.verb.name.to_owned(),
+                version: stage.verb.version,
+                settings: stage.work.settings(),
+                inputs,
+                seed: recipe.head.seed,
+            };
             keys.insert(stage.name.clone(), key);
         }
     }
@@ -121,7 +125,8 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
         planned = plan.stages.into_iter().map(|stage| (stage.name.clone(), stage.estimate)).collect();
         machine = Some(measured);
     }
-    store.journal(None, "run started", json!({ "recipe": recipe.slug, "to_do": missing }))?;
+    let run = run_name();
+    store.note(&run, "", "run started", json!({ "recipe": recipe.slug, "to_do": missing }))?;
     let mut stages = Vec::new();
     for stage in &recipe.stages {
         let key = resolved.key(&stage.name)?;
@@ -132,14 +137,15 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
                     return Err(Error::program("a finished stage went missing during the run"));
                 };
                 let estimate = planned.get(&stage.name).copied();
-                let one = OneStage { recipe, resolved: &resolved, stage, key, machine, global };
+                let one = OneStage { recipe, resolved: &resolved, stage, key, run: &run, machine, global };
                 (one.run(&store, estimate)?, false)
             }
         };
+        store.name(&recipe.slug, &stage.name, &artifact.id)?;
         stages.push(StageReport { name: stage.name.clone(), reused, artifact });
     }
     let checks = judge(recipe, &stages);
-    store.journal(None, "run finished", json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }))?;
+    store.note(&run, "", "run finished", json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }))?;
     Ok(Report { stages, checks, seconds: began.elapsed().as_secs_f64() })
 }
 
@@ -167,6 +173,7 @@ struct OneStage<'a> {
     resolved: &'a Resolved,
     stage: &'a super::Stage,
     key: &'a Key,
+    run: &'a str,
     machine: Machine,
     global: &'a Global,
 }
@@ -178,7 +185,7 @@ impl OneStage<'_> {
         let work = store.begin(self.key)?;
         let resumed = work.resumed();
         talk(self.global, &format!("{name}: {}", if resumed > 0 { "resuming" } else { self.stage.verb.summary }));
-        store.journal(Some(name), if resumed > 0 { "resumed" } else { "started" }, json!({ "id": self.key.id() }))?;
+        store.note(self.run, name, if resumed > 0 { "resumed" } else { "started" }, json!({ "id": self.key.id() }))?;
         let budget = self.global.budget();
         metier_core::memory::reset_peak();
         let began = Instant::now();
@@ -191,7 +198,7 @@ impl OneStage<'_> {
             machine: self.machine,
         };
         let outcome = self.stage.work.run(&context).inspect_err(|error| {
-            let _ = store.journal(Some(name), "failed", json!({ "error": error.to_string() }));
+            let _ = store.note(self.run, name, "failed", json!({ "error": error.to_string() }));
         })?;
         let seconds = began.elapsed().as_secs_f64();
         if let Some(table) = &outcome.table {
@@ -205,7 +212,6 @@ impl OneStage<'_> {
             .collect();
         let record = Record {
             inputs,
-            seed: self.recipe.head.seed,
             counts: outcome.counts,
             figures: outcome.figures,
             plan,
@@ -259,9 +265,15 @@ impl OneStage<'_> {
             name: name.to_owned(),
             kind: if asset.is_some() { InputKind::Asset } else { InputKind::Artifact },
             license: asset.and_then(|asset| asset.license.clone()),
+            path: self.resolved.assets.get(name).map(|fetched| fetched.path.clone()),
             source: self.resolved.assets.get(name).map(|fetched| fetched.source.clone()),
         }
     }
+}
+
+fn run_name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_millis(), std::process::id())
 }
 
 impl Report {
@@ -287,7 +299,7 @@ impl Report {
                     duration(record.real.seconds),
                     memory.map_or("-".to_owned(), size),
                     size(record.real.peak_memory_bytes),
-                    count(record.counts.written),
+                    count(record.counts.out),
                 ]
             })
             .collect();

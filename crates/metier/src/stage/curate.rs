@@ -109,7 +109,7 @@ impl Work for Curate {
         let report = metier_corpus::curate(&settings, &parts, &from.path, context.seed, context.work, &progress)?;
         progress.finish();
         Ok(Outcome {
-            counts: Counts { read: report.read, written: report.kept + report.held_out, dropped: report.dropped },
+            counts: Counts { read: report.read, out: report.kept + report.held_out, dropped: report.dropped },
             figures: BTreeMap::from([
                 ("documents".to_owned(), report.kept as f64),
                 ("bytes".to_owned(), report.bytes as f64),

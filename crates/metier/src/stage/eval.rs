@@ -121,7 +121,7 @@ impl Work for Eval {
                 &file,
             )?;
             progress.finish();
-            outcome.counts.written += evaluation.windows.len() as u64;
+            outcome.counts.out += evaluation.windows.len() as u64;
             let figures = if let Some(against) = context.inputs.get("against") {
                 let base = base(&against.path, set)?;
                 let report = paired_bootstrap(&base, &evaluation, metric, self.settings.resamples, seed)?;

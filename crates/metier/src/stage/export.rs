@@ -116,7 +116,7 @@ impl Work for Export {
         let parameters: usize = tensors.iter().map(|(_, tensor)| tensor.len()).sum();
         let rows = tensors.len() as u64;
         Ok(Outcome {
-            counts: Counts { read: rows, written: rows, ..Counts::default() },
+            counts: Counts { read: rows, out: rows, ..Counts::default() },
             figures: BTreeMap::from([("parameters".to_owned(), parameters as f64)]),
             table: None,
         })

@@ -71,7 +71,7 @@ impl Work for Pack {
         let summary = pack::pack(documents, checkpoint.tokenizer.as_ref(), &self.0, context.work)?;
         progress.finish();
         Ok(Outcome {
-            counts: Counts { read: summary.documents, written: summary.documents, ..Counts::default() },
+            counts: Counts { read: summary.documents, out: summary.documents, ..Counts::default() },
             figures: BTreeMap::from([
                 ("documents".to_owned(), summary.documents as f64),
                 ("tokens".to_owned(), summary.tokens as f64),

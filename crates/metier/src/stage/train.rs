@@ -151,6 +151,6 @@ impl Work for Train {
         figures.extend(report.epochs.map(|epochs| ("epochs".to_owned(), epochs)));
         figures.extend(report.share_of_peak.map(|share| ("share_of_peak".to_owned(), share)));
         let windows = report.steps * self.settings.sequences as u64;
-        Ok(Outcome { counts: Counts { read: windows, written: windows, ..Counts::default() }, figures, table: None })
+        Ok(Outcome { counts: Counts { read: windows, out: windows, ..Counts::default() }, figures, table: None })
     }
 }
