@@ -86,7 +86,7 @@ impl Chain<'_> {
                     })?;
                     self.walk(&next, depth + 1)?;
                 }
-                InputKind::Asset => self.steps.push(Step {
+                InputKind::Asset | InputKind::File => self.steps.push(Step {
                     depth: depth + 1,
                     artifact: None,
                     text: format!(

@@ -85,6 +85,7 @@ impl Recipe {
                 external: BTreeMap::new(),
                 stages,
                 checks,
+                tiny: options.tiny,
             }),
             _ => {
                 faults.0.sort_by_key(|fault| (fault.place.line, fault.place.column));
@@ -380,6 +381,7 @@ impl Recipe {
                 external,
                 stages: vec![stage],
                 checks: Vec::new(),
+                tiny: false,
             }),
             _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
         }

@@ -70,6 +70,9 @@ pub struct Recipe {
     pub stages: Vec<Stage>,
     /// What must hold afterwards.
     pub checks: Vec<Check>,
+    /// Whether the `[tiny]` table was laid over it: its checks are then for information only, because their
+    /// bounds are meant for the full size.
+    pub tiny: bool,
 }
 
 impl Recipe {

@@ -8,8 +8,7 @@ use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Place, Result};
 use metier_model::Decoder;
 use metier_model::checkpoint::{Checkpoint, Dtype, write_folder};
-use metier_peft::adapter::Adapter;
-use metier_peft::adapter::lora::Lora;
+use metier_peft::adapter::{Adapter, Lora};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -107,7 +106,7 @@ impl Work for Export {
             decoder_of(&open_checkpoint(&trained)?)?
         } else {
             let mut decoder = decoder_of(&checkpoint)?;
-            metier_peft::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+            metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
             Lora::default().fold(&mut decoder)?;
             decoder
         };
@@ -147,6 +146,6 @@ pub fn write_model(checkpoint: &Checkpoint, decoder: &Decoder, folder: &Path) ->
 
 fn write(checkpoint: &Checkpoint, decoder: &Decoder, folder: &Path, dtype: Dtype) -> Result<()> {
     let tensors = decoder.tensors()?;
-    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape(), tensor.data()));
+    let tensors = tensors.iter().map(|(name, tensor)| (&**name, tensor.shape(), tensor.data()));
     write_folder(folder, checkpoint, tensors, dtype)
 }

@@ -136,7 +136,7 @@ impl Work for Train {
         if decoder.attached().is_empty() {
             super::export::write_model(&checkpoint, &decoder, &context.work.join(MODEL_FOLDER))?;
         } else {
-            metier_peft::save(&decoder, &model.name, &context.work.join(ADAPTER_FOLDER))?;
+            metier_peft::folder::save(&decoder, &model.name, &context.work.join(ADAPTER_FOLDER))?;
         }
         let base = json!(Base { id: model.id.clone(), name: model.name.clone() });
         write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;

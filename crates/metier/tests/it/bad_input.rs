@@ -1,0 +1,323 @@
+//! Every bad input of the first issue: a clear message with its place, exit code 2, and a store that still works.
+
+use crate::command::{fine, json, metier, quickstart, refused, talk};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A recipe that curates `documents` out of a folder and packs them with the tiny model's tokenizer.
+const RECIPE: &str = r#"
+[recipe]
+title = "test"
+source = "test"
+
+[[asset]]
+name = "model"
+kind = "model"
+sources = [{ path = "model.gguf" }]
+
+[[asset]]
+name = "notes"
+kind = "data"
+license = "MIT"
+sources = [{ path = "notes" }]
+
+[[stage]]
+name = "documents"
+do = "curate"
+from = "notes"
+read = { method = "text", include = ["*.txt"] }
+select = { method = "hold_out", fraction = 0.5 }
+
+[[stage]]
+name = "shards"
+do = "pack"
+from = "documents"
+tokenizer = "model"
+
+[[stage]]
+name = "training"
+do = "train"
+from = "shards"
+model = "model"
+steps = 2
+context = 32
+sequences = 1
+
+[[stage]]
+name = "specialist"
+do = "export"
+from = "training"
+model = "model"
+"#;
+
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("notes")).unwrap();
+        for number in 0..4 {
+            let text: String = (0..200).map(|word| format!("note {number} word {word}. ")).collect();
+            std::fs::write(folder.path().join(format!("notes/{number}.txt")), text).unwrap();
+        }
+        std::fs::copy(metier_testkit::fixture("models/tiny-llama.gguf"), folder.path().join("model.gguf")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn recipe(&self, change: impl Fn(&str) -> String) -> PathBuf {
+        let path = self.path().join("recipe.toml");
+        let text = change(RECIPE);
+        assert!(text != RECIPE || change("x") == "x", "the change changes nothing");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn run(&self, verb: &str, change: impl Fn(&str) -> String) -> Command {
+        let mut command = metier(self.path());
+        command.arg(verb).arg(self.recipe(change));
+        command
+    }
+
+    /// The store is as good as before: the unchanged recipe runs in it.
+    fn store_works(&self) {
+        fine(&mut self.run("run", str::to_owned));
+        fine(metier(self.path()).args(["list", "artifacts"]));
+    }
+}
+
+fn line_of(text: &str, needle: &str) -> usize {
+    text.lines().position(|line| line.contains(needle)).unwrap() + 1
+}
+
+#[test]
+fn an_unknown_key_a_wrong_type_and_a_misspelt_method_name_their_lines() {
+    let project = Project::new();
+    let change = |text: &str| text.replace("steps = 2", "stepz = 2");
+    let line = line_of(&change(RECIPE), "stepz");
+    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:1:"), "stepz", "did you mean `steps`?"]);
+
+    let change = |text: &str| text.replace("steps = 2", "steps = \"two\"");
+    let line = line_of(&change(RECIPE), "\"two\"");
+    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "steps", "whole number"]);
+
+    let change = |text: &str| text.replace("method = \"hold_out\"", "method = \"holdout\"");
+    let line = line_of(&change(RECIPE), "holdout");
+    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "`holdout`", "did you mean `hold_out`?"]);
+    project.store_works();
+}
+
+#[test]
+fn five_planted_faults_are_five_faults_each_with_its_line() {
+    let project = Project::new();
+    let change = |text: &str| {
+        text.replace("steps = 2", "stepz = 2")
+            .replace("context = 32", "context = \"wide\"")
+            .replace("method = \"hold_out\"", "method = \"holdout\"")
+            .replace("tokenizer = \"model\"", "tokenizer = \"modle\"")
+            .replace("do = \"export\"", "do = \"exprot\"")
+    };
+    let text = change(RECIPE);
+    let output = project.run("check", change).arg("--json").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", talk(&output));
+    let faults = json(&output);
+    let faults = faults["faults"].as_array().unwrap();
+    let mut lines: Vec<usize> = faults.iter().map(|fault| fault["line"].as_u64().unwrap() as usize).collect();
+    lines.sort_unstable();
+    let mut expected: Vec<usize> =
+        ["stepz", "\"wide\"", "holdout", "modle", "exprot"].iter().map(|word| line_of(&text, word)).collect();
+    expected.sort_unstable();
+    assert_eq!(lines, expected, "{}", talk(&output));
+    assert!(talk(&output).contains("5 faults"));
+}
+
+#[test]
+fn a_missing_file_is_named_with_where_it_was_looked_for() {
+    let project = Project::new();
+    let change = |text: &str| text.replace("path = \"notes\"", "path = \"nots\"");
+    refused(&mut project.run("check", change), &["recipe.toml", "asset `notes`", "`nots` is not there"]);
+    refused(metier(project.path()).args(["run", "nowhere.toml"]), &["nowhere.toml"]);
+    project.store_works();
+}
+
+#[test]
+fn cyclic_and_dangling_stages_are_refused() {
+    let project = Project::new();
+    let cycle = "\n[[stage]]\nname = \"one\"\ndo = \"export\"\nfrom = \"training\"\nmodel = \"two\"\n\n[[stage]]\nname = \"two\"\ndo = \"export\"\nfrom = \"training\"\nmodel = \"one\"\n";
+    let said = refused(&mut project.run("check", |text| format!("{text}{cycle}")), &["recipe.toml:", "wait for each other"]);
+    assert!(said.contains("one <- two <- one") || said.contains("two <- one <- two"), "{said}");
+    let change = |text: &str| text.replace("from = \"documents\"", "from = \"document\"");
+    let line = line_of(&change(RECIPE), "from = \"document\"");
+    refused(&mut project.run("check", change), &[&format!("recipe.toml:{line}:"), "`document`", "did you mean `documents`?"]);
+    let change = |text: &str| text.replace("from = \"documents\"", "from = \"notes\"");
+    refused(&mut project.run("check", change), &["`from` wants documents", "`notes` is data"]);
+}
+
+#[test]
+fn text_that_is_no_utf8_is_refused_with_its_position() {
+    let project = Project::new();
+    std::fs::write(project.path().join("notes/bad.txt"), b"first line\nsecond \xfe line").unwrap();
+    refused(&mut project.run("run", str::to_owned), &["bad.txt:2:8", "byte 18"]);
+    std::fs::remove_file(project.path().join("notes/bad.txt")).unwrap();
+    std::fs::write(project.path().join("bad.toml"), b"[recipe]\ntitle = \"\xff\"").unwrap();
+    refused(metier(project.path()).args(["check", "bad.toml"]), &["bad.toml:2"]);
+    project.store_works();
+}
+
+#[test]
+fn a_corpus_that_is_empty_or_loses_everything_is_refused() {
+    let project = Project::new();
+    let change = |text: &str| text.replace("include = [\"*.txt\"]", "include = [\"*.text\"]");
+    refused(&mut project.run("run", change), &["notes", "empty", "*.text"]);
+    let change = |text: &str| text.replace("select = {", "filter = [{ method = \"length\", minimum = 100000 }]\nselect = {");
+    refused(&mut project.run("run", change), &["notes", "all 4 documents were dropped", "4 "]);
+    project.store_works();
+}
+
+#[test]
+fn truncated_models_are_refused_with_their_tensor() {
+    let project = Project::new();
+    let whole = std::fs::read(project.path().join("model.gguf")).unwrap();
+    std::fs::write(project.path().join("model.gguf"), &whole[..whole.len() * 2 / 3]).unwrap();
+    refused(&mut project.run("run", str::to_owned), &["model.gguf"]);
+    std::fs::write(project.path().join("model.gguf"), &whole[..40]).unwrap();
+    refused(&mut project.run("run", str::to_owned), &["model.gguf"]);
+    std::fs::write(project.path().join("model.gguf"), &whole).unwrap();
+    project.store_works();
+
+    let report = json(&fine(project.run("run", str::to_owned).arg("--json")));
+    let exported = crate::command::artifact(&report, "specialist");
+    let copy = project.path().join("exported");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&exported).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let weights = std::fs::read(copy.join("model.safetensors")).unwrap();
+    std::fs::write(copy.join("model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    let ask = |folder: &Path| {
+        let mut command = metier(project.path());
+        command.arg("generate").arg(folder).args(["--prompt", "x", "--max-tokens", "1"]);
+        command
+    };
+    refused(&mut ask(&copy), &["model.safetensors"]);
+
+    std::fs::write(copy.join("model.safetensors"), &weights).unwrap();
+    let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["vocab_size"] = serde_json::json!(config["vocab_size"].as_u64().unwrap() - 7);
+    std::fs::write(copy.join("config.json"), config.to_string()).unwrap();
+    refused(&mut ask(&copy), &["exported", "embed_tokens"]);
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let project = Project::new();
+    let report = json(&fine(project.run("run", str::to_owned).arg("--json")));
+    let exported = crate::command::artifact(&report, "specialist");
+    let copy = project.path().join("other");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&exported).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let path = copy.join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let merges = tokenizer["model"]["merges"].as_array_mut().unwrap();
+    merges.swap(0, 1);
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let other = |text: &str| {
+        let asset = "[[asset]]\nname = \"other\"\nkind = \"model\"\nsources = [{ path = \"other\" }]\n\n[[stage]]\nname = \"shards\"";
+        text.replace("[[stage]]\nname = \"shards\"", asset).replace("tokenizer = \"model\"", "tokenizer = \"other\"")
+    };
+    refused(&mut project.run("run", other), &["tokenizer"]);
+    project.store_works();
+}
+
+#[test]
+fn an_unwritable_store_is_refused_with_its_path() {
+    let project = Project::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
+    command.current_dir(project.path()).args(["--offline", "--store", "model.gguf/store", "run"]);
+    command.env("METIER_CACHE", project.path().join("cache"));
+    refused(command.arg(project.recipe(str::to_owned)), &["model.gguf/store"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
+    command.current_dir(project.path()).args(["--offline", "--store", "/proc/metier", "run"]);
+    command.env("METIER_CACHE", project.path().join("cache"));
+    refused(command.arg(project.recipe(str::to_owned)), &["/proc/metier"]);
+}
+
+#[test]
+fn two_runs_on_one_store_are_refused() {
+    let project = Project::new();
+    let long = |text: &str| text.replace("steps = 2", "steps = 100000");
+    let mut first = project.run("run", long);
+    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while !project.path().join("store/lock").exists() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let second = project.run("run", str::to_owned).output().unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let said = talk(&second);
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("store") && said.contains("another run"), "{said}");
+    project.store_works();
+}
+
+/// A small file system of its own, for one process: needs a kernel that lets this user make one.
+fn on_a_full_disk(store: &Path, command: &str) -> Option<std::process::Output> {
+    let script = format!("mount -t tmpfs -o size=200k metier {0} && {command}; code=$?; ls {0} >&2; exit $code", store.display());
+    let plain = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().ok()?;
+    let said = talk(&plain);
+    if said.contains("unshare:") || said.contains("mount:") {
+        eprintln!("skipped: no small file system can be mounted here: {said}");
+        return None;
+    }
+    Some(plain)
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_the_store_as_it_was() {
+    let project = Project::new();
+    let store = project.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    let recipe = project.recipe(|text| text.replace("\nsteps = 2", "\nadapter = { method = \"full\" }\nsteps = 2"));
+    let command = format!(
+        "METIER_CACHE={} {} --offline --store {} run {}",
+        project.path().join("cache").display(),
+        env!("CARGO_BIN_EXE_metier"),
+        store.display(),
+        recipe.display()
+    );
+    let Some(output) = on_a_full_disk(&store, &command) else { return };
+    let said = talk(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("No space left") || said.contains("full"), "{said}");
+    assert!(said.contains("store"), "{said}");
+    project.store_works();
+}
+
+#[test]
+fn the_real_recipe_has_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fine(metier(folder.path()).arg("check").arg(quickstart()));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no fault in 3 assets, 7 stages and 2 checks"));
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused_with_both_lengths() {
+    let project = Project::new();
+    let prompt = "word ".repeat(3000);
+    let mut command = metier(project.path());
+    command.args(["generate", "model.gguf", "--max-tokens", "4", "--prompt", &prompt]);
+    let said = refused(&mut command, &["256"]);
+    assert!(said.chars().filter(char::is_ascii_digit).count() > 6, "{said}");
+    refused(metier(project.path()).args(["generate", "nothing.gguf", "--prompt", "x"]), &["nothing.gguf"]);
+}

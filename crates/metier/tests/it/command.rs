@@ -1,0 +1,61 @@
+//! Running `metier` and reading what it says.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The quickstart recipe.
+pub fn quickstart() -> PathBuf {
+    metier_testkit::repository().join("recipes/quickstart.toml")
+}
+
+/// `metier` with a store and a cache below `folder`, nothing taken from the network.
+pub fn metier(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
+    command.current_dir(folder);
+    command.args(["--offline", "--threads", "2", "--store"]).arg(folder.join("store"));
+    command.env("METIER_CACHE", folder.join("cache"));
+    command
+}
+
+/// `metier run recipes/quickstart.toml --tiny`.
+pub fn tiny_run(folder: &Path, more: &[&str]) -> Command {
+    let mut command = metier(folder);
+    command.arg("run").arg(quickstart()).arg("--tiny").args(more);
+    command
+}
+
+/// What it printed on standard error.
+pub fn talk(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What it printed on standard output, as JSON.
+pub fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", String::from_utf8_lossy(&output.stdout), talk(output)))
+}
+
+/// Runs it and expects that it ends well.
+pub fn fine(command: &mut Command) -> Output {
+    let output = command.output().expect("metier starts");
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, talk(&output));
+    output
+}
+
+/// Runs it, expects exit code 2 and every one of these texts in what it says.
+pub fn refused(command: &mut Command, texts: &[&str]) -> String {
+    let output = command.output().expect("metier starts");
+    let said = talk(&output);
+    assert_eq!(output.status.code(), Some(2), "{command:?}\n{said}");
+    for text in texts {
+        assert!(said.contains(text), "`{text}` is not in what was said:\n{said}");
+    }
+    said
+}
+
+/// The folder of a stage's artifact, out of `run --json`.
+pub fn artifact(report: &serde_json::Value, stage: &str) -> PathBuf {
+    let stages = report["stages"].as_array().expect("stages");
+    let found = stages.iter().find(|known| known["name"] == stage).expect("the stage");
+    PathBuf::from(found["path"].as_str().expect("a path"))
+}

@@ -1,0 +1,65 @@
+//! A run that is killed at random moments ends with the same bytes as one that is left alone.
+
+use crate::command::{artifact, fine, json, tiny_run};
+use metier_core::seed::Seed;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const KILLS: u64 = 20;
+
+/// The bytes of every file of the stages whose result must be the same.
+fn results(report: &serde_json::Value) -> BTreeMap<String, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for stage in ["training", "specialist", "after"] {
+        collect(&artifact(report, stage), stage, &mut out);
+    }
+    out
+}
+
+fn collect(folder: &Path, name: &str, out: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{name}/{}", path.file_name().unwrap().to_string_lossy());
+        if path.is_dir() {
+            collect(&path, &name, out);
+        } else if !name.ends_with("/record.json") && !name.ends_with("/key.json") {
+            out.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn twenty_kills_at_random_moments_change_no_byte() {
+    let quiet = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let expected = results(&json(&fine(&mut tiny_run(quiet.path(), &["--json", "--quiet"]))));
+    let whole = began.elapsed();
+    assert!(expected.contains_key("specialist/model.safetensors") && expected.contains_key("after/report.json"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut moments = Seed::new(20).derive("kill").at(0);
+    let (mut killed, mut rounds) = (0, 0);
+    while killed < KILLS {
+        assert!(rounds < 40 * KILLS, "only {killed} kills in {rounds} rounds");
+        rounds += 1;
+        let mut child =
+            tiny_run(folder.path(), &["--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * 1.05 * moments.unit()));
+        if child.try_wait().unwrap().is_some() {
+            // It was faster than the moment: begin again, so that every kill finds work to interrupt.
+            std::fs::remove_dir_all(folder.path().join("store")).unwrap();
+            continue;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+    }
+    let report = json(&fine(&mut tiny_run(folder.path(), &["--json", "--quiet"])));
+    let found = results(&report);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, bytes) in &expected {
+        assert!(found[name] == *bytes, "{name} differs after {killed} kills");
+    }
+}
