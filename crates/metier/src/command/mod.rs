@@ -131,7 +131,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
     let global = arguments.global;
     progress::set_mode(if global.quiet { Mode::Silent } else { Mode::Auto });
     if let Some(threads) = global.threads {
-        metier_compute::kernel::set_threads(usize::from(threads));
+        metier_compute::kernel::set_threads(usize::from(threads))?;
     }
     if let Some(bytes) = global.memory {
         metier_compute::set_memory_limit(Some(bytes));
