@@ -9,7 +9,9 @@ use rustyline::error::ReadlineError;
 
 /// Talk to a model in the terminal
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: metier chat specialist\nIn the chat: /new begins again, /system TEXT sets standing instructions, /quit leaves")]
+#[command(
+    after_help = "Example: metier chat specialist\nIn the chat: /new begins again, /system TEXT sets standing instructions, /quit leaves"
+)]
 pub struct Arguments {
     /// A model folder, a GGUF file, an artifact's id or a stage name
     #[arg(value_name = "MODEL")]
@@ -68,10 +70,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 }
 
 fn begin(system: Option<&str>) -> Conversation {
-    let messages = system
-        .map(|text| Message { role: Role::System, content: text.to_owned() })
-        .into_iter()
-        .collect();
+    let messages = system.map(|text| Message { role: Role::System, content: text.to_owned() }).into_iter().collect();
     Conversation { messages }
 }
 

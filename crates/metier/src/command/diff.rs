@@ -24,7 +24,11 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let mut rows = Vec::new();
     let (left, right) = (json!(left.record), json!(right.record));
     compare("", &left, &right, &mut rows);
-    rows.retain(|row| !["started", "real", "plan", "resumed", "id"].iter().any(|key| row[0] == *key || row[0].starts_with(&format!("{key}."))));
+    rows.retain(|row| {
+        !["started", "real", "plan", "resumed", "id"]
+            .iter()
+            .any(|key| row[0] == *key || row[0].starts_with(&format!("{key}.")))
+    });
     if global.json {
         let rows: Vec<_> = rows.iter().map(|row| json!({ "key": row[0], "left": row[1], "right": row[2] })).collect();
         super::print_json(&json!({ "differences": rows }))?;
@@ -49,12 +53,26 @@ fn compare(path: &str, left: &Value, right: &Value, rows: &mut Vec<Vec<String>>)
         }
         (Value::Array(a), Value::Array(b)) if path == "files" => {
             let by_path = |files: &[Value]| -> std::collections::BTreeMap<String, String> {
-                files.iter().map(|file| (text(&file["path"]), format!("{} ({} B)", &text(&file["blake3"]).chars().take(12).collect::<String>(), file["bytes"]))).collect()
+                files
+                    .iter()
+                    .map(|file| {
+                        (
+                            text(&file["path"]),
+                            format!(
+                                "{} ({} B)",
+                                &text(&file["blake3"]).chars().take(12).collect::<String>(),
+                                file["bytes"]
+                            ),
+                        )
+                    })
+                    .collect()
             };
             let (a, b) = (by_path(a), by_path(b));
             for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
                 if a.get(key) != b.get(key) {
-                    let cell = |side: &std::collections::BTreeMap<String, String>| side.get(key).cloned().unwrap_or_else(|| "-".into());
+                    let cell = |side: &std::collections::BTreeMap<String, String>| {
+                        side.get(key).cloned().unwrap_or_else(|| "-".into())
+                    };
                     rows.push(vec![join(key), cell(&a), cell(&b)]);
                 }
             }

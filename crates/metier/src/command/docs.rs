@@ -62,7 +62,7 @@ fn recipes(folder: &Path) -> Result<String> {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::file(&receipt, error.to_string()))?,
             Err(_) => serde_json::Value::Null,
         };
-        let checks: Vec<String> = recipe.checks.iter().map(|check| format!("`{}`", check.condition.text)).collect();
+        let checks: Vec<String> = recipe.checks.iter().map(|check| format!("`{}`", check.text)).collect();
         let measured: Vec<String> = receipt["checks"]
             .as_array()
             .into_iter()

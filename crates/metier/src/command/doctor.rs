@@ -46,9 +46,15 @@ pub fn execute(_: &Arguments, global: &Global) -> Result<Verdict> {
     }
     let rows: Vec<_> = findings
         .iter()
-        .map(|finding| vec![finding.what.to_owned(), if finding.good { "ok" } else { "missing" }.to_owned(), finding.text.clone()])
+        .map(|finding| {
+            vec![finding.what.to_owned(), if finding.good { "ok" } else { "missing" }.to_owned(), finding.text.clone()]
+        })
         .collect();
-    super::print(&format!("metier {}\n{}", env!("CARGO_PKG_VERSION"), table(&["", "", ""], &rows, &[false; 3]).trim_start()))?;
+    super::print(&format!(
+        "metier {}\n{}",
+        env!("CARGO_PKG_VERSION"),
+        table(&["", "", ""], &rows, &[false; 3]).trim_start()
+    ))?;
     for finding in findings.iter().filter(|finding| !finding.good) {
         if let Some(remedy) = finding.remedy {
             super::print(&format!("{}: {remedy}\n", finding.what))?;
@@ -60,15 +66,23 @@ pub fn execute(_: &Arguments, global: &Global) -> Result<Verdict> {
 fn processor() -> Finding {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        text.lines().find(|line| line.starts_with(name)).and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
+        text.lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
     };
     let flags = field("flags").unwrap_or_default();
     let has = |name: &str| flags.split(' ').any(|flag| flag == name);
-    let kinds: Vec<&str> = [("avx2", "AVX2"), ("fma", "FMA"), ("avx512f", "AVX-512"), ("avx512_bf16", "AVX-512 BF16"), ("amx_bf16", "AMX")]
-        .into_iter()
-        .filter(|(flag, _)| has(flag))
-        .map(|(_, name)| name)
-        .collect();
+    let kinds: Vec<&str> = [
+        ("avx2", "AVX2"),
+        ("fma", "FMA"),
+        ("avx512f", "AVX-512"),
+        ("avx512_bf16", "AVX-512 BF16"),
+        ("amx_bf16", "AMX"),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| has(flag))
+    .map(|(_, name)| name)
+    .collect();
     Finding {
         what: "processor",
         good: true,
@@ -124,8 +138,9 @@ fn clients() -> Vec<Finding> {
     ]
     .into_iter()
     .map(|(what, remedy)| {
-        let found = std::env::var_os("PATH")
-            .and_then(|paths| std::env::split_paths(&paths).map(|folder| folder.join(what)).find(|path| path.is_file()));
+        let found = std::env::var_os("PATH").and_then(|paths| {
+            std::env::split_paths(&paths).map(|folder| folder.join(what)).find(|path| path.is_file())
+        });
         Finding {
             what,
             good: found.is_some(),

@@ -20,7 +20,8 @@ pub struct Arguments {
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let families = super::list::families();
-    let (family, name) = arguments.name.split_once('/').map_or((None, arguments.name.as_str()), |(family, name)| (Some(family), name));
+    let (family, name) =
+        arguments.name.split_once('/').map_or((None, arguments.name.as_str()), |(family, name)| (Some(family), name));
     let mut pages: Vec<(String, String, serde_json::Value)> = Vec::new();
     if family.is_none()
         && let Some(verb) = VERBS.iter().find(|verb| verb.name == name)
@@ -44,8 +45,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             .into());
     }
     if global.json {
-        let pages: Vec<_> =
-            pages.iter().map(|(title, _, schema)| json!({ "name": title, "schema": schema })).collect();
+        let pages: Vec<_> = pages.iter().map(|(title, _, schema)| json!({ "name": title, "schema": schema })).collect();
         super::print_json(&json!(pages))?;
     } else {
         for (title, page, _) in pages {

@@ -189,7 +189,8 @@ fn finished_lines(path: &Path) -> Result<usize> {
     };
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     if whole < bytes.len() {
-        let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
+        let file =
+            std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
         file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
     }
     Ok(bytes[..whole].iter().filter(|byte| **byte == b'\n').count())

@@ -78,8 +78,7 @@ fn model(path: &Path, tensors: bool, global: &Global) -> Result<()> {
     }
     let tokenizer = &checkpoint.tokenizer;
     if global.json {
-        let tensors: Vec<_> =
-            listed.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
+        let tensors: Vec<_> = listed.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
         return super::print_json(&json!({
             "path": path, "config": checkpoint.config, "parameters": parameters, "tensors": tensors,
             "vocabulary": tokenizer.vocabulary_size(), "end_of_text": tokenizer.end_of_text(),

@@ -85,9 +85,10 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let rows: Vec<_> = families
         .iter()
         .flat_map(|family| {
-            family.members.iter().map(|part| {
-                vec![family.name.to_owned(), part.name.to_owned(), family.used_by.clone(), part.summary()]
-            })
+            family
+                .members
+                .iter()
+                .map(|part| vec![family.name.to_owned(), part.name.to_owned(), family.used_by.clone(), part.summary()])
         })
         .collect();
     out += &super::table(&["family", "part", "used by", "what it does"], &rows, &[false; 4]);
@@ -115,6 +116,10 @@ fn artifacts(global: &Global) -> Result<Verdict> {
             ]
         })
         .collect();
-    super::print(&super::table(&["artifact", "verb", "stage", "disk", "took"], &rows, &[false, false, false, true, true]))?;
+    super::print(&super::table(
+        &["artifact", "verb", "stage", "disk", "took"],
+        &rows,
+        &[false, false, false, true, true],
+    ))?;
     Ok(Verdict::Fine)
 }

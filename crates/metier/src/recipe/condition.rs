@@ -41,7 +41,8 @@ impl Condition {
         let (left, right) = text.split_once(sign).unwrap_or((text, ""));
         Ok(Self {
             text: text.to_owned(),
-            left: Operand::parse(left.trim()).ok_or_else(|| fault(format!("`{}` is no figure or number", left.trim())))?,
+            left: Operand::parse(left.trim())
+                .ok_or_else(|| fault(format!("`{}` is no figure or number", left.trim())))?,
             comparison,
             right: Operand::parse(right.trim())
                 .ok_or_else(|| fault(format!("`{}` is no figure or number", right.trim())))?,

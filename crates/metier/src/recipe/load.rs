@@ -1,6 +1,6 @@
 //! Reading a recipe: every fault of the file comes together, each with its line.
 
-use super::{Check, Condition, Head, Recipe, Stage};
+use super::{Condition, Head, Recipe, Stage};
 use crate::fetch::{Asset, Fetched};
 use crate::stage::{self, Faults, Kind, Verb};
 use metier_core::fault::near_miss;
@@ -147,7 +147,9 @@ fn override_setting(assignment: &str, root: &mut Table) -> Result<()> {
         return Err(Fault::new(place(), "there is no `=`").hint("write --set stage.key=value").into());
     };
     if !key.contains('.') {
-        return Err(Fault::new(place(), "there is no `.` between stage and key").hint("write --set stage.key=value").into());
+        return Err(Fault::new(place(), "there is no `.` between stage and key")
+            .hint("write --set stage.key=value")
+            .into());
     }
     root.set(&format!("stage.{}", key.trim()), value.trim())
 }
@@ -261,7 +263,7 @@ pub(super) struct CheckSettings {
     pub that: String,
 }
 
-fn read_checks(root: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Check> {
+fn read_checks(root: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Condition> {
     let mut checks = Vec::new();
     for table in faults.take(root.tables("check")).unwrap_or_default() {
         let Some(settings) = faults.take(table.read::<CheckSettings>()) else { continue };
@@ -284,13 +286,14 @@ fn read_checks(root: &Table, stages: &[Stage], complete: bool, faults: &mut Faul
                             None => format!("it reports: {}", figures.join(", ")),
                         };
                         faults.0.push(
-                            Fault::new(place.clone(), format!("stage `{stage}` reports no figure `{figure}`")).hint(hint),
+                            Fault::new(place.clone(), format!("stage `{stage}` reports no figure `{figure}`"))
+                                .hint(hint),
                         );
                     }
                 }
             }
         }
-        checks.push(Check { condition, place });
+        checks.push(condition);
     }
     checks
 }

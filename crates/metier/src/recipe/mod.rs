@@ -45,14 +45,6 @@ pub struct Stage {
     pub place: Place,
 }
 
-/// A `[[check]]` with its place.
-pub struct Check {
-    /// What must hold.
-    pub condition: Condition,
-    /// Where it is written.
-    pub place: Place,
-}
-
 /// A recipe without a fault that can be seen before running; stages are in an order that respects
 /// their inputs.
 pub struct Recipe {
@@ -69,7 +61,7 @@ pub struct Recipe {
     /// What it does.
     pub stages: Vec<Stage>,
     /// What must hold afterwards.
-    pub checks: Vec<Check>,
+    pub checks: Vec<Condition>,
     /// Whether the `[tiny]` table was laid over it: its checks are then for information only, because their
     /// bounds are meant for the full size.
     pub tiny: bool,
@@ -79,11 +71,6 @@ impl Recipe {
     /// The asset called `name`.
     pub fn asset(&self, name: &str) -> Option<&Asset> {
         self.assets.iter().find(|asset| asset.name == name)
-    }
-
-    /// The stage called `name`.
-    pub fn stage(&self, name: &str) -> Option<&Stage> {
-        self.stages.iter().find(|stage| stage.name == name)
     }
 
     /// The folder that paths in the recipe are relative to.

@@ -86,9 +86,10 @@ pub fn keys(recipe: &Recipe, asset_id: impl Fn(&str) -> Option<String>) -> BTree
             })
             .collect();
         if let Some(inputs) = inputs {
-            let licenses = stage.inputs.iter().filter_map(|(slot, name)| {
-                Some((format!("{slot} license"), recipe.asset(name)?.license.clone()?))
-            });
+            let licenses = stage
+                .inputs
+                .iter()
+                .filter_map(|(slot, name)| Some((format!("{slot} license"), recipe.asset(name)?.license.clone()?)));
             let inputs = inputs.into_iter().chain(licenses).collect();
             let key = Key {
                 verb: stage.verb.name.to_owned(),
@@ -146,7 +147,12 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
         stages.push(StageReport { name: stage.name.clone(), reused, artifact });
     }
     let checks = judge(recipe, &stages);
-    store.note(&run, "", "run finished", json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }))?;
+    store.note(
+        &run,
+        "",
+        "run finished",
+        json!({ "checks_failed": checks.iter().filter(|check| !check.holds).count() }),
+    )?;
     Ok(Report { stages, checks, seconds: began.elapsed().as_secs_f64(), tiny: recipe.tiny })
 }
 
@@ -159,9 +165,9 @@ fn judge(recipe: &Recipe, stages: &[StageReport]) -> Vec<CheckReport> {
         .checks
         .iter()
         .map(|check| {
-            let judged = check.condition.judge(figure);
+            let judged = check.judge(figure);
             CheckReport {
-                text: check.condition.text.clone(),
+                text: check.text.clone(),
                 values: judged.map(|(left, right, _)| (left, right)),
                 holds: judged.is_some_and(|(_, _, holds)| holds),
             }
@@ -216,11 +222,7 @@ impl OneStage<'_> {
             counts: outcome.counts,
             figures: outcome.figures,
             plan,
-            real: Spent {
-                seconds,
-                peak_memory_bytes: metier_core::memory::peak_bytes(),
-                disk_bytes: 0,
-            },
+            real: Spent { seconds, peak_memory_bytes: metier_core::memory::peak_bytes(), disk_bytes: 0 },
             ..Record::new(self.key, name)
         };
         let artifact = work.finish(record)?;
@@ -249,8 +251,11 @@ impl OneStage<'_> {
             } else {
                 let id = self.resolved.key(name)?.id();
                 let artifact = store.find(&id)?.ok_or_else(|| {
-                    Error::user(Place::key(format!("stage `{}`", self.stage.name)), format!("the result of `{name}` is gone from the store"))
-                        .hint("run the recipe again")
+                    Error::user(
+                        Place::key(format!("stage `{}`", self.stage.name)),
+                        format!("the result of `{name}` is gone from the store"),
+                    )
+                    .hint("run the recipe again")
                 })?;
                 Input { name: name.clone(), id, path: artifact.path, license: None }
             };
@@ -319,12 +324,18 @@ impl Report {
             out.push('\n');
         }
         for check in &self.checks {
-            let values = check.values.map_or("a figure is missing".to_owned(), |(left, right)| format!("{left:.6} against {right}"));
-            out += &format!("check {}: {} ({values})\n", match (check.holds, self.tiny) {
+            let values = check
+                .values
+                .map_or("a figure is missing".to_owned(), |(left, right)| format!("{left:.6} against {right}"));
+            out += &format!(
+                "check {}: {} ({values})\n",
+                match (check.holds, self.tiny) {
                     (true, _) => "holds",
                     (false, true) => "fails (not counted at the tiny size)",
                     (false, false) => "FAILS",
-                }, check.text);
+                },
+                check.text
+            );
         }
         out
     }

@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 /// Bytes of text read, cleaned and compared in a second on one thread; measured on the quickstart.
 const BYTES_PER_SECOND: f64 = 12e6;
 
-const READ: PartSlot = PartSlot { key: "read", family: "read", many: false, default: Some("text"), members: read::records };
-const FILTER: PartSlot = PartSlot { key: "filter", family: "filter", many: true, default: None, members: filter::records };
+const READ: PartSlot =
+    PartSlot { key: "read", family: "read", many: false, default: Some("text"), members: read::records };
+const FILTER: PartSlot =
+    PartSlot { key: "filter", family: "filter", many: true, default: None, members: filter::records };
 const DEDUP: PartSlot = PartSlot { key: "dedup", family: "dedup", many: true, default: None, members: dedup::records };
 const SELECT: PartSlot =
     PartSlot { key: "select", family: "select", many: false, default: Some("hold_out"), members: select::records };
@@ -26,7 +28,13 @@ pub static VERB: Verb = Verb {
     version: 1,
     summary: "read raw files, clean, drop duplicates, and hold documents out",
     makes: Kind::Documents,
-    inputs: &[InputSlot { key: "from", kind: Kind::Data, required: true, many: false, text: "the folder or file to read" }],
+    inputs: &[InputSlot {
+        key: "from",
+        kind: Kind::Data,
+        required: true,
+        many: false,
+        text: "the folder or file to read",
+    }],
     parts: &[READ, FILTER, DEDUP, SELECT],
     settings: <CurateSettings as JsonSchema>::json_schema,
     read: read_settings,

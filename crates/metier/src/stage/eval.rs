@@ -16,7 +16,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-
 const METRIC: PartSlot =
     PartSlot { key: "metric", family: "metric", many: false, default: Some("bits_per_byte"), members: metric::records };
 
@@ -28,8 +27,20 @@ pub static VERB: Verb = Verb {
     makes: Kind::Evaluation,
     inputs: &[
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to measure" },
-        InputSlot { key: "texts", kind: Kind::Documents, required: true, many: true, text: "held-out documents, by the name they get in the report" },
-        InputSlot { key: "against", kind: Kind::Evaluation, required: false, many: false, text: "the evaluation of the model to compare with" },
+        InputSlot {
+            key: "texts",
+            kind: Kind::Documents,
+            required: true,
+            many: true,
+            text: "held-out documents, by the name they get in the report",
+        },
+        InputSlot {
+            key: "against",
+            kind: Kind::Evaluation,
+            required: false,
+            many: false,
+            text: "the evaluation of the model to compare with",
+        },
     ],
     parts: &[METRIC],
     settings: <EvaluateSettings as JsonSchema>::json_schema,
@@ -68,7 +79,15 @@ impl Work for Eval {
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
         let mut names = vec!["value", self.metric.name, "low", "high", "windows", "documents", "bytes"];
         if inputs.contains_key("against") {
-            names.extend(["base", "difference", "difference_low", "difference_high", "change_percent", "change_percent_low", "change_percent_high"]);
+            names.extend([
+                "base",
+                "difference",
+                "difference_low",
+                "difference_high",
+                "change_percent",
+                "change_percent_low",
+                "change_percent_high",
+            ]);
         }
         sets(inputs).flat_map(|(set, _)| names.iter().map(move |name| format!("{set}.{name}"))).collect()
     }
@@ -152,9 +171,12 @@ fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
     let path = folder.join(metier_corpus::HELD_OUT);
     let documents: Vec<Document> = metier_corpus::read_documents(&path)?.collect::<Result<_>>()?;
     if documents.is_empty() {
-        return Err(Fault::new(Place::file(&path), format!("`{name}` holds no document out, so there is nothing to measure on"))
-            .hint("give its `select` part a larger `fraction`")
-            .into());
+        return Err(Fault::new(
+            Place::file(&path),
+            format!("`{name}` holds no document out, so there is nothing to measure on"),
+        )
+        .hint("give its `select` part a larger `fraction`")
+        .into());
     }
     Ok(documents)
 }
@@ -162,9 +184,12 @@ fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
 fn base(folder: &Path, set: &str) -> Result<Evaluation> {
     let path = folder.join(windows_file(set));
     if !path.exists() {
-        return Err(Fault::new(Place::file(folder), format!("that evaluation measured no set of texts called `{set}`"))
-            .hint("give both evaluations the same `texts`")
-            .into());
+        return Err(Fault::new(
+            Place::file(folder),
+            format!("that evaluation measured no set of texts called `{set}`"),
+        )
+        .hint("give both evaluations the same `texts`")
+        .into());
     }
     Evaluation::read(&path)
 }

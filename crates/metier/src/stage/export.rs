@@ -44,7 +44,13 @@ pub static VERB: Verb = Verb {
     makes: Kind::Model,
     inputs: &[
         InputSlot { key: "from", kind: Kind::Training, required: true, many: false, text: "the training result" },
-        InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model it was trained on top of" },
+        InputSlot {
+            key: "model",
+            kind: Kind::Model,
+            required: true,
+            many: false,
+            text: "the model it was trained on top of",
+        },
     ],
     parts: &[],
     settings: <ExportSettings as JsonSchema>::json_schema,

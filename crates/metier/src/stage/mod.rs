@@ -195,13 +195,6 @@ impl Context<'_> {
         })
     }
 
-    /// The folder for what is not part of the result, made when it is not there.
-    pub fn scratch(&self) -> Result<PathBuf> {
-        let path = self.work.join("scratch");
-        std::fs::create_dir_all(&path).map_err(|error| metier_core::Error::io(&path, "create the folder", &error))?;
-        Ok(path)
-    }
-
     /// Empties the work folder: for stages that start over rather than resume.
     pub fn start_over(&self) -> Result<()> {
         let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);

@@ -2,10 +2,10 @@
 
 use super::model::open_checkpoint;
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
+use metier_core::Result;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::Result;
 use metier_tokenizer::pack::{self, PackSettings};
 use schemars::JsonSchema;
 use serde_json::json;
@@ -23,8 +23,20 @@ pub static VERB: Verb = Verb {
     summary: "tokenize documents into shards that remember where each token came from",
     makes: Kind::Shards,
     inputs: &[
-        InputSlot { key: "from", kind: Kind::Documents, required: true, many: false, text: "the documents to tokenize" },
-        InputSlot { key: "tokenizer", kind: Kind::Model, required: true, many: false, text: "the model whose tokenizer is used" },
+        InputSlot {
+            key: "from",
+            kind: Kind::Documents,
+            required: true,
+            many: false,
+            text: "the documents to tokenize",
+        },
+        InputSlot {
+            key: "tokenizer",
+            kind: Kind::Model,
+            required: true,
+            many: false,
+            text: "the model whose tokenizer is used",
+        },
     ],
     parts: &[],
     settings: <PackSettings as JsonSchema>::json_schema,

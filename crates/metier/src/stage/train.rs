@@ -20,10 +20,20 @@ pub const ADAPTER_FOLDER: &str = "adapter";
 /// The folder of a training result that holds all weights, when all were trained.
 pub const MODEL_FOLDER: &str = "model";
 
-const OBJECTIVE: PartSlot =
-    PartSlot { key: "objective", family: "objective", many: false, default: Some("causal"), members: objective::records };
-const OPTIMIZER: PartSlot =
-    PartSlot { key: "optimizer", family: "optimizer", many: false, default: Some("adamw"), members: optimizer::records };
+const OBJECTIVE: PartSlot = PartSlot {
+    key: "objective",
+    family: "objective",
+    many: false,
+    default: Some("causal"),
+    members: objective::records,
+};
+const OPTIMIZER: PartSlot = PartSlot {
+    key: "optimizer",
+    family: "optimizer",
+    many: false,
+    default: Some("adamw"),
+    members: optimizer::records,
+};
 const SCHEDULE: PartSlot =
     PartSlot { key: "schedule", family: "schedule", many: false, default: Some("cosine"), members: schedule::records };
 const SAMPLER: PartSlot =

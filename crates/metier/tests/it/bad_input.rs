@@ -107,7 +107,10 @@ fn an_unknown_key_a_wrong_type_and_a_misspelt_method_name_their_lines() {
 
     let change = |text: &str| text.replace("method = \"hold_out\"", "method = \"holdout\"");
     let line = line_of(&change(RECIPE), "holdout");
-    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "`holdout`", "did you mean `hold_out`?"]);
+    refused(
+        &mut project.run("run", change),
+        &[&format!("recipe.toml:{line}:"), "`holdout`", "did you mean `hold_out`?"],
+    );
     project.store_works();
 }
 
@@ -148,11 +151,15 @@ fn a_missing_file_is_named_with_where_it_was_looked_for() {
 fn cyclic_and_dangling_stages_are_refused() {
     let project = Project::new();
     let cycle = "\n[[stage]]\nname = \"one\"\ndo = \"export\"\nfrom = \"training\"\nmodel = \"two\"\n\n[[stage]]\nname = \"two\"\ndo = \"export\"\nfrom = \"training\"\nmodel = \"one\"\n";
-    let said = refused(&mut project.run("check", |text| format!("{text}{cycle}")), &["recipe.toml:", "wait for each other"]);
+    let said =
+        refused(&mut project.run("check", |text| format!("{text}{cycle}")), &["recipe.toml:", "wait for each other"]);
     assert!(said.contains("one <- two <- one") || said.contains("two <- one <- two"), "{said}");
     let change = |text: &str| text.replace("from = \"documents\"", "from = \"document\"");
     let line = line_of(&change(RECIPE), "from = \"document\"");
-    refused(&mut project.run("check", change), &[&format!("recipe.toml:{line}:"), "`document`", "did you mean `documents`?"]);
+    refused(
+        &mut project.run("check", change),
+        &[&format!("recipe.toml:{line}:"), "`document`", "did you mean `documents`?"],
+    );
     let change = |text: &str| text.replace("from = \"documents\"", "from = \"notes\"");
     refused(&mut project.run("check", change), &["`from` wants documents", "`notes` is data"]);
 }
@@ -173,7 +180,8 @@ fn a_corpus_that_is_empty_or_loses_everything_is_refused() {
     let project = Project::new();
     let change = |text: &str| text.replace("include = [\"*.txt\"]", "include = [\"*.text\"]");
     refused(&mut project.run("run", change), &["notes", "empty", "*.text"]);
-    let change = |text: &str| text.replace("select = {", "filter = [{ method = \"length\", minimum = 100000 }]\nselect = {");
+    let change =
+        |text: &str| text.replace("select = {", "filter = [{ method = \"length\", minimum = 100000 }]\nselect = {");
     refused(&mut project.run("run", change), &["notes", "all 4 documents were dropped", "4 "]);
     project.store_works();
 }
@@ -273,7 +281,10 @@ fn two_runs_on_one_store_are_refused() {
 
 /// A small file system of its own, for one process: needs a kernel that lets this user make one.
 fn on_a_full_disk(store: &Path, command: &str) -> Option<std::process::Output> {
-    let script = format!("mount -t tmpfs -o size=200k metier {0} && {command}; code=$?; ls {0} >&2; exit $code", store.display());
+    let script = format!(
+        "mount -t tmpfs -o size=200k metier {0} && {command}; code=$?; ls {0} >&2; exit $code",
+        store.display()
+    );
     let plain = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().ok()?;
     let said = talk(&plain);
     if said.contains("unshare:") || said.contains("mount:") {

@@ -18,7 +18,15 @@ fn the_chain_of_a_model_names_every_document_and_license() {
         assert!(text.contains(&document.id) && text.contains(&document.license), "{text}");
         assert!(!document.license.is_empty());
     }
-    for stage in ["export `specialist`", "train `training`", "pack `shards`", "curate `documents`", "asset `smollm2`", "asset `rfc`", "Apache-2.0"] {
+    for stage in [
+        "export `specialist`",
+        "train `training`",
+        "pack `shards`",
+        "curate `documents`",
+        "asset `smollm2`",
+        "asset `rfc`",
+        "Apache-2.0",
+    ] {
         assert!(text.contains(stage), "{stage} is not in\n{text}");
     }
 }
@@ -66,8 +74,14 @@ fn a_hundred_random_tokens_lead_to_the_bytes_they_stand_for() {
         let bytes = tokenizer.bytes_of(id).unwrap();
         // A token across a page break covers the break in the source: its ends still agree.
         let whole = span == bytes;
-        let around = span.starts_with(&bytes[..1]) && span.ends_with(&bytes[bytes.len() - 1..]) && span.len() > bytes.len();
-        assert!(whole || around, "{place}: {:?} is not {:?}", String::from_utf8_lossy(span), String::from_utf8_lossy(&bytes));
+        let around =
+            span.starts_with(&bytes[..1]) && span.ends_with(&bytes[bytes.len() - 1..]) && span.len() > bytes.len();
+        assert!(
+            whole || around,
+            "{place}: {:?} is not {:?}",
+            String::from_utf8_lossy(span),
+            String::from_utf8_lossy(&bytes)
+        );
     }
     assert!(ends < 20, "{ends} of 100 tokens end a document");
     refused(metier(folder.path()).args(["why", "specialist", "--token", "0:99999999"]), &["99999999"]);

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 fn ran(report: &serde_json::Value) -> Vec<String> {
     let stages = report["stages"].as_array().unwrap();
-    stages.iter().filter(|stage| stage["reused"] == false).map(|stage| stage["name"].as_str().unwrap().to_owned()).collect()
+    stages
+        .iter()
+        .filter(|stage| stage["reused"] == false)
+        .map(|stage| stage["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -39,7 +43,8 @@ fn plan_says_what_it_will_cost_and_the_record_compares() {
         assert!(estimate[key].as_f64().unwrap() > 0.0, "{key}: {estimate}");
     }
     let report = json(&fine(&mut tiny_run(folder.path(), &["--json"])));
-    let record = &report["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "training").unwrap()["record"];
+    let record =
+        &report["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "training").unwrap()["record"];
     assert_eq!(record["plan"]["tokens"], estimate["tokens"]);
     assert!(record["real"]["seconds"].as_f64().unwrap() > 0.0);
     let real = record["figures"]["tokens"].as_f64().unwrap();
@@ -50,6 +55,9 @@ fn plan_says_what_it_will_cost_and_the_record_compares() {
 #[test]
 fn a_memory_limit_that_cannot_be_kept_is_refused_before_work() {
     let folder = tempfile::tempdir().unwrap();
-    let said = crate::command::refused(&mut tiny_run(folder.path(), &["--memory", "100kB"]), &["stage `training`", "--memory allows"]);
+    let said = crate::command::refused(
+        &mut tiny_run(folder.path(), &["--memory", "100kB"]),
+        &["stage `training`", "--memory allows"],
+    );
     assert!(!said.contains("documents: read raw files"), "{said}");
 }
