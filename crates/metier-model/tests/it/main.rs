@@ -8,3 +8,4 @@ mod generation;
 mod golden;
 mod scoring;
 mod tiny;
+mod tokens;
