@@ -34,9 +34,7 @@ fn main() -> ExitCode {
 
 fn open(path: &Path) -> Result<(Checkpoint, Decoder)> {
     let checkpoint = Checkpoint::open(path)?;
-    let names = checkpoint.names();
-    let read = |name: &str| checkpoint.tensor(name);
-    let decoder = Decoder::from_weights(&checkpoint.config, names.iter().map(String::as_str), read)?;
+    let decoder = Decoder::from_checkpoint(&checkpoint)?;
     Ok((checkpoint, decoder))
 }
 

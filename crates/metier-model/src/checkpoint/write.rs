@@ -28,7 +28,7 @@ impl Dtype {
         if self == Self::F32 { 4 } else { 2 }
     }
 
-    fn torch_name(self) -> &'static str {
+    pub(super) fn torch_name(self) -> &'static str {
         match self {
             Self::F32 => "float32",
             Self::BF16 => "bfloat16",
