@@ -57,5 +57,5 @@ fn write(model: &Path, folder: &Path, ours: &Path) -> Result<()> {
         let logits = op::head_logits(&hidden, decoder.head())?;
         cases.push(json!({ "text": text, "ids": ids, "logits": logits.data() }));
     }
-    store::write_atomic(ours, json!({ "prompts": cases }).to_string())
+    store::write_atomic(ours, Value::Array(cases).to_string())
 }

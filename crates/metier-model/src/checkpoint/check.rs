@@ -102,14 +102,11 @@ impl Sizes {
         let mut number = |key: &str, default: Option<usize>| {
             let value = &config[key];
             let read = if value.is_null() { default } else { value.as_u64().and_then(|n| usize::try_from(n).ok()) };
-            match read.filter(|&number| number > 0) {
-                Some(number) => number,
-                None => {
-                    let place = Place::key(format!("config.{key}"));
-                    faults.push(Fault::new(place, format!("expected a positive whole number, found {value}")));
-                    1
-                }
-            }
+            read.filter(|&number| number > 0).unwrap_or_else(|| {
+                let place = Place::key(format!("config.{key}"));
+                faults.push(Fault::new(place, format!("expected a positive whole number, found {value}")));
+                1
+            })
         };
         let hidden = number("hidden_size", None);
         let heads = number("num_attention_heads", None);

@@ -79,7 +79,11 @@ fn a_written_folder_opens_as_the_same_model() {
     let again = written(&back, &tensors, Dtype::F32);
     for file in fs::read_dir(folder.path()).unwrap() {
         let name = file.unwrap().file_name();
-        assert_eq!(fs::read(folder.path().join(&name)).unwrap(), fs::read(again.path().join(&name)).unwrap(), "{name:?}");
+        assert_eq!(
+            fs::read(folder.path().join(&name)).unwrap(),
+            fs::read(again.path().join(&name)).unwrap(),
+            "{name:?}"
+        );
     }
 }
 
@@ -146,7 +150,11 @@ fn missing_and_misshapen_tensors_are_named_together() {
     assert_eq!(error.faults.len(), 3, "{error}");
     assert_eq!(error.blame, metier_core::Blame::User);
     let text = error.to_string();
-    for part in ["model.norm.weight: the tensor is missing", "1.mlp.up_proj.weight: the tensor is missing", "0.mlp.down_proj.weight: the tensor has shape"] {
+    for part in [
+        "model.norm.weight: the tensor is missing",
+        "1.mlp.up_proj.weight: the tensor is missing",
+        "0.mlp.down_proj.weight: the tensor has shape",
+    ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 }
@@ -161,7 +169,10 @@ fn a_tokenizer_of_another_model_is_refused() {
     json["model"]["vocab"]["more"] = json!(size);
     fs::write(&path, json.to_string()).unwrap();
     let error = refusal(folder.path());
-    assert!(error.contains(&format!("the tokenizer has {} ids", size + 1)) && error.contains(&format!("only {size} rows")), "{error}");
+    assert!(
+        error.contains(&format!("the tokenizer has {} ids", size + 1)) && error.contains(&format!("only {size} rows")),
+        "{error}"
+    );
     fs::write(&path, "{\"model\": 3").unwrap();
     assert!(refusal(folder.path()).contains("tokenizer.json:1:"));
     fs::remove_file(&path).unwrap();

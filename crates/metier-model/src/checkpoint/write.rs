@@ -8,7 +8,7 @@ use safetensors::tensor::{SafeTensorError, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 /// How weights are stored.
@@ -94,13 +94,11 @@ impl View for Weight<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = Vec::with_capacity(self.data_len());
-        match self.dtype {
-            Dtype::F32 => self.values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
-            Dtype::BF16 => {
-                self.values.iter().for_each(|value| bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes()));
-            }
-            Dtype::F16 => {
-                self.values.iter().for_each(|value| bytes.extend_from_slice(&f16::from_f32(*value).to_le_bytes()));
+        for value in self.values {
+            match self.dtype {
+                Dtype::F32 => bytes.extend_from_slice(&value.to_le_bytes()),
+                Dtype::BF16 => bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes()),
+                Dtype::F16 => bytes.extend_from_slice(&f16::from_f32(*value).to_le_bytes()),
             }
         }
         bytes.into()
@@ -114,11 +112,15 @@ impl View for Weight<'_> {
 fn write_weights(path: &Path, weights: Vec<(&str, Weight<'_>)>) -> Result<()> {
     // transformers refuses files that do not say which framework's tensors they hold.
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library replaces the file by one that only its owner may read.
+    let usual = File::create(path).and_then(|file| file.metadata());
+    let usual = usual.map_err(|error| Error::io(path, "create the file", &error))?.permissions();
     safetensors::serialize_to_file(weights, Some(about), path).map_err(|error| match error {
         SafeTensorError::IoError(error) => Error::io(path, "write the weights", &error),
         other => Error::user(Place::file(path), format!("the weights cannot be written: {other}")),
     })?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io(path, "write the weights", &error))
+    let written = fs::set_permissions(path, usual).and_then(|()| File::open(path)?.sync_all());
+    written.map_err(|error| Error::io(path, "write the weights", &error))
 }
 
 /// The tokens with a role, as written in the vocabulary.

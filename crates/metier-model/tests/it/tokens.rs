@@ -51,7 +51,7 @@ fn check(path: &Path, name: &str) {
         let first = golden::ids(&document["first"]);
         assert_eq!(ids[..first.len()], first, "{name}");
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         assert_eq!(document["sha256"], digest, "{name}: {} tokens", ids.len());
     }
 }

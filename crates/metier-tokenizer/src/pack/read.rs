@@ -20,7 +20,7 @@ pub struct Shards {
     manifest: Manifest,
     documents: Vec<DocumentEntry>,
     by_id: HashMap<String, usize>,
-    shards: Vec<Shard>,
+    mapped: Vec<Shard>,
 }
 
 struct Shard {
@@ -37,7 +37,7 @@ impl Shards {
         let manifest = read_manifest(&folder)?;
         check_sizes(&folder, &manifest)?;
         let documents = read_documents(&folder, &manifest)?;
-        let shards = (0..manifest.counts.shards)
+        let mapped = (0..manifest.counts.shards)
             .map(|shard| {
                 let count = manifest.shard_tokens[shard as usize];
                 let tokens = map(&folder.join(tokens_file(shard)), TOKENS_MAGIC, manifest.id_bytes, shard, count)?;
@@ -46,7 +46,7 @@ impl Shards {
             })
             .collect::<Result<_>>()?;
         let by_id = documents.iter().enumerate().map(|(index, document)| (document.id.clone(), index)).collect();
-        Ok(Self { folder, manifest, documents, by_id, shards })
+        Ok(Self { folder, manifest, documents, by_id, mapped })
     }
 
     /// The folder.
@@ -184,8 +184,8 @@ impl Shards {
     }
 
     fn shard(&self, shard: u32) -> Result<&Shard> {
-        self.shards.get(shard as usize).ok_or_else(|| {
-            Error::file(&self.folder, format!("there is no shard {shard}: the pack holds {}", self.shards.len()))
+        self.mapped.get(shard as usize).ok_or_else(|| {
+            Error::file(&self.folder, format!("there is no shard {shard}: the pack holds {}", self.mapped.len()))
         })
     }
 

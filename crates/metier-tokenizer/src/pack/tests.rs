@@ -3,6 +3,7 @@ use crate::scheme::{ByteLevelBpe, HuggingFace, TokenKind};
 use metier_core::data::{Document, Pieces};
 use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -27,9 +28,9 @@ fn documents(count: usize) -> Vec<(Document, String)> {
             for line in 0..number * 7 % 40 {
                 let from = source.len();
                 if line % 5 == 3 {
-                    source += &format!("# page {line}\n");
+                    writeln!(source, "# page {line}").unwrap();
                 } else {
-                    source += &format!("{number}. the other line {line}: naïve 日本 <|endoftext|> 🎈\n");
+                    writeln!(source, "{number}. the other line {line}: naïve 日本 <|endoftext|> 🎈").unwrap();
                     kept.push(from..source.len());
                 }
             }

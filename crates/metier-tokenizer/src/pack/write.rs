@@ -229,7 +229,7 @@ impl<'a> Writer<'a> {
 
 /// Holds the promises of [`Tokenize`] that the shards rely on.
 fn check_encoded(document: &str, encoded: &Encoded, length: usize, id_bytes: u32) -> Result<()> {
-    let fits = encoded.ids.iter().all(|&id| id_bytes == 4 || id <= u32::from(u16::MAX));
+    let fits = encoded.ids.iter().all(|&id| id_bytes == 4 || u16::try_from(id).is_ok());
     let ordered = encoded.ends.is_sorted() && encoded.ends.last().is_none_or(|&end| end <= length);
     if encoded.ids.len() == encoded.ends.len() && fits && ordered {
         return Ok(());

@@ -65,8 +65,10 @@ impl ByteLevelBpe {
     /// each named.
     pub fn to_json(&self) -> Result<String> {
         let mut faults = Vec::new();
-        let pre_tokenizer = pre_tokenizer(&self.pre).unwrap_or_else(|fault| {
-            faults.push(fault);
+        let pre_tokenizer = pre_tokenizer(&self.pre).unwrap_or_else(|| {
+            let message = format!("the pre-tokenizer `{}` is not known", self.pre);
+            let hint = format!("known: {}", PRE_TOKENIZERS.join(", "));
+            faults.push(Fault::new(Place::key("tokenizer.ggml.pre"), message).hint(hint));
             Value::Null
         });
         if !self.kinds.is_empty() && self.kinds.len() != self.tokens.len() {
@@ -160,18 +162,14 @@ impl ByteLevelBpe {
 
 const MAXIMUM_FAULTS: usize = 20;
 
-fn pre_tokenizer(name: &str) -> Result<Value, Fault> {
+fn pre_tokenizer(name: &str) -> Option<Value> {
     match name {
-        "gpt-2" => Ok(byte_level(false)),
-        "smollm" => Ok(json!({
+        "gpt-2" => Some(byte_level(false)),
+        "smollm" => Some(json!({
             "type": "Sequence",
             "pretokenizers": [{ "type": "Digits", "individual_digits": true }, byte_level(false)],
         })),
-        _ => {
-            let message = format!("the pre-tokenizer `{name}` is not known");
-            Err(Fault::new(Place::key("tokenizer.ggml.pre"), message)
-                .hint(format!("known: {}", PRE_TOKENIZERS.join(", "))))
-        }
+        _ => None,
     }
 }
 

@@ -332,7 +332,9 @@ fn hash_value(value: &Value, hasher: &mut blake3::Hasher) {
         }
         Value::Array(list) => {
             hasher.update(b"[").update(&(list.len() as u64).to_le_bytes());
-            list.iter().for_each(|value| hash_value(value, hasher));
+            for value in list {
+                hash_value(value, hasher);
+            }
         }
         _ => {
             let text = value.to_string();

@@ -2,6 +2,7 @@ use super::*;
 use metier_core::seam::Encoded;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::fmt::Write;
 
 fn vocabulary(pre: &str) -> ByteLevelBpe {
     let mut tokens = vec!["<|endoftext|>".to_owned(), "<|im_start|>".to_owned(), "<|im_end|>".to_owned()];
@@ -81,7 +82,7 @@ fn long_texts_encode_as_in_one_piece() {
     let scheme = scheme("smollm");
     let mut text = String::new();
     for line in 0..9000 {
-        text += &format!("the  {line}\n\n\u{a0}thé{} <|im_end|>\t", " ".repeat(line % 7));
+        write!(text, "the  {line}\n\n\u{a0}thé{} <|im_end|>\t", " ".repeat(line % 7)).unwrap();
     }
     assert!(text.len() > 200_000);
     let got = encode(&scheme, &text, true);

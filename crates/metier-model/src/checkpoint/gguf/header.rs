@@ -103,7 +103,7 @@ fn place_tensors(
         }
         match place_tensor(record, start, alignment, length) {
             Ok(tensor) => tensors.push(tensor),
-            Err(fault) => faults.push(Fault { place, ..fault }),
+            Err(fault) => faults.push(Fault { place, ..*fault }),
         }
     }
     let mut order: Vec<&TensorInfo> = tensors.iter().collect();
@@ -123,12 +123,12 @@ fn place_tensors(
     Error::collect(tensors, faults)
 }
 
-fn place_tensor(record: Record, start: usize, alignment: usize, length: usize) -> Result<TensorInfo, Fault> {
-    let fault = |message: String| Fault::new(Place::default(), message);
+fn place_tensor(record: Record, start: usize, alignment: usize, length: usize) -> Result<TensorInfo, Box<Fault>> {
+    let fault = |message: String| Box::new(Fault::new(Place::default(), message));
     let Some(block) = block::of_gguf_type(record.kind) else {
         let known: Vec<&str> = block::BLOCKS.iter().map(|block| block.name()).collect();
         let message = format!("the tensor is stored as {}, which is not read", kind_name(record.kind));
-        return Err(fault(message).hint(format!("known: {}", known.join(", "))));
+        return Err(Box::new(fault(message).hint(format!("known: {}", known.join(", ")))));
     };
     let shape: Option<Vec<usize>> = record.dimensions.iter().rev().map(|&size| usize::try_from(size).ok()).collect();
     let size = shape.as_ref().and_then(|shape| {
@@ -154,7 +154,7 @@ fn place_tensor(record: Record, start: usize, alignment: usize, length: usize) -
     };
     if to > length {
         let message = format!("the tensor needs bytes {from}..{to}, and the file has {length}: it was cut");
-        return Err(fault(message).hint("fetch or copy the file again"));
+        return Err(Box::new(fault(message).hint("fetch or copy the file again")));
     }
     Ok(TensorInfo { name: record.name, shape, block, bytes: from..to })
 }

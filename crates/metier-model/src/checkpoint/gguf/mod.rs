@@ -84,8 +84,7 @@ fn rename(path: &Path, infos: Vec<TensorInfo>, heads: &config::Heads) -> Result<
 pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<usize> {
     let Header { metadata, tensors } = header::read(path, bytes)?;
     let described = tokenizer::read(&metadata)?;
-    let found =
-        config::Found { vocabulary: described.tokens, has_head: false, has_bias: false, has_inner_bias: false };
+    let found = config::Found { vocabulary: described.tokens, has_head: false, has_bias: false, has_inner_bias: false };
     let (_, heads) = config::llama(&metadata, &found)?;
     Ok(rename(path, tensors, &heads)?.len())
 }

@@ -25,6 +25,7 @@ pub(super) fn hugging_face(name: &str) -> Option<String> {
         Some((layer, part)) if layer.parse::<u32>().is_ok_and(|number| number.to_string() == layer) => {
             (format!("blk.{{}}.{part}"), layer)
         }
+        _ if stem.starts_with("blk.") => return None,
         _ => (stem.to_owned(), ""),
     };
     let Pair(_, found) = LLAMA.iter().find(|Pair(ours, _)| *ours == pattern)?;
