@@ -31,6 +31,14 @@ pub fn memory_peak() -> u64 {
     pool().peak
 }
 
+/// Gives every buffer that waits unused back to the system, and begins [`memory_peak`] anew: for the end of a
+/// piece of work that needed more than what follows.
+pub fn release_unused() {
+    let mut pool = pool();
+    pool.trim(0);
+    pool.peak = pool.live;
+}
+
 pub(super) fn take(length: usize) -> Result<Vec<f32>> {
     pool().take(length, true)
 }

@@ -38,7 +38,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let report = run::run(&recipe, global)?;
     let receipt = json!({
         "recipe": recipe.slug, "title": recipe.head.title, "source": recipe.head.source, "claim": recipe.head.claim,
-        "unix_seconds": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        "date": today(),
         "program": env!("CARGO_PKG_VERSION"),
         "checks": report.json()["checks"],
         "seconds": report.stages.iter().map(|stage| stage.artifact.record.real.seconds).sum::<f64>(),
@@ -61,6 +61,23 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     Ok(if report.holds() { Verdict::Fine } else { Verdict::CheckFailed })
 }
 
+/// The date in UTC, as `2026-11-23` (the calendar of days since 1970; Howard Hinnant, `civil_from_days`).
+fn today() -> String {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    date(seconds / 86_400)
+}
+
+fn date(days: u64) -> String {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    format!("{:04}-{month:02}-{day:02}", year_of_era + era * 400 + u64::from(month <= 2))
+}
+
 fn slugs(folder: &Path) -> Vec<String> {
     let mut out: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
@@ -72,4 +89,14 @@ fn slugs(folder: &Path) -> Vec<String> {
         .collect();
     out.sort();
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!([0, 59, 11_016, 20_780].map(date), ["1970-01-01", "1970-03-01", "2000-02-29", "2026-11-23"]);
+    }
 }

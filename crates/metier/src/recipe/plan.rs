@@ -27,6 +27,9 @@ pub struct StagePlan {
     pub estimate: Estimate,
 }
 
+/// What the process holds whatever it does: its code, a tokenizer, buffers. Measured on the tiny recipe.
+const OF_THE_PROCESS: u64 = 32 << 20;
+
 /// Works through the stages in order, each with what the ones before it are expected to make.
 pub fn plan(recipe: &Recipe, resolved: &Resolved, store: &Store, machine: Machine) -> Result<Plan> {
     let mut flows: BTreeMap<String, Flow> = BTreeMap::new();
@@ -40,7 +43,8 @@ pub fn plan(recipe: &Recipe, resolved: &Resolved, store: &Store, machine: Machin
             .iter()
             .map(|(slot, name)| (slot.clone(), flows.get(name).cloned().unwrap_or_default()))
             .collect();
-        let (estimate, mut flow) = stage.work.plan(&inputs, &machine)?;
+        let (mut estimate, mut flow) = stage.work.plan(&inputs, &machine)?;
+        estimate.memory_bytes = estimate.memory_bytes.map(|bytes| bytes + OF_THE_PROCESS);
         let artifact = store.find(&resolved.key(&stage.name)?.id())?;
         if let Some(artifact) = &artifact {
             let figure = |name: &str| artifact.record.figures.get(name).map(|value| *value as u64);

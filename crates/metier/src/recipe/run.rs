@@ -194,6 +194,7 @@ impl OneStage<'_> {
         talk(self.global, &format!("{name}: {}", if resumed > 0 { "resuming" } else { self.stage.verb.summary }));
         store.note(self.run, name, if resumed > 0 { "resumed" } else { "started" }, json!({ "id": self.key.id() }))?;
         let budget = self.global.budget();
+        metier_compute::release_unused();
         metier_core::memory::reset_peak();
         let began = Instant::now();
         let context = Context {
