@@ -3,6 +3,7 @@
 use super::Verdict;
 use crate::recipe::schema;
 use metier_core::{Error, Result};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Write the recipe schema, the parts' pages and the list of recipes below a folder
@@ -31,8 +32,9 @@ pub fn execute(arguments: &Arguments) -> Result<Verdict> {
             );
             let page = page.replacen("\nWhat it does", "\n## What it does", 1);
             write(&folder.join(format!("docs/parts/{}/{}.md", family.name.replace(' ', "_"), part.name)), &page)?;
-            index += &format!(
-                "| {0} | [{1}]({2}/{1}.md) | `{3}` | {4} |\n",
+            let _ = writeln!(
+                index,
+                "| {0} | [{1}]({2}/{1}.md) | `{3}` | {4} |",
                 family.name,
                 part.name,
                 family.name.replace(' ', "_"),
@@ -72,8 +74,9 @@ fn recipes(folder: &Path) -> Result<String> {
                 format!("{value} ({})", if check["holds"] == true { "holds" } else { "fails" })
             })
             .collect();
-        out += &format!(
-            "| [{0}]({0}.toml) | {1} | {2} | {3} | {4} | {5} |\n",
+        let _ = writeln!(
+            out,
+            "| [{0}]({0}.toml) | {1} | {2} | {3} | {4} | {5} |",
             recipe.slug,
             recipe.head.source,
             recipe.head.claim,

@@ -2,6 +2,7 @@
 
 use super::run::RecipeArguments;
 use super::{Global, Verdict};
+use crate::fetch::Cache;
 use metier_core::{Fault, Place, Result};
 use serde_json::json;
 
@@ -30,7 +31,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         })
         .collect();
     metier_core::Error::collect((), faults)?;
-    let cache = global.cache()?;
+    let cache = Cache::open()?;
     let mut out = Vec::new();
     for asset in &recipe.assets {
         if arguments.assets.is_empty() || arguments.assets.contains(&asset.name) {

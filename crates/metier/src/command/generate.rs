@@ -193,5 +193,5 @@ fn finished_lines(path: &Path) -> Result<usize> {
             std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
         file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
     }
-    Ok(bytes[..whole].iter().filter(|byte| **byte == b'\n').count())
+    Ok(bytes[..whole].split_inclusive(|byte| *byte == b'\n').count())
 }

@@ -16,7 +16,6 @@ mod run;
 mod stage;
 mod why;
 
-use crate::fetch::Cache;
 use metier_core::memory::Budget;
 use metier_core::progress::{self, Mode};
 use metier_core::store::Store;
@@ -64,11 +63,6 @@ impl Global {
     /// The memory budget.
     pub fn budget(&self) -> Budget {
         Budget::new(self.memory)
-    }
-
-    /// Where fetched assets lie.
-    pub fn cache(&self) -> Result<Cache> {
-        Cache::open()
     }
 }
 

@@ -10,7 +10,7 @@ use metier_core::Result;
     after_help = "Examples: metier curate from=docs/ read.method=text select.method=hold_out\n          metier pack from=curate tokenizer=model.gguf\n          metier train from=pack model=model.gguf adapter.method=lora steps=100\nInputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
 )]
 pub struct Arguments {
-    /// A key of the stage and its value: steps=100, filter='[{ method = "rfc_pages" }]'
+    /// A key of the stage and its value: steps=100, `filter='[{ method = "rfc_pages" }]'`
     #[arg(value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Print the plan and stop

@@ -10,7 +10,7 @@ const DISK_BYTES: usize = 32 << 20;
 
 /// Measures arithmetic, memory and the disk under `store`.
 pub fn measure(store: &Path) -> Result<Machine> {
-    let flop_per_second = metier_compute::kernel::measure_peak(Duration::from_millis(1000));
+    let flop_per_second = metier_compute::kernel::measure_peak(Duration::from_secs(1));
     Ok(Machine {
         flop_per_second,
         copy_bytes_per_second: copy_speed(),

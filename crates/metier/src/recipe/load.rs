@@ -36,16 +36,15 @@ impl Recipe {
         }
         let root = &root;
         unknown_keys(root, &ROOT_KEYS, &mut faults);
-        let mut head = match faults.take(root.table("recipe")).flatten() {
-            Some(table) => faults.take(table.read::<Head>()),
-            None => {
-                faults.0.push(
-                    Fault::new(root.place(), "there is no [recipe] table")
-                        .hint("begin with [recipe], a `title` and a `source`"),
-                );
-                None
-            }
-        };
+        let mut head = None;
+        if let Some(table) = faults.take(root.table("recipe")).flatten() {
+            head = faults.take(table.read::<Head>());
+        } else {
+            faults.0.push(
+                Fault::new(root.place(), "there is no [recipe] table")
+                    .hint("begin with [recipe], a `title` and a `source`"),
+            );
+        }
         if let (Some(head), Some(seed)) = (&mut head, options.seed) {
             head.seed = seed;
         }
@@ -117,9 +116,9 @@ fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
     for table in faults.take(root.tables(key)).unwrap_or_default() {
         let Some(name) = faults.take(table.string("name")) else { continue };
         match name {
-            None => faults.0.push(
-                Fault::new(table.place(), format!("the {key} has no name")).hint(format!("write `name = \"...\"`")),
-            ),
+            None => faults
+                .0
+                .push(Fault::new(table.place(), format!("the {key} has no name")).hint("write `name = \"...\"`")),
             Some(name) if out.iter().any(|(known, _)| *known == name) => {
                 faults.0.push(Fault::new(table.value_place_of("name"), format!("two {key}s are called `{name}`")));
             }
@@ -347,7 +346,7 @@ impl Recipe {
     pub fn one_stage(verb: &str, settings: &[String], global: &crate::command::Global) -> Result<Self> {
         let known = stage::find(verb).ok_or_else(|| Error::program(format!("`{verb}` is no stage verb")))?;
         let command = Path::new("(command line)");
-        let mut table = File::parse(command, &format!("name = \"{verb}\"\ndo = \"{verb}\"\n"))?.root();
+        let mut table = File::parse(command, format!("name = \"{verb}\"\ndo = \"{verb}\"\n"))?.root();
         for setting in settings {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 Fault::new(Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")

@@ -2,13 +2,14 @@
 
 use super::{Recipe, calibrate, plan};
 use crate::command::{Global, count, duration, size, table, talk};
-use crate::fetch::{self, Fetched};
+use crate::fetch::{self, Cache, Fetched};
 use crate::stage::{Context, Input, Machine};
 use metier_core::seed::Seed;
 use metier_core::store::{Artifact, Estimate, InputKind, InputRecord, Key, Record, Spent, Store};
 use metier_core::{Error, Place, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What a run came to.
@@ -60,7 +61,7 @@ impl Resolved {
 /// Brings the assets that stages use, and works out each stage's key from settings and inputs alone.
 pub fn resolve(recipe: &Recipe, global: &Global) -> Result<Resolved> {
     recipe.check_paths()?;
-    let cache = global.cache()?;
+    let cache = Cache::open()?;
     let mut assets = recipe.external.clone();
     for asset in &recipe.assets {
         if recipe.stages.iter().any(|stage| stage.inputs.values().any(|name| *name == asset.name)) {
@@ -132,16 +133,15 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
     let mut stages = Vec::new();
     for stage in &recipe.stages {
         let key = resolved.key(&stage.name)?;
-        let (artifact, reused) = match store.find(&key.id())? {
-            Some(artifact) => (artifact, true),
-            None => {
-                let Some(machine) = machine else {
-                    return Err(Error::program("a finished stage went missing during the run"));
-                };
-                let estimate = planned.get(&stage.name).copied();
-                let one = OneStage { recipe, resolved: &resolved, stage, key, run: &run, machine, global };
-                (one.run(&store, estimate)?, false)
-            }
+        let (artifact, reused) = if let Some(artifact) = store.find(&key.id())? {
+            (artifact, true)
+        } else {
+            let Some(machine) = machine else {
+                return Err(Error::program("a finished stage went missing during the run"));
+            };
+            let estimate = planned.get(&stage.name).copied();
+            let one = OneStage { recipe, resolved: &resolved, stage, key, run: &run, machine, global };
+            (one.run(&store, estimate)?, false)
         };
         store.name(&recipe.slug, &stage.name, &artifact.id)?;
         stages.push(StageReport { name: stage.name.clone(), reused, artifact });
@@ -210,7 +210,7 @@ impl OneStage<'_> {
         })?;
         let seconds = began.elapsed().as_secs_f64();
         if let Some(table) = &outcome.table {
-            metier_core::store::write_atomic(&work.path().join("report.txt"), table.as_bytes())?;
+            metier_core::store::write_atomic(work.path().join("report.txt"), table.as_bytes())?;
         }
         let inputs = self
             .stage
@@ -317,8 +317,7 @@ impl Report {
         );
         for stage in &self.stages {
             if let Some(table) = report_of(&stage.artifact) {
-                out += &format!("\n{}\n{}", stage.name, table.trim_end());
-                out.push('\n');
+                let _ = writeln!(out, "\n{}\n{}", stage.name, table.trim_end());
             }
         }
         if !self.checks.is_empty() {
@@ -328,8 +327,9 @@ impl Report {
             let values = check
                 .values
                 .map_or("a figure is missing".to_owned(), |(left, right)| format!("{left:.6} against {right}"));
-            out += &format!(
-                "check {}: {} ({values})\n",
+            let _ = writeln!(
+                out,
+                "check {}: {} ({values})",
                 match (check.holds, self.tiny) {
                     (true, _) => "holds",
                     (false, true) => "fails (not counted at the tiny size)",

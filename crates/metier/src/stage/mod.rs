@@ -236,7 +236,7 @@ fn one<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static 
             .hint(format!("write `{} = {{ method = \"...\" }}`; `metier list` shows every {}", slot.key, slot.family))
             .into());
     };
-    choose(slot.family, members, &File::parse("(default)", &format!("method = \"{default}\""))?.root())
+    choose(slot.family, members, &File::parse("(default)", format!("method = \"{default}\""))?.root())
 }
 
 /// The members under a list key, in order; none when it is left out.

@@ -88,7 +88,7 @@ impl Work for Pack {
                 ("documents".to_owned(), summary.documents as f64),
                 ("tokens".to_owned(), summary.tokens as f64),
                 ("bytes".to_owned(), summary.bytes as f64),
-                ("shards".to_owned(), summary.shards as f64),
+                ("shards".to_owned(), f64::from(summary.shards)),
             ]),
             table: None,
         })

@@ -58,8 +58,8 @@ impl Project {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("notes")).unwrap();
         for number in 0..4 {
-            let text: String = (0..200).map(|word| format!("note {number} word {word}. ")).collect();
-            std::fs::write(folder.path().join(format!("notes/{number}.txt")), text).unwrap();
+            let words: Vec<String> = (0..200).map(|word| format!("note {number} word {word}. ")).collect();
+            std::fs::write(folder.path().join(format!("notes/{number}.txt")), words.concat()).unwrap();
         }
         std::fs::copy(metier_testkit::fixture("models/tiny-llama.gguf"), folder.path().join("model.gguf")).unwrap();
         Self(folder)
