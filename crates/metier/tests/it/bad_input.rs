@@ -275,7 +275,7 @@ fn two_runs_on_one_store_are_refused() {
     first.wait().unwrap();
     let said = talk(&second);
     assert_eq!(second.status.code(), Some(2), "{said}");
-    assert!(said.contains("store") && said.contains("another run"), "{said}");
+    assert!(said.contains("store: the store is in use by process"), "{said}");
     project.store_works();
 }
 

@@ -56,7 +56,7 @@ fn plan_says_what_it_will_cost_and_the_record_compares() {
 fn a_memory_limit_that_cannot_be_kept_is_refused_before_work() {
     let folder = tempfile::tempdir().unwrap();
     let said = crate::command::refused(
-        &mut tiny_run(folder.path(), &["--memory", "100kB"]),
+        &mut tiny_run(folder.path(), &["--memory", "20MB"]),
         &["stage `training`", "--memory allows"],
     );
     assert!(!said.contains("documents: read raw files"), "{said}");
