@@ -81,7 +81,7 @@ pub fn verb_page(verb: &Verb) -> String {
         let default = slot.default.map_or(String::new(), |name| format!(", `{name}` when left out"));
         let _ = writeln!(
             out,
-            "- `{}`: {}{} of {}{default}",
+            "- `{}`: {}{} ({}){default}",
             slot.key,
             if slot.many { "a list of the family " } else { "one of the family " },
             slot.family,

@@ -1,6 +1,6 @@
 //! `export`: a training result folded into its base, written as a Hugging Face folder.
 
-use super::model::{decoder_of, open_checkpoint};
+use super::model::open_checkpoint;
 use super::train::{ADAPTER_FOLDER, BASE_FILE, Base, MODEL_FOLDER};
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use metier_core::settings::Table;
@@ -109,9 +109,9 @@ impl Work for Export {
         let checkpoint = open_checkpoint(&model.path)?;
         let trained = from.path.join(MODEL_FOLDER);
         let decoder = if trained.exists() {
-            decoder_of(&open_checkpoint(&trained)?)?
+            Decoder::from_checkpoint(&open_checkpoint(&trained)?)?
         } else {
-            let mut decoder = decoder_of(&checkpoint)?;
+            let mut decoder = Decoder::from_checkpoint(&checkpoint)?;
             metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
             Lora::default().fold(&mut decoder)?;
             decoder

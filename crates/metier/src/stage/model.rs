@@ -13,31 +13,25 @@ pub fn open_checkpoint(path: &Path) -> Result<Checkpoint> {
     Checkpoint::open(path)
 }
 
-/// The decoder of a checkpoint. Faults of its tensors name the checkpoint's file.
-pub fn decoder_of(checkpoint: &Checkpoint) -> Result<Decoder> {
-    let names = checkpoint.names();
-    Decoder::from_weights(&checkpoint.config, names.iter().map(String::as_str), |name| checkpoint.tensor(name))
-        .map_err(|error| error.in_file(checkpoint.path()))
-}
-
 /// The decoder of the model at a path.
 pub fn open_decoder(path: &Path) -> Result<Decoder> {
-    decoder_of(&open_checkpoint(path)?)
+    Decoder::from_checkpoint(&open_checkpoint(path)?)
 }
 
 /// A model with its tokenizer and chat template.
 pub fn load_model(path: &Path) -> Result<LocalModel> {
     let checkpoint = open_checkpoint(path)?;
-    local_model(decoder_of(&checkpoint)?, &checkpoint).map_err(|error| error.in_file(path))
+    local_model(Decoder::from_checkpoint(&checkpoint)?, &checkpoint).map_err(|error| error.in_file(path))
 }
 
 /// Joins a decoder with a checkpoint's tokenizer and chat template.
 pub fn local_model(decoder: Decoder, checkpoint: &Checkpoint) -> Result<LocalModel> {
     let tokenizer = Arc::clone(&checkpoint.tokenizer);
     let text_of = |id: u32| tokenizer.bytes_of(id).and_then(|bytes| String::from_utf8(bytes).ok());
-    let begin = tokenizer.begin_of_text().and_then(text_of);
-    let end = tokenizer.end_of_text().first().copied().and_then(text_of);
-    let model = LocalModel::new(decoder, Arc::clone(&tokenizer))?;
+    let special = &checkpoint.special_tokens;
+    let begin = special.begin.and_then(text_of);
+    let end = special.ends.first().copied().and_then(text_of);
+    let model = LocalModel::new(decoder, Arc::clone(&tokenizer))?.with_end_ids(special.ends.iter().copied());
     let Some(source) = &checkpoint.chat_template else { return Ok(model) };
     let template = ChatTemplate::compile(source, begin.as_deref(), end.as_deref())?;
     Ok(model.with_render(Arc::new(move |conversation: &Conversation| -> Result<String, Error> {

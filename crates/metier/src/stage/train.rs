@@ -1,11 +1,12 @@
 //! `train`: continued pretraining of a model on token shards, whole or through an adapter.
 
-use super::model::{decoder_of, open_checkpoint, open_decoder};
+use super::model::{open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Result};
+use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
 use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule};
@@ -128,7 +129,7 @@ impl Work for Train {
         let checkpoint = open_checkpoint(&model.path)?;
         let shards = Shards::open(&from.path)?;
         shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
-        let mut decoder = decoder_of(&checkpoint)?;
+        let mut decoder = Decoder::from_checkpoint(&checkpoint)?;
         self.adapter.part.attach(&mut decoder, context.seed.derive("adapter"))?;
         let run = metier_train::Run {
             settings: &self.settings,
