@@ -270,7 +270,11 @@ impl OneStage<'_> {
         InputRecord {
             id: inputs.get(slot).map(|input| input.id.clone()).unwrap_or_default(),
             name: name.to_owned(),
-            kind: if asset.is_some() { InputKind::Asset } else { InputKind::Artifact },
+            kind: match (asset, self.recipe.external.get(name)) {
+                (Some(_), _) => InputKind::Asset,
+                (None, Some(given)) if !given.source.starts_with("artifact ") => InputKind::File,
+                (None, _) => InputKind::Artifact,
+            },
             license: asset.and_then(|asset| asset.license.clone()),
             path: self.resolved.assets.get(name).map(|fetched| fetched.path.clone()),
             source: self.resolved.assets.get(name).map(|fetched| fetched.source.clone()),

@@ -87,3 +87,18 @@ fn a_hundred_random_tokens_lead_to_the_bytes_they_stand_for() {
     refused(metier(folder.path()).args(["why", "specialist", "--token", "0:99999999"]), &["99999999"]);
     refused(metier(folder.path()).args(["why", "specialist", "--token", "nonsense"]), &["0:12345"]);
 }
+
+#[test]
+fn a_stage_from_the_command_line_leads_back_to_the_folder_it_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = metier_testkit::fixture("corpora/tiny");
+    let model = metier_testkit::fixture("models/tiny-llama.gguf");
+    let from = format!("from={}", notes.display());
+    fine(metier(folder.path()).args(["curate", &from, "license=MIT"]));
+    let tokenizer = format!("tokenizer={}", model.display());
+    fine(metier(folder.path()).args(["pack", "from=curate", &tokenizer]));
+    let text = String::from_utf8(fine(metier(folder.path()).args(["why", "pack"])).stdout).unwrap();
+    for part in ["pack `pack`", "curate `curate`", "corpora/tiny", "MIT"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
