@@ -187,8 +187,12 @@ fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> 
     };
     let before = faults.0.len();
     let inputs = read_inputs(verb, table, kinds, faults);
+    let own = verb.keys();
+    let known: Vec<&str> = ["name", "do"].into_iter().chain(own.iter().map(String::as_str)).collect();
+    unknown_keys(table, &known, faults);
     let mut taken: Vec<&str> = vec!["name", "do"];
     taken.extend(verb.inputs.iter().map(|slot| slot.key));
+    taken.extend(table.keys().into_iter().filter(|key| !known.contains(key)));
     let work = faults.take((verb.read)(&table.without(&taken)));
     if faults.0.len() > before {
         return None;

@@ -73,7 +73,8 @@ fn members(slot: &PartSlot) -> Vec<Value> {
             let mut properties = Map::new();
             properties.insert("method".into(), json!({ "const": part.name }));
             properties.extend(schema["properties"].as_object().cloned().unwrap_or_default());
-            let mut required = vec![json!("method")];
+            let default = slot.default == Some(part.name);
+            let mut required = if default { Vec::new() } else { vec![json!("method")] };
             required.extend(schema["required"].as_array().into_iter().flatten().cloned());
             schema["type"] = json!("object");
             schema["properties"] = Value::Object(properties);

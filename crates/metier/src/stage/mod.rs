@@ -7,7 +7,7 @@ use crate::fetch::AssetKind;
 use metier_core::memory::Budget;
 use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
 use metier_core::seed::Seed;
-use metier_core::settings::{File, Table};
+use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ pub struct PartSlot {
     pub family: &'static str,
     /// A list of members, applied in order.
     pub many: bool,
-    /// The member taken when the key is left out; `None` makes a single slot required.
+    /// The member taken when the key, or its `method`, is left out; `None` makes a single slot required.
     pub default: Option<&'static str>,
     /// The members.
     pub members: fn() -> Vec<PartRecord>,
@@ -112,8 +112,19 @@ pub struct Verb {
     pub parts: &'static [PartSlot],
     /// The schema of its own settings.
     pub settings: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
-    /// Reads its own settings and parts; the table has no `name`, `do` or input keys left.
+    /// Reads its own settings and parts; the table has no `name`, `do`, input or unknown keys left.
     pub read: fn(&Table) -> Result<Box<dyn Work>>,
+}
+
+impl Verb {
+    /// Every key that a stage of this verb may have: inputs and parts first, then its own settings.
+    pub fn keys(&self) -> Vec<String> {
+        let schema = (self.settings)(&mut schemars::SchemaGenerator::default());
+        let own = schema.get("properties").and_then(|properties| properties.as_object());
+        let slots = self.inputs.iter().map(|slot| slot.key).chain(self.parts.iter().map(|slot| slot.key));
+        let own = own.into_iter().flat_map(|properties| properties.keys().cloned());
+        slots.map(str::to_owned).chain(own).collect()
+    }
 }
 
 /// A stage as it was asked for.
@@ -226,17 +237,23 @@ pub fn find(name: &str) -> Option<&'static Verb> {
     VERBS.iter().copied().find(|verb| verb.name == name)
 }
 
-/// The member under a single-part key, or the default one.
+/// The member under a single-part key; the default one where none is named.
 fn one<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static Part<F>]) -> Result<Chosen<F>> {
-    if let Some(chosen) = table.table(slot.key)? {
-        return choose(slot.family, members, &chosen);
-    }
-    let Some(default) = slot.default else {
-        return Err(Fault::new(table.place(), format!("no `{}` is given", slot.key))
-            .hint(format!("write `{} = {{ method = \"...\" }}`; `metier list` shows every {}", slot.key, slot.family))
-            .into());
+    let mut chosen = match (table.table(slot.key)?, slot.default) {
+        (Some(chosen), _) => chosen,
+        (None, Some(_)) => Table::empty(slot.key),
+        (None, None) => {
+            let hint =
+                format!("write `{} = {{ method = \"...\" }}`; `metier list` shows every {}", slot.key, slot.family);
+            return Err(Fault::new(table.place(), format!("no `{}` is given", slot.key)).hint(hint).into());
+        }
     };
-    choose(slot.family, members, &File::parse("(default)", format!("method = \"{default}\""))?.root())
+    if let Some(default) = slot.default
+        && !chosen.contains("method")
+    {
+        chosen.set("method", default)?;
+    }
+    choose(slot.family, members, &chosen)
 }
 
 /// The members under a list key, in order; none when it is left out.

@@ -101,6 +101,22 @@ fn an_unknown_key_a_wrong_type_and_a_misspelt_method_name_their_lines() {
     let line = line_of(&change(RECIPE), "stepz");
     refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:1:"), "stepz", "did you mean `steps`?"]);
 
+    // A key of a part or of an input is known too: neither is lost among the stage's own settings.
+    for (right, wrong) in [("select = {", "selct = {"), ("tokenizer = \"model\"", "tokeniser = \"model\"")] {
+        let change = |text: &str| text.replace(right, wrong);
+        let line = line_of(&change(RECIPE), wrong);
+        let near = right.split(' ').next().unwrap();
+        refused(
+            &mut project.run("run", change),
+            &[&format!("recipe.toml:{line}:1:"), "unknown key", &format!("did you mean `{near}`?")],
+        );
+    }
+    let change = |text: &str| text.replace("steps = 2", "zzz = 2");
+    let said = refused(&mut project.run("run", change), &["unknown key `zzz`", "known: "]);
+    for key in ["from", "model", "adapter", "schedule", "steps"] {
+        assert!(said.contains(key), "`{key}` is a key of training and not in: {said}");
+    }
+
     let change = |text: &str| text.replace("steps = 2", "steps = \"two\"");
     let line = line_of(&change(RECIPE), "\"two\"");
     refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "steps", "whole number"]);
@@ -112,6 +128,26 @@ fn an_unknown_key_a_wrong_type_and_a_misspelt_method_name_their_lines() {
         &[&format!("recipe.toml:{line}:"), "`holdout`", "did you mean `hold_out`?"],
     );
     project.store_works();
+}
+
+#[test]
+fn a_part_without_a_method_is_the_default_one() {
+    let project = Project::new();
+    let change = |text: &str| text.replace("method = \"hold_out\", fraction = 0.5", "fraction = 0.5");
+    let ids = |command: &mut Command| {
+        let report = json(&fine(command.arg("--json")));
+        crate::command::artifact(&report, "documents")
+    };
+    let implied = ids(&mut project.run("run", change));
+    let named = ids(&mut project.run("run", str::to_owned));
+    assert_eq!(implied, named);
+
+    let change = |text: &str| text.replace("method = \"hold_out\", fraction = 0.5", "fractoin = 0.5");
+    let line = line_of(&change(RECIPE), "fractoin");
+    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "did you mean `fraction`?"]);
+    let change = |text: &str| text.replace("select = {", "filter = [{ minimum = 3 }]\nselect = {");
+    let line = line_of(&change(RECIPE), "filter");
+    refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:"), "no `method` names the filter"]);
 }
 
 #[test]
@@ -190,10 +226,13 @@ fn a_corpus_that_is_empty_or_loses_everything_is_refused() {
 fn truncated_models_are_refused_with_their_tensor() {
     let project = Project::new();
     let whole = std::fs::read(project.path().join("model.gguf")).unwrap();
-    std::fs::write(project.path().join("model.gguf"), &whole[..whole.len() * 2 / 3]).unwrap();
-    refused(&mut project.run("run", str::to_owned), &["model.gguf"]);
+    std::fs::write(project.path().join("model.gguf"), &whole[..whole.len() - 1]).unwrap();
+    let cut = format!("the file has {}: it was cut", whole.len() - 1);
+    let said =
+        refused(&mut project.run("run", str::to_owned), &["model.gguf", ".weight: the tensor needs bytes", &cut]);
+    assert_eq!(said.matches("the tensor needs bytes").count(), 1, "only the last tensor is cut: {said}");
     std::fs::write(project.path().join("model.gguf"), &whole[..40]).unwrap();
-    refused(&mut project.run("run", str::to_owned), &["model.gguf"]);
+    refused(&mut project.run("run", str::to_owned), &["model.gguf", "at byte 16: 20 are announced", "24 bytes left"]);
     std::fs::write(project.path().join("model.gguf"), &whole).unwrap();
     project.store_works();
 
@@ -212,14 +251,15 @@ fn truncated_models_are_refused_with_their_tensor() {
         command.arg("generate").arg(folder).args(["--prompt", "x", "--max-tokens", "1"]);
         command
     };
-    refused(&mut ask(&copy), &["model.safetensors"]);
+    refused(&mut ask(&copy), &["model.safetensors", ".weight: the tensor needs bytes", "it was cut"]);
 
     std::fs::write(copy.join("model.safetensors"), &weights).unwrap();
     let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
     config["vocab_size"] = serde_json::json!(config["vocab_size"].as_u64().unwrap() - 7);
     std::fs::write(copy.join("config.json"), config.to_string()).unwrap();
-    refused(&mut ask(&copy), &["exported", "embed_tokens"]);
+    let vocabulary = config["vocab_size"].as_u64().unwrap();
+    refused(&mut ask(&copy), &["exported", "embed_tokens", &vocabulary.to_string(), &(vocabulary + 7).to_string()]);
 }
 
 #[test]
@@ -242,7 +282,8 @@ fn a_tokenizer_of_another_model_is_refused() {
         let asset = "[[asset]]\nname = \"other\"\nkind = \"model\"\nsources = [{ path = \"other\" }]\n\n[[stage]]\nname = \"shards\"";
         text.replace("[[stage]]\nname = \"shards\"", asset).replace("tokenizer = \"model\"", "tokenizer = \"other\"")
     };
-    refused(&mut project.run("run", other), &["tokenizer"]);
+    let shards = "these shards were packed with another tokenizer: ";
+    refused(&mut project.run("run", other), &["store/artifacts/", shards, "pack the documents again"]);
     project.store_works();
 }
 
@@ -252,11 +293,12 @@ fn an_unwritable_store_is_refused_with_its_path() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
     command.current_dir(project.path()).args(["--offline", "--store", "model.gguf/store", "run"]);
     command.env("METIER_CACHE", project.path().join("cache"));
-    refused(command.arg(project.recipe(str::to_owned)), &["model.gguf/store"]);
+    let path = "model.gguf/store: cannot ";
+    refused(command.arg(project.recipe(str::to_owned)), &[path]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
     command.current_dir(project.path()).args(["--offline", "--store", "/proc/metier", "run"]);
     command.env("METIER_CACHE", project.path().join("cache"));
-    refused(command.arg(project.recipe(str::to_owned)), &["/proc/metier"]);
+    refused(command.arg(project.recipe(str::to_owned)), &["/proc/metier: cannot "]);
 }
 
 #[test]
@@ -329,6 +371,7 @@ fn prompts_that_do_not_fit_are_refused_with_both_lengths() {
     let mut command = metier(project.path());
     command.args(["generate", "model.gguf", "--max-tokens", "4", "--prompt", &prompt]);
     let said = refused(&mut command, &["256"]);
-    assert!(said.chars().filter(char::is_ascii_digit).count() > 6, "{said}");
+    let numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
+    assert!(numbers.max() > Some(3000), "the prompt's own length is not in: {said}");
     refused(metier(project.path()).args(["generate", "nothing.gguf", "--prompt", "x"]), &["nothing.gguf"]);
 }
