@@ -10,12 +10,14 @@ use std::fmt::Write;
 
 /// Say where an artifact comes from: the chain back to every document and its license
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples: metier why specialist\n          metier why shards --token 0:12345")]
+#[command(
+    after_help = "Examples: metier why specialist\n          metier why --token 0:12345\n          metier why shards --token 0:12345"
+)]
 pub struct Arguments {
     /// An artifact's id, path or stage name
-    #[arg(value_name = "ARTIFACT")]
-    artifact: String,
-    /// Name the document and characters of one token: SHARD:OFFSET
+    #[arg(value_name = "ARTIFACT", required_unless_present = "token")]
+    artifact: Option<String>,
+    /// Name the document and characters of one token: SHARD:OFFSET; of the only token shards in the store when no ARTIFACT is given
     #[arg(long, value_name = "SHARD:OFFSET", value_parser = parse_token)]
     token: Option<(u32, u64)>,
 }
@@ -29,13 +31,25 @@ fn parse_token(text: &str) -> Result<(u32, u64), String> {
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let store = global.read_store()?;
-    let artifact = store.resolve(&arguments.artifact)?;
     let mut chain = Chain { store: &store, steps: Vec::new(), shards: BTreeMap::new() };
-    chain.walk(&artifact, 0)?;
+    let asked = if let Some(name) = &arguments.artifact {
+        chain.walk(&store.resolve(name)?, 0)?;
+        Asked { place: Place::key(name), what: "among what it was made from" }
+    } else {
+        let shards = store.list()?.into_iter().filter(|artifact| artifact.record.verb == "pack");
+        chain.shards.extend(shards.map(|artifact| (artifact.id.clone(), artifact)));
+        Asked { place: Place::file(store.path()), what: "in the store" }
+    };
     match arguments.token {
-        Some((shard, offset)) => token(&chain, &arguments.artifact, shard, offset, global),
+        Some((shard, offset)) => token(&chain, asked, shard, offset, global),
         None => documents(&chain, global),
     }
+}
+
+/// Where token shards were looked for, for messages.
+struct Asked {
+    place: Place,
+    what: &'static str,
 }
 
 struct Step {
@@ -150,15 +164,16 @@ fn documents(chain: &Chain, global: &Global) -> Result<Verdict> {
     Ok(Verdict::Fine)
 }
 
-fn token(chain: &Chain, name: &str, shard: u32, offset: u64, global: &Global) -> Result<Verdict> {
+fn token(chain: &Chain, asked: Asked, shard: u32, offset: u64, global: &Global) -> Result<Verdict> {
+    let Asked { place, what } = asked;
     let Some(artifact) = chain.shards.values().next() else {
-        return Err(Fault::new(Place::key(name), "no token shards are among what it was made from")
+        return Err(Fault::new(place, format!("no token shards are {what}"))
             .hint("name the artifact of a `pack` stage, or something made from one")
             .into());
     };
     if chain.shards.len() > 1 {
         let ids: Vec<_> = chain.shards.keys().map(|id| id.chars().take(12).collect::<String>()).collect();
-        return Err(Fault::new(Place::key(name), "it was made from more than one set of shards")
+        return Err(Fault::new(place, format!("more than one set of token shards is {what}"))
             .hint(format!("name one of: {}", ids.join(", ")))
             .into());
     }

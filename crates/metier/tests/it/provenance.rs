@@ -84,6 +84,9 @@ fn a_hundred_random_tokens_lead_to_the_bytes_they_stand_for() {
         );
     }
     assert!(ends < 20, "{ends} of 100 tokens end a document");
+    let alone = json(&fine(metier(folder.path()).args(["why", "--json", "--token", "0:7"])));
+    assert_eq!(alone, json(&fine(metier(folder.path()).args(["why", "shards", "--json", "--token", "0:7"]))));
+    refused(metier(folder.path()).arg("why"), &["ARTIFACT"]);
     refused(metier(folder.path()).args(["why", "specialist", "--token", "0:99999999"]), &["99999999"]);
     refused(metier(folder.path()).args(["why", "specialist", "--token", "nonsense"]), &["0:12345"]);
 }
@@ -97,8 +100,13 @@ fn a_stage_from_the_command_line_leads_back_to_the_folder_it_read() {
     fine(metier(folder.path()).args(["curate", &from, "license=MIT"]));
     let tokenizer = format!("tokenizer={}", model.display());
     fine(metier(folder.path()).args(["pack", "from=curate", &tokenizer]));
+    refused(metier(folder.path()).args(["why", "curate", "--token", "0:7"]), &["curate: no token shards are among"]);
     let text = String::from_utf8(fine(metier(folder.path()).args(["why", "pack"])).stdout).unwrap();
     for part in ["pack `pack`", "curate `curate`", "corpora/tiny", "MIT"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+    fine(metier(folder.path()).args(["curate", &from, "license=MIT", "select.fraction=0.5"]));
+    fine(metier(folder.path()).args(["pack", "from=curate", &tokenizer]));
+    let many = &["store: more than one set of token shards is in the store", "name one of: "];
+    refused(metier(folder.path()).args(["why", "--token", "0:7"]), many);
 }
