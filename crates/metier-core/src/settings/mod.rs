@@ -9,6 +9,7 @@ mod tree;
 pub use describe::{Field, describe};
 pub use table::Table;
 
+use crate::fault::near_miss;
 use crate::{Error, Fault, Place, Result};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,13 @@ impl File {
     /// Reads a TOML file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read the settings", &error))?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            let failed = Error::io(path, "read the settings", &error);
+            match Self::near(path).filter(|_| error.kind() == std::io::ErrorKind::NotFound) {
+                Some(near) => failed.hint(format!("did you mean `{}`?", near.display())),
+                None => failed,
+            }
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
@@ -34,6 +41,17 @@ impl File {
             Fault::new(place, format!("the byte at position {good} is not UTF-8")).hint("save the file as UTF-8")
         })?;
         Self::parse(path, text)
+    }
+
+    /// The TOML file beside `path` whose name is nearest to its own.
+    fn near(path: &Path) -> Option<PathBuf> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let beside = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+        let mut names: Vec<String> = beside.filter_map(|name| name.into_string().ok()).collect();
+        names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "toml"));
+        names.sort();
+        let near = near_miss(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+        Some(path.with_file_name(near))
     }
 
     /// Takes a text as the content of the TOML file `path`.

@@ -132,7 +132,10 @@ impl Source {
         match (&self.file, &self.sha256, self.files.is_empty()) {
             (Some(_), Some(_), true) | (None, None, false) => {}
             (Some(_), None, true) => {
-                fault("`sha256` is missing".to_owned(), "what comes from outside is taken only with its hash");
+                fault(
+                    "`sha256` is missing".to_owned(),
+                    "what comes from outside is taken only with its hash; to learn it, write 64 zeros, and `metier fetch` says what it found",
+                );
             }
             (None, _, true) => fault(
                 "it is not said which file is the asset".to_owned(),

@@ -102,7 +102,7 @@ fn an_unknown_key_a_wrong_type_and_a_misspelt_method_name_their_lines() {
     refused(&mut project.run("run", change), &[&format!("recipe.toml:{line}:1:"), "stepz", "did you mean `steps`?"]);
 
     // A key of a part or of an input is known too: neither is lost among the stage's own settings.
-    for (right, wrong) in [("select = {", "selct = {"), ("tokenizer = \"model\"", "tokeniser = \"model\"")] {
+    for (right, wrong) in [("select = {", "selct = {"), ("tokenizer = \"model\"", "tokenizre = \"model\"")] {
         let change = |text: &str| text.replace(right, wrong);
         let line = line_of(&change(RECIPE), wrong);
         let near = right.split(' ').next().unwrap();
@@ -180,6 +180,7 @@ fn a_missing_file_is_named_with_where_it_was_looked_for() {
     let change = |text: &str| text.replace("path = \"notes\"", "path = \"nots\"");
     refused(&mut project.run("check", change), &["recipe.toml", "asset `notes`", "`nots` is not there"]);
     refused(metier(project.path()).args(["run", "nowhere.toml"]), &["nowhere.toml"]);
+    refused(metier(project.path()).args(["run", "recipes.toml"]), &["recipes.toml", "did you mean `recipe.toml`?"]);
     project.store_works();
 }
 
@@ -355,6 +356,23 @@ fn a_full_disk_is_said_and_leaves_the_store_as_it_was() {
     assert!(said.contains("No space left") || said.contains("full"), "{said}");
     assert!(said.contains("store"), "{said}");
     project.store_works();
+}
+
+#[test]
+fn a_folder_of_recipes_is_checked_as_one() {
+    let project = Project::new();
+    let recipe = project.recipe(str::to_owned);
+    let folder = project.path();
+    let said = fine(metier(folder).args(["check", "."]));
+    assert!(String::from_utf8_lossy(&said.stdout).contains("recipe.toml: no fault in 2 assets, 4 stages and 0 checks"));
+    for name in ["b.toml", "a.toml"] {
+        std::fs::write(folder.join(name), RECIPE.replace("steps = 2", "stepz = 2")).unwrap();
+    }
+    let faults = json(&metier(folder).args(["check", ".", "--json"]).output().unwrap());
+    let files: Vec<_> = faults["faults"].as_array().unwrap().iter().map(|fault| fault["file"].clone()).collect();
+    assert_eq!(files, ["./a.toml", "./b.toml"]);
+    assert!(recipe.exists());
+    refused(metier(folder).args(["check", "notes"]), &["notes", "holds no recipe"]);
 }
 
 #[test]
