@@ -84,7 +84,9 @@ impl Plan {
 
     /// The seconds of all stages still to run.
     pub fn seconds(&self) -> f64 {
-        self.stages.iter().filter(|stage| !stage.finished).filter_map(|stage| stage.estimate.seconds).sum()
+        let left = self.stages.iter().filter(|stage| !stage.finished);
+        // An empty `sum` of floats is minus zero.
+        left.filter_map(|stage| stage.estimate.seconds).fold(0.0, |sum, seconds| sum + seconds)
     }
 
     /// The plan for people.
@@ -112,10 +114,14 @@ impl Plan {
             })
             .collect();
         let headings = ["plan", "rows", "tokens", "TFLOP", "peak memory", "disk", "minutes"];
+        let left = if self.stages.iter().all(|stage| stage.finished) {
+            format!("nothing to do: all {} stages are finished", self.stages.len())
+        } else {
+            format!("about {} in all", duration(self.seconds()))
+        };
         format!(
-            "{}about {} in all on this machine: {:.0} GFLOP/s with {} threads, memory {:.1} GB/s, disk {:.2} GB/s",
+            "{}{left}; this machine: {:.0} GFLOP/s with {} threads, memory {:.1} GB/s, disk {:.2} GB/s",
             table(&headings, &rows, &[false, true, true, true, true, true, true]),
-            duration(self.seconds()),
             self.machine.flop_per_second / 1e9,
             self.machine.threads,
             self.machine.copy_bytes_per_second / 1e9,

@@ -23,6 +23,9 @@ fn a_second_run_does_nothing_and_a_new_rate_reruns_training_and_what_follows() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert!(talk(&output).contains("nothing to do: all 7 stages are finished"), "{}", talk(&output));
     assert!(ran(&json(&output)).is_empty());
+    let plan = fine(metier(folder.path()).arg("plan").arg(crate::command::quickstart()).arg("--tiny"));
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert!(plan.contains("nothing to do: all 7 stages are finished; this machine: "), "{plan}");
 
     let changed = json(&fine(&mut tiny_run(folder.path(), &["--json", "--set", "training.optimizer.rate=1e-4"])));
     assert_eq!(ran(&changed), ["training", "specialist", "after"]);
