@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod dispatch;
+pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod math;

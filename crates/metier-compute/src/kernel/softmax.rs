@@ -74,6 +74,15 @@ leveled! {
 }
 
 leveled! {
+    /// Takes `e^y total` from each gradient, where `y` is the log-probability.
+    pub(crate) fn log_probability_gradient(gradient: &mut [f32], log_probability: &[f32], total: f32) {
+        for (gradient, y) in gradient.iter_mut().zip(log_probability) {
+            *gradient -= exp(*y) * total;
+        }
+    }
+}
+
+leveled! {
     /// `row *= factor`.
     pub(crate) fn scale_row(row: &mut [f32], factor: f32) {
         for value in row {

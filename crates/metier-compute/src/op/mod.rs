@@ -3,6 +3,7 @@
 //! Every function takes the tape first and returns the handle of its output. Wrong shapes are refused with
 //! the name of the operation and the shapes. Rows are tokens; weights are `[outputs, inputs]`.
 
+mod activation;
 mod adamw;
 mod add;
 mod attention;
@@ -14,14 +15,19 @@ mod linear;
 mod low_rank_linear;
 mod mean;
 mod multiply;
+mod permute;
+mod reshape;
 mod rms_norm;
 pub(crate) mod rotary;
 mod scale;
+mod softmax;
 mod sum;
 mod swiglu;
 
 use metier_core::{Error, Place};
 
+pub use crate::kernel::activation::Activation;
+pub use activation::activation;
 pub use adamw::{AdamwStep, adamw_step};
 pub use add::add;
 pub use attention::{AttentionShape, Sequence, attention};
@@ -33,9 +39,12 @@ pub use linear::linear;
 pub use low_rank_linear::low_rank_linear;
 pub use mean::mean;
 pub use multiply::multiply;
+pub use permute::permute;
+pub use reshape::reshape;
 pub use rms_norm::rms_norm;
 pub use rotary::{Rotary, rotary};
 pub use scale::scale;
+pub use softmax::{log_softmax, softmax};
 pub use sum::sum;
 pub use swiglu::swiglu;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
 
+mod general;
 mod golden;
 mod gradients;
 mod harness;
