@@ -30,7 +30,10 @@ fn decoder(seed: u64) -> Decoder {
         feed_forward_bias: false,
     };
     let mut decoder = Decoder::random(&config, Seed::new(seed)).unwrap();
-    let ids: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
+    // Matrices only: with norms of 12 one unit in the last place of the weights moves the output by 2e-4, and a
+    // comparison would see rounding.
+    let matrices = decoder.parameters.iter().filter(|(_, _, tensor, _)| tensor.shape().len() == 2);
+    let ids: Vec<_> = matrices.map(|(id, ..)| id).collect();
     for id in ids {
         for value in decoder.parameters.get_mut(id).data_mut() {
             *value *= 12.0;
