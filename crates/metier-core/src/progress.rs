@@ -192,8 +192,8 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// Standard error may be closed; work goes on without its talk.
-fn write_line(line: &str) {
+/// Writes a line on standard error, whatever the mode. It may be closed; work goes on without its talk.
+pub fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

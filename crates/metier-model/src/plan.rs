@@ -84,13 +84,14 @@ impl Decoder {
         let between = if self.recompute() { hidden * layers + kept } else { kept * layers };
         // The gradients that live at once while one block is walked back.
         let walking = 3 * hidden + 3 * config.intermediate_size as u64;
-        let logits = (rows * config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
+        let logits =
+            rows.saturating_mul(config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
         MemoryPlan {
             weights: NUMBER * count(false),
             gradients: NUMBER * count(true),
             moments: 2 * NUMBER * count(true),
-            activations: NUMBER * rows * (between + walking),
-            head: NUMBER * (2 * rows * hidden + logits),
+            activations: rows.saturating_mul(NUMBER * (between + walking)),
+            head: rows.saturating_mul(2 * NUMBER * hidden).saturating_add(NUMBER * logits),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Plan {
 impl Plan {
     /// Memory at the peak of a step.
     pub fn memory_bytes(&self) -> u64 {
-        self.weight_bytes + self.state_bytes + self.activation_bytes
+        self.weight_bytes.saturating_add(self.state_bytes).saturating_add(self.activation_bytes)
     }
 
     /// Duration at a number of floating-point operations a second.
@@ -51,10 +51,10 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let states = parts.optimizer.part.states() as u64;
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
-    let tokens = settings.steps * (settings.sequences * context) as u64;
+    let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);
     let sampler = &parts.sampler.part;
     let epoch = stream.and_then(|stream| sampler.steps_per_epoch(stream, settings.context, settings.sequences));
-    let memory = decoder.memory_plan(settings.rows() * context);
+    let memory = decoder.memory_plan(settings.rows().saturating_mul(context));
     Ok(Plan {
         steps: settings.steps,
         tokens,
@@ -64,7 +64,7 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         flop: decoder.flop_per_token(true, context) * tokens as f64,
         weight_bytes: 4 * parameters,
         state_bytes: 4 * trained * (1 + states),
-        activation_bytes: memory.activations + memory.head,
+        activation_bytes: memory.activations.saturating_add(memory.head),
         checkpoint_bytes: 3 * 4 * trained * (1 + states),
     })
 }

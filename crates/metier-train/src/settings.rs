@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSettings {
     /// Number of times the weights are changed.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub steps: u64,
     /// Tokens in a window.
-    #[schemars(range(min = 2))]
+    #[schemars(range(min = 2, max = 16_777_216))]
     pub context: usize,
     /// Windows a step learns from.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub sequences: usize,
     /// Windows computed at once; a step goes through its windows in groups of this many and adds up their
     /// gradients. Fewer need less memory; the result changes only by rounding.
@@ -59,19 +59,19 @@ impl TrainSettings {
     /// Refuses values out of range, all of them together; `place` is where the settings were written.
     pub fn check(&self, place: &Place) -> Result<()> {
         let mut faults = Vec::new();
-        let mut at_least = |key: &str, value: u64, least: u64| {
-            if value < least {
+        let mut within = |key: &str, value: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&value) {
                 faults.push(
-                    Fault::new(key_place(place, key), format!("{value} is too small"))
-                        .hint(format!("write a whole number from {least} on")),
+                    Fault::new(key_place(place, key), format!("{value} is out of range"))
+                        .hint(format!("write a whole number from {least} to {most}")),
                 );
             }
         };
-        at_least("steps", self.steps, 1);
-        at_least("context", self.context as u64, 2);
-        at_least("sequences", self.sequences as u64, 1);
-        at_least("micro_batch", self.micro_batch as u64, 1);
-        at_least("checkpoint_every", self.checkpoint_every, 1);
+        within("steps", self.steps, 1, 1_000_000_000);
+        within("context", self.context as u64, 2, 1 << 24);
+        within("sequences", self.sequences as u64, 1, 1 << 16);
+        within("micro_batch", self.micro_batch as u64, 1, u64::MAX);
+        within("checkpoint_every", self.checkpoint_every, 1, u64::MAX);
         if !(self.clip >= 0.0 && self.clip.is_finite()) {
             faults.push(
                 Fault::new(key_place(place, "clip"), format!("{} is no length", self.clip))

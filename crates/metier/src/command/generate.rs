@@ -5,6 +5,7 @@ use metier_core::data::{Conversation, Message, Role};
 use metier_core::seam::{Generate, GenerateRequest, Prompt, Reply, Sampling};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +82,7 @@ pub struct Arguments {
     /// JSON lines with `prompt` (or `messages`), and an optional `id`
     #[arg(long, value_name = "FILE", requires = "output")]
     input: Option<PathBuf>,
-    /// Where replies go, one line each; lines that are there already are not made again
+    /// Where replies go, one line each; replies to the same requests that are there already are not made again
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Write the prompt as a user's turn with the model's chat template
@@ -93,9 +94,11 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
-    let model = crate::stage::load_model(&super::inspect::model_path(&arguments.model, global)?)?;
+    let path = super::inspect::model_path(&arguments.model, global)?;
+    let model = crate::stage::load_model(&path)?;
     if let (Some(input), Some(output)) = (&arguments.input, &arguments.output) {
-        return file(&model, arguments, input, output, global);
+        let id = crate::fetch::local(&path)?.id;
+        return file(&model, &id, arguments, input, output, global);
     }
     let text = match &arguments.prompt {
         Some(text) => text.clone(),
@@ -137,7 +140,14 @@ struct Line {
     messages: Option<Vec<Message>>,
 }
 
-fn file(model: &dyn Generate, arguments: &Arguments, input: &Path, output: &Path, global: &Global) -> Result<Verdict> {
+fn file(
+    model: &dyn Generate,
+    model_id: &str,
+    arguments: &Arguments,
+    input: &Path,
+    output: &Path,
+    global: &Global,
+) -> Result<Verdict> {
     let reading = std::fs::File::open(input).map_err(|error| Error::io(input, "open", &error))?;
     let mut prompts = Vec::new();
     let mut faults = Vec::new();
@@ -157,22 +167,24 @@ fn file(model: &dyn Generate, arguments: &Arguments, input: &Path, output: &Path
         }
     }
     Error::collect((), faults)?;
-    let done = finished_lines(output)?;
+    let mut requests = Vec::new();
+    for (id, prompt) in prompts {
+        let request = arguments.sampling.request(prompt, global)?;
+        requests.push((begin_line(model_id, &request, id.as_ref()), request));
+    }
+    let begins: Vec<&str> = requests.iter().map(|(begin, _)| begin.as_str()).collect();
+    let done = finished_lines(output, &begins)?;
     let failed = |error: std::io::Error| Error::io(output, "write", &error);
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(output).map_err(failed)?;
-    let progress = metier_core::progress::Progress::new("generating", Some(prompts.len() as u64), "replies");
-    progress.set(done as u64);
-    for (id, prompt) in prompts.into_iter().skip(done) {
+    let progress = metier_core::progress::Progress::new("generating", Some(requests.len() as u64), "replies");
+    progress.resume_at(done as u64);
+    for (begin, request) in &requests[done..] {
         if metier_core::stop::requested() {
             return Err(metier_core::stop::interrupted());
         }
-        let request = arguments.sampling.request(prompt, global)?;
-        for reply in model.generate(std::slice::from_ref(&request))? {
-            let mut line = reply_json(&reply);
-            if let Some(id) = &id {
-                line["id"] = id.clone();
-            }
-            writeln!(out, "{line}").map_err(failed)?;
+        for reply in model.generate(std::slice::from_ref(request))? {
+            let rest = reply_json(&reply).to_string();
+            writeln!(out, "{begin}{}", &rest[1..]).map_err(failed)?;
         }
         progress.add(1);
     }
@@ -180,18 +192,51 @@ fn file(model: &dyn Generate, arguments: &Arguments, input: &Path, output: &Path
     Ok(Verdict::Fine)
 }
 
-/// The number of whole lines in a file; a torn last one is cut off.
-fn finished_lines(path: &Path) -> Result<usize> {
+/// How the line of a reply begins: it tells the model, the prompt and all settings apart, so that a file of other
+/// replies is never taken for a beginning of these.
+fn begin_line(model_id: &str, request: &GenerateRequest, id: Option<&serde_json::Value>) -> String {
+    let id = id.map_or(String::new(), |id| format!("\"id\":{id},"));
+    let mut hash = Sha256::new();
+    hash.update(&id);
+    hash.update(model_id);
+    // `Debug` writes every field of a request, whichever it will have.
+    hash.update(format!("{request:?}"));
+    let mut head = [0; 8];
+    head.copy_from_slice(&hash.finalize()[..8]);
+    format!("{{\"request\":\"{:016x}\",{id}", u64::from_be_bytes(head))
+}
+
+/// The number of replies in a file, each of which must begin as it is said to; a torn last one is cut off.
+fn finished_lines(path: &Path, begins: &[&str]) -> Result<usize> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(Error::io(path, "read", &error)),
     };
+    let refuse = |line: usize, message: &str| {
+        Fault::new(Place::file(path).at(line + 1, 1), message)
+            .hint("the file is left as it is: name another one with --output, or remove it to start over")
+    };
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < bytes.len() {
-        let file =
-            std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
-        file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
+    let (lines, torn) = bytes.split_at(whole);
+    let lines: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').collect();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(begin) = begins.get(index) else {
+            return Err(refuse(index, "there are more lines than prompts").into());
+        };
+        if !line.starts_with(begin.as_bytes()) {
+            let message = "this line is no reply to this prompt by this model with these settings";
+            return Err(refuse(index, message).into());
+        }
     }
-    Ok(bytes[..whole].split_inclusive(|byte| *byte == b'\n').count())
+    if torn.is_empty() {
+        return Ok(lines.len());
+    }
+    let begin = begins.get(lines.len()).map_or(&[][..], |begin| begin.as_bytes());
+    if begin.is_empty() || !(torn.starts_with(begin) || begin.starts_with(torn)) {
+        return Err(refuse(lines.len(), "the file ends with something that `generate` did not write").into());
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
+    file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
+    Ok(lines.len())
 }

@@ -17,7 +17,7 @@ mod stage;
 mod why;
 
 use metier_core::memory::Budget;
-use metier_core::progress::{self, Mode};
+use metier_core::progress::{self, Mode, write_line};
 use metier_core::store::Store;
 use metier_core::{Error, Fault, Place, Result};
 use std::io::Write;
@@ -170,13 +170,13 @@ pub fn report_error(error: &Error, json: bool) {
         let _ = print_json(&serde_json::json!({ "faults": faults }));
     }
     for fault in &error.faults {
-        eprintln!("error: {fault}");
+        write_line(&format!("error: {fault}"));
     }
     if error.faults.len() > 1 {
-        eprintln!("{} faults", error.faults.len());
+        write_line(&format!("{} faults", error.faults.len()));
     }
     if error.blame == metier_core::Blame::Program {
-        eprintln!("this is a fault of metier; please report it with the command you ran");
+        write_line("this is a fault of metier; please report it with the command you ran");
     }
 }
 
@@ -199,7 +199,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Says something to the person at the terminal, unless `--quiet`.
 pub fn talk(global: &Global, text: &str) {
     if !global.quiet {
-        eprintln!("{text}");
+        write_line(text);
     }
 }
 

@@ -30,11 +30,6 @@ impl Recipe {
 
     fn read(root: &Table, path: &Path, options: &Options) -> Result<Self> {
         let mut faults = Faults::default();
-        let mut root = root.clone();
-        for assignment in &options.set {
-            faults.take(override_setting(assignment, &mut root));
-        }
-        let root = &root;
         unknown_keys(root, &ROOT_KEYS, &mut faults);
         let mut head = None;
         if let Some(table) = faults.take(root.table("recipe")).flatten() {
@@ -48,33 +43,28 @@ impl Recipe {
         if let (Some(head), Some(seed)) = (&mut head, options.seed) {
             head.seed = seed;
         }
-        let mut asset_tables = named(root, "asset", &mut faults);
-        let mut stage_tables = named(root, "stage", &mut faults);
+        let tables = Tables { assets: named(root, "asset", &mut faults), stages: named(root, "stage", &mut faults) };
         let tiny = faults.take(root.table("tiny")).flatten();
-        if let Some(tiny) = &tiny {
-            let overlaid = [("asset", &asset_tables), ("stage", &stage_tables)]
-                .map(|(key, tables)| overlay(tiny, key, tables, &mut faults));
-            unknown_keys(tiny, &["asset", "stage"], &mut faults);
-            if options.tiny {
-                [asset_tables, stage_tables] = overlaid;
+        let overlaid = tiny.map(|tiny| {
+            unknown_keys(&tiny, &["asset", "stage"], &mut faults);
+            Tables {
+                assets: overlay(&tiny, "asset", &tables.assets, &mut faults),
+                stages: overlay(&tiny, "stage", &tables.stages, &mut faults),
             }
-        } else if options.tiny {
-            faults.0.push(Fault::new(root.place(), "the recipe has no [tiny] table, which --tiny asks for"));
+        });
+        let (tables, other) = match (options.tiny, overlaid) {
+            (true, Some(overlaid)) => (overlaid, None),
+            (false, overlaid) => (tables, overlaid),
+            (true, None) => {
+                faults.0.push(Fault::new(root.place(), "the recipe has no [tiny] table, which --tiny asks for"));
+                (tables, None)
+            }
+        };
+        // What [tiny] would make of the recipe is checked too, though it is not what runs.
+        if let Some(other) = other {
+            other.read(root, options, &mut faults);
         }
-        let assets: Vec<(Asset, Table)> = asset_tables
-            .iter()
-            .filter_map(|(_, table)| Some((faults.take(table.read::<Asset>())?, table.clone())))
-            .collect();
-        for (asset, table) in &assets {
-            faults.take(asset.check(&table.place()));
-        }
-        let assets: Vec<Asset> = assets.into_iter().map(|(asset, _)| asset).collect();
-        let kinds = kinds(&assets, &asset_tables, &stage_tables, &mut faults);
-        let stages: Vec<Stage> =
-            stage_tables.iter().filter_map(|(name, table)| read_stage(name, table, &kinds, &mut faults)).collect();
-        let complete = stages.len() == stage_tables.len();
-        let checks = read_checks(root, &stages, complete, &mut faults);
-        let stages = order(stages, &mut faults);
+        let (assets, stages, checks) = tables.read(root, options, &mut faults);
         match head {
             Some(head) if faults.0.is_empty() => Ok(Self {
                 path: path.to_path_buf(),
@@ -88,10 +78,48 @@ impl Recipe {
             }),
             _ => {
                 faults.0.sort_by_key(|fault| (fault.place.line, fault.place.column));
-                faults.0.dedup();
-                Err(Error { faults: faults.0, blame: metier_core::Blame::User })
+                let mut once: Vec<Fault> = Vec::new();
+                for fault in faults.0 {
+                    if !once.contains(&fault) {
+                        once.push(fault);
+                    }
+                }
+                Err(Error { faults: once, blame: metier_core::Blame::User })
             }
         }
+    }
+}
+
+/// The tables of a recipe's assets and stages, by their names.
+struct Tables {
+    assets: Vec<(String, Table)>,
+    stages: Vec<(String, Table)>,
+}
+
+impl Tables {
+    /// What they say once `--set` is laid over them: assets, stages in the order they run, and checks.
+    fn read(
+        mut self,
+        root: &Table,
+        options: &Options,
+        faults: &mut Faults,
+    ) -> (Vec<Asset>, Vec<Stage>, Vec<Condition>) {
+        for assignment in &options.set {
+            faults.take(override_setting(assignment, &mut self.stages));
+        }
+        let mut assets: Vec<Asset> = Vec::new();
+        for (_, table) in &self.assets {
+            if let Some(asset) = faults.take(table.read::<Asset>()) {
+                faults.take(asset.check(&table.place()));
+                assets.push(asset);
+            }
+        }
+        let kinds = kinds(&assets, &self.assets, &self.stages, faults);
+        let stages: Vec<Stage> =
+            self.stages.iter().filter_map(|(name, table)| read_stage(name, table, &kinds, faults)).collect();
+        let complete = stages.len() == self.stages.len();
+        let checks = read_checks(root, &stages, complete, faults);
+        (assets, order(stages, faults), checks)
     }
 }
 
@@ -134,23 +162,38 @@ fn overlay(tiny: &Table, key: &str, tables: &[(String, Table)], faults: &mut Fau
     tables
         .iter()
         .map(|(name, table)| match faults.take(over.table(name)).flatten() {
-            Some(changes) => (name.clone(), table.overlay(&changes)),
+            Some(changes) => {
+                if changes.contains("name") {
+                    faults.0.push(Fault::new(changes.place_of("name"), "a name cannot be changed"));
+                }
+                (name.clone(), table.overlay(&changes))
+            }
             None => (name.clone(), table.clone()),
         })
         .collect()
 }
 
-fn override_setting(assignment: &str, root: &mut Table) -> Result<()> {
-    let place = || Place::key(format!("--set {assignment}"));
+fn override_setting(assignment: &str, stages: &mut [(String, Table)]) -> Result<()> {
+    let fault = |message: String| Fault::new(Place::key(format!("--set {assignment}")), message);
+    let form = "write --set stage.key=value";
     let Some((key, value)) = assignment.split_once('=') else {
-        return Err(Fault::new(place(), "there is no `=`").hint("write --set stage.key=value").into());
+        return Err(fault("there is no `=`".to_owned()).hint(form).into());
     };
-    if !key.contains('.') {
-        return Err(Fault::new(place(), "there is no `.` between stage and key")
-            .hint("write --set stage.key=value")
-            .into());
+    let Some((name, key)) = key.trim().split_once('.') else {
+        return Err(fault("there is no `.` between stage and key".to_owned()).hint(form).into());
+    };
+    if key == "name" {
+        return Err(fault("a stage's name cannot be changed".to_owned()).into());
     }
-    root.set(&format!("stage.{}", key.trim()), value.trim())
+    let known: Vec<String> = stages.iter().map(|(name, _)| name.clone()).collect();
+    let Some((_, table)) = stages.iter_mut().find(|(known, _)| known == name) else {
+        let hint = match near_miss(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        return Err(fault(format!("no stage is called `{name}`")).hint(hint).into());
+    };
+    table.set(key, value.trim())
 }
 
 fn kinds(assets: &[Asset], asset_tables: &[(String, Table)], stages: &[(String, Table)], faults: &mut Faults) -> Kinds {

@@ -44,7 +44,7 @@ pub fn plan(recipe: &Recipe, resolved: &Resolved, store: &Store, machine: Machin
             .map(|(slot, name)| (slot.clone(), flows.get(name).cloned().unwrap_or_default()))
             .collect();
         let (mut estimate, mut flow) = stage.work.plan(&inputs, &machine)?;
-        estimate.memory_bytes = estimate.memory_bytes.map(|bytes| bytes + OF_THE_PROCESS);
+        estimate.memory_bytes = estimate.memory_bytes.map(|bytes| bytes.saturating_add(OF_THE_PROCESS));
         let artifact = store.find(&resolved.key(&stage.name)?.id())?;
         if let Some(artifact) = &artifact {
             let figure = |name: &str| artifact.record.figures.get(name).map(|value| *value as u64);

@@ -106,12 +106,12 @@ impl Work for Eval {
         let tokens = (bytes as f64 / super::pack::BYTES_PER_TOKEN) as u64;
         let window = (self.settings.window_bytes as f64 / super::pack::BYTES_PER_TOKEN) as usize;
         let flop = decoder.flop_per_token(false, window) * tokens as f64;
-        let memory = decoder.memory_plan(window * self.settings.batch);
+        let memory = decoder.memory_plan(window.saturating_mul(self.settings.batch));
         let estimate = Estimate {
             rows: Some(rows),
             tokens: Some(tokens),
             flop: Some(flop),
-            memory_bytes: Some(memory.weights + memory.head + (64 << 20)),
+            memory_bytes: Some(memory.weights.saturating_add(memory.head).saturating_add(64 << 20)),
             disk_bytes: Some(rows * 200),
             seconds: Some(flop / (machine.flop_per_second * super::SHARE_OF_PEAK)),
         };

@@ -114,7 +114,7 @@ impl Work for Train {
         self.adapter.part.attach(&mut decoder, metier_core::seed::Seed::new(0))?;
         let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)?;
         let estimate = Estimate {
-            rows: Some(plan.steps * self.settings.sequences as u64),
+            rows: Some(plan.steps.saturating_mul(self.settings.sequences as u64)),
             tokens: Some(plan.tokens),
             flop: Some(plan.flop),
             memory_bytes: Some(plan.memory_bytes()),

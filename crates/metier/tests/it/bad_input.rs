@@ -359,6 +359,86 @@ fn a_full_disk_is_said_and_leaves_the_store_as_it_was() {
 }
 
 #[test]
+fn set_wins_over_tiny_and_tiny_is_checked_without_being_asked_for() {
+    let project = Project::new();
+    let tiny = |text: &str| format!("{text}\n[tiny.stage]\ntraining = {{ steps = 1 }}\n");
+    let mut command = project.run("check", tiny);
+    refused(command.args(["--tiny", "--set", "training.steps=-5"]), &["--set", "steps", "-5"]);
+    let mut command = project.run("plan", tiny);
+    let plan = json(&fine(command.args(["--tiny", "--json", "--set", "training.steps=3"])));
+    let training = plan["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "training").unwrap();
+    assert_eq!(training["estimate"]["tokens"], 3 * 32);
+
+    let wrong = |text: &str| format!("{text}\n[tiny.stage]\ntraining = {{ stepz = 1, name = \"x\" }}\n");
+    let line = line_of(&wrong(RECIPE), "stepz");
+    let place = format!("recipe.toml:{line}:");
+    refused(&mut project.run("check", wrong), &[&place, "did you mean `steps`?", "a name cannot be changed"]);
+    let fault = |set: &str, words: &[&str]| refused(project.run("check", str::to_owned).args(["--set", set]), words);
+    fault("trainign.steps=3", &["no stage is called `trainign`", "did you mean `training`?"]);
+    fault("training.name=x", &["a stage's name cannot be changed"]);
+    fault("steps=3", &["write --set stage.key=value"]);
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_they_are_multiplied() {
+    let project = Project::new();
+    for (key, value) in
+        [("context", "4611686018427387904"), ("sequences", "4000000000000"), ("steps", "9000000000000000000")]
+    {
+        let set = format!("training.{key}={value}");
+        refused(project.run("plan", str::to_owned).args(["--set", &set]), &["--set", key, "at most"]);
+    }
+}
+
+#[test]
+fn a_closed_standard_error_is_no_panic() {
+    let project = Project::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let failed = metier(project.path()).args(["check", "nowhere.toml"]).stderr(full()).status().unwrap();
+    assert_eq!(failed.code(), Some(2));
+    assert!(project.run("run", str::to_owned).stderr(full()).status().unwrap().success());
+}
+
+#[test]
+fn generate_goes_on_with_its_own_replies_only() {
+    let project = Project::new();
+    let at = |name: &str| project.path().join(name);
+    std::fs::write(at("a.jsonl"), "{\"id\":1,\"prompt\":\"one\"}\n{\"id\":2,\"prompt\":\"two\"}\n").unwrap();
+    std::fs::write(at("b.jsonl"), "{\"prompt\":\"one\"}").unwrap();
+    let ask = |input: &str, output: &str, more: &[&str]| {
+        let mut command = metier(project.path());
+        command.args(["generate", "model.gguf", "--max-tokens", "3", "--input", input, "--output", output]).args(more);
+        command
+    };
+    fine(&mut ask("a.jsonl", "out.jsonl", &[]));
+    let whole = std::fs::read(at("out.jsonl")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&whole).lines().count(), 2);
+    for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let reply: serde_json::Value = serde_json::from_slice(line).unwrap();
+        assert!(reply["request"].is_string() && reply["text"].is_string() && reply["id"].is_u64(), "{reply}");
+    }
+    // Torn anywhere, it is made whole again.
+    for length in [0, 1, 20, whole.len() / 2, whole.len() - 1, whole.len()] {
+        std::fs::write(at("out.jsonl"), &whole[..length]).unwrap();
+        fine(&mut ask("a.jsonl", "out.jsonl", &[]));
+        assert_eq!(std::fs::read(at("out.jsonl")).unwrap(), whole, "torn at {length}");
+    }
+    let reason = "no reply to this prompt by this model with these settings";
+    refused(&mut ask("a.jsonl", "out.jsonl", &["--temperature", "1"]), &["out.jsonl:1:1", reason]);
+    refused(&mut ask("b.jsonl", "out.jsonl", &[]), &["out.jsonl:1:1", reason]);
+    std::fs::write(at("half.jsonl"), "{\"id\":1,\"prompt\":\"one\"}\n").unwrap();
+    refused(&mut ask("half.jsonl", "out.jsonl", &[]), &["out.jsonl:2:1", "more lines than prompts"]);
+    assert_eq!(std::fs::read(at("out.jsonl")).unwrap(), whole);
+    // Files of the user's stay as they are, the prompts too.
+    std::fs::write(at("precious"), "precious").unwrap();
+    refused(&mut ask("b.jsonl", "precious", &[]), &["precious:1:1", "did not write"]);
+    assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
+    refused(&mut ask("b.jsonl", "b.jsonl", &[]), &["b.jsonl:1:1", "did not write"]);
+    refused(&mut ask("a.jsonl", "a.jsonl", &[]), &["a.jsonl:1:1", reason]);
+    assert_eq!(std::fs::read(at("b.jsonl")).unwrap(), b"{\"prompt\":\"one\"}");
+}
+
+#[test]
 fn a_folder_of_recipes_is_checked_as_one() {
     let project = Project::new();
     let recipe = project.recipe(str::to_owned);
