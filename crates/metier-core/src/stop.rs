@@ -25,6 +25,11 @@ pub fn install() -> Result<()> {
     .map_err(|error| Error::user(Place::default(), format!("cannot listen to Ctrl-C: {error}")))
 }
 
+/// Takes the wish back, once the loop it was meant for has ended and the program goes on.
+pub fn clear() {
+    REQUESTED.store(false, Ordering::Relaxed);
+}
+
 /// True once [`request`] was called.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)

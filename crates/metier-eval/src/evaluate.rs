@@ -20,15 +20,15 @@ use std::path::Path;
 pub struct Settings {
     /// Bytes of text in a window at most. Each window is scored by itself, so it must fit in the context of every
     /// model that is to be compared; four bytes a token is usual for English.
-    #[schemars(range(min = 16))]
+    #[schemars(range(min = 16, max = 16_777_216))]
     pub window_bytes: usize,
     /// Windows measured of each set of texts, spread evenly over its documents; 0 measures all.
     pub max_windows: usize,
     /// Windows handed to the model at once.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
     /// Times the documents are drawn anew to find the 95 % interval.
-    #[schemars(range(min = 100))]
+    #[schemars(range(min = 100, max = 10_000_000))]
     pub resamples: usize,
 }
 

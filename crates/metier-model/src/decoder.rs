@@ -208,7 +208,7 @@ impl Decoder {
     pub fn extend(&self, cache: &mut Cache, ids: &[u32]) -> Result<Tensor> {
         /// Rows computed at once: enough to fill the kernels, small enough for the memory.
         const ROWS: usize = 512;
-        self.check_length(cache.length() + ids.len())?;
+        self.check_length(cache.length().saturating_add(ids.len()))?;
         self.check_ids(ids)?;
         let mut last = Tensor::zeros(&[1, self.config.hidden_size])?;
         for ids in ids.chunks(ROWS) {

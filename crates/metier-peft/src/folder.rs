@@ -146,14 +146,29 @@ fn read_config(config: &Value) -> Result<(usize, f32)> {
     if config["peft_type"] != "LORA" {
         refuse("peft_type", format!("{} is not built, only \"LORA\" is", config["peft_type"]));
     }
-    for key in ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias", "use_qalora"] {
-        if config[key] == true {
-            refuse(key, "this variant is not built".to_owned());
+    for key in ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias", "use_qalora", "use_bdlora"] {
+        if !config[key].is_null() && config[key] != false {
+            refuse(key, format!("{} is not built, only false is", config[key]));
         }
     }
-    for key in ["modules_to_save", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices"] {
+    // These change the base model's own weights when the adapter is made.
+    let start = &config["init_lora_weights"];
+    if start.as_str().is_some_and(|name| !["eva", "gaussian", "orthogonal"].contains(&name)) {
+        refuse("init_lora_weights", format!("{start} is not built: its base is no longer the model named here"));
+    }
+    for key in [
+        "alora_invocation_tokens",
+        "alpha_pattern",
+        "layer_replication",
+        "modules_to_save",
+        "rank_pattern",
+        "target_parameters",
+        "trainable_token_indices",
+    ] {
         let value = &config[key];
-        let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+        let empty = value.is_null()
+            || value.as_object().is_some_and(serde_json::Map::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty);
         if !empty {
             refuse(key, format!("{value} is not built"));
         }

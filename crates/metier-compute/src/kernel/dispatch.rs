@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use metier_core::{Error, Place, Result};
+
 /// The widest instructions that our own loops use. Matrix products choose for themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -13,17 +15,35 @@ pub enum Level {
     Avx512,
 }
 
-/// The level of this machine; `METIER_KERNEL=portable`, `avx2` or `avx512` lowers it.
+/// What forces a level.
+const VARIABLE: &str = "METIER_KERNEL";
+const NAMES: [(&str, Level); 3] = [("avx2", Level::Avx2), ("avx512", Level::Avx512), ("portable", Level::Portable)];
+
+/// The level of this machine; `METIER_KERNEL=portable`, `avx2` or `avx512` lowers it. What [`check_level`] would
+/// refuse is passed over here.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        let wanted = match std::env::var("METIER_KERNEL").as_deref() {
-            Ok("portable") => Level::Portable,
-            Ok("avx2") => Level::Avx2,
-            _ => Level::Avx512,
-        };
-        detect().min(wanted)
-    })
+    *LEVEL.get_or_init(|| wanted().ok().flatten().map_or_else(detect, |wanted| detect().min(wanted)))
+}
+
+/// Refuses a `METIER_KERNEL` that names no level, or one that this processor does not have.
+pub fn check_level() -> Result<()> {
+    match wanted()? {
+        Some(level) if level > detect() => {
+            let message = format!("this processor has no {level:?}, the most is {:?}", detect());
+            Err(Error::user(Place::key(VARIABLE), message).hint("leave the variable out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn wanted() -> Result<Option<Level>> {
+    let Ok(word) = std::env::var(VARIABLE) else { return Ok(None) };
+    if let Some((_, level)) = NAMES.iter().find(|(name, _)| *name == word) {
+        return Ok(Some(*level));
+    }
+    let known = NAMES.map(|(name, _)| name).join(", ");
+    Err(Error::user(Place::key(VARIABLE), format!("`{word}` is no level")).hint(format!("known: {known}")))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -16,7 +16,7 @@ pub(crate) mod threads;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use dispatch::{Level, level};
+pub use dispatch::{Level, check_level, level};
 pub use peak::measure_peak;
 pub use threads::{set_threads, threads};
 

@@ -109,6 +109,12 @@ impl Store {
         Ok(Self { path: path.to_path_buf(), writing: None })
     }
 
+    /// Opens the store at `path` for reading when there is one.
+    pub fn open_if_any(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        if path.join(FORMAT_FILE).is_file() { Self::open_read(path).map(Some) } else { Ok(None) }
+    }
+
     /// The store's folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -108,10 +108,9 @@ impl RfcPages {
             }
             let Some(first) = lines.first() else { continue };
             if let Some(last) = kept.last().cloned()
-                && ends_paragraph(text, &last, first)
-                && let Some(gap) = blank_between(text, last.end, first.start)
+                && (ends_paragraph(text, &last, first) || !text[last.clone()].ends_with('\n'))
             {
-                kept.push(gap);
+                kept.extend(blank_between(text, last.end, first.start));
             }
             kept.extend(lines.iter().cloned());
             if number + 1 == pages.len() {
@@ -142,7 +141,7 @@ impl RfcPages {
     }
 }
 
-/// The text cut at form feeds; a line with a form feed belongs to no page.
+/// The text cut at form feeds.
 fn pages(text: &str) -> Vec<Page> {
     let mut pages = vec![Page { lines: Vec::new() }];
     let mut at = 0;
@@ -161,9 +160,16 @@ fn pages(text: &str) -> Vec<Page> {
                 {
                     page.lines.push(range.start..range.start + feed);
                 }
-                let rest = range.start + line.rfind('\u{c}').unwrap_or(feed) + 1..range.end;
-                let lines = if text[rest.clone()].trim().is_empty() { Vec::new() } else { vec![rest] };
-                pages.push(Page { lines });
+                // Form feeds in a row are one page break; text between two of them is a page of its own.
+                let mut from = range.start + feed + 1;
+                for piece in line[feed + 1..].split('\u{c}') {
+                    let to = from + piece.len();
+                    let written = !piece.trim().is_empty();
+                    if written || to == range.end {
+                        pages.push(Page { lines: written.then_some(from..to).into_iter().collect() });
+                    }
+                    from = to + 1;
+                }
             }
         }
     }
@@ -225,7 +231,7 @@ fn ends_paragraph(text: &str, last: &Range<usize>, next: &Range<usize>) -> bool 
     ends || indent(last) != indent(next) || !prose
 }
 
-/// A line feed of a blank line between two positions.
+/// A line feed of a blank line between two positions; where there is none any line feed, or else the form feed.
 fn blank_between(text: &str, from: usize, to: usize) -> Option<Range<usize>> {
     let between = text.get(from..to)?;
     let mut at = from;
@@ -235,7 +241,7 @@ fn blank_between(text: &str, from: usize, to: usize) -> Option<Range<usize>> {
         }
         at += line.len();
     }
-    between.rfind('\n').map(|feed| from + feed..from + feed + 1)
+    between.rfind('\n').or_else(|| between.find('\u{c}')).map(|feed| from + feed..from + feed + 1)
 }
 
 impl Filter for RfcPages {
@@ -254,7 +260,7 @@ impl Build<dyn Filter> for RfcPages {
 }
 
 /// The record of `rfc_pages`.
-pub static PART: Part<dyn Filter> = Part::of::<RfcPages>("rfc_pages", 2);
+pub static PART: Part<dyn Filter> = Part::of::<RfcPages>("rfc_pages", 3);
 
 #[cfg(test)]
 mod tests {
@@ -288,6 +294,14 @@ mod tests {
         let cleaned = clean(&text).text;
         assert_eq!(cleaned.matches("}\n").count(), 3, "{cleaned}");
         assert_eq!(cleaned.matches(" 0 1 2 3 4 5 6 7\n").count(), 3, "{cleaned}");
+    }
+
+    #[test]
+    fn words_around_form_feeds_stay_and_stay_apart() {
+        assert_eq!(clean("one\u{c}two\u{c}three\n").text, "one\u{c}two\u{c}three\n");
+        assert_eq!(clean("last words\u{c}next words.\n").text, "last words\u{c}next words.\n");
+        assert_eq!(clean("foo bar\u{c}\nRFC 1   a header\n\nbaz\n").text, "foo bar\nbaz\n");
+        assert_eq!(clean("one.\n\u{c}\u{c}\n\ntwo.\n").text, "one.\n\ntwo.\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use super::{Found, Invalid, Item, Read, Size, files, open_bytes, text_bytes};
+use super::{Found, Invalid, Item, LARGEST, Read, Size, files, open_bytes, text_bytes, too_large};
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, Read as _};
 use std::path::Path;
 
 /// # What it does
@@ -96,8 +97,12 @@ impl Read for Jsonl {
             Box::new(std::iter::from_fn(move || {
                 while !broken {
                     let mut line = Vec::new();
-                    match lines.read_until(b'\n', &mut line) {
+                    match (&mut lines).take(LARGEST + 1).read_until(b'\n', &mut line) {
                         Ok(0) => return None,
+                        Ok(length) if length as u64 > LARGEST => {
+                            broken = true;
+                            return Some(Err(too_large(Place::file(&path).at(index + 1, 1))));
+                        }
                         Ok(_) => index += 1,
                         Err(error) => {
                             broken = true;

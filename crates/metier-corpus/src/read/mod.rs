@@ -6,7 +6,7 @@ mod text;
 pub use jsonl::Jsonl;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
-use metier_core::{Error, Result};
+use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
@@ -87,17 +87,17 @@ pub fn records() -> Vec<Record> {
 /// How many times larger English text is than its gzip, for estimates.
 const GZIP_RATIO: u64 = 4;
 
-/// The files below `path` that fit the patterns, sorted by path; their names are relative to `path`.
+/// The files below `path` that fit the patterns, hidden ones left out, sorted by path; their names are relative to `path`.
 fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let set = |patterns: &[String]| -> Result<globset::GlobSet> {
         let mut set = globset::GlobSetBuilder::new();
         for pattern in patterns {
             set.add(globset::Glob::new(pattern).map_err(|error| {
-                Error::user(metier_core::Place::key(format!("read: `{pattern}`")), error.kind().to_string())
+                Error::user(Place::key(format!("read: `{pattern}`")), error.kind().to_string())
                     .hint("write a pattern such as \"*.txt\" or \"notes/**/*.md\"")
             })?);
         }
-        set.build().map_err(|error| Error::user(metier_core::Place::key("read"), error.to_string()))
+        set.build().map_err(|error| Error::user(Place::key("read"), error.to_string()))
     };
     if !path.exists() {
         return Err(Error::file(path, "there is no such file or folder"));
@@ -108,7 +108,9 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
     }
     let (include, exclude) = (set(include)?, set(exclude)?);
     let mut out = Vec::new();
-    for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+    let shown =
+        |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+    for entry in walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(shown) {
         let entry = entry.map_err(|error| Error::file(path, error.to_string()))?;
         if entry.file_type().is_file() {
             let relative = entry.path().strip_prefix(path).unwrap_or(entry.path());
@@ -130,6 +132,17 @@ fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     } else {
         Box::new(BufReader::new(file))
     })
+}
+
+/// Bytes of the largest document that is read: what is larger is no text that a person wrote, or a compressed file
+/// made to fill the memory.
+const LARGEST: u64 = 1 << 30;
+
+/// The fault of a document of more than [`LARGEST`] bytes.
+fn too_large(place: Place) -> Error {
+    Fault::new(place, format!("the document has more than {LARGEST} bytes"))
+        .hint("cut it into parts, or leave it out with `exclude`")
+        .into()
 }
 
 /// Bytes of text in a file, told from its size.

@@ -1,10 +1,11 @@
-use super::{Found, Invalid, Read, Size, files, open_bytes, text_bytes};
+use super::{Found, Invalid, LARGEST, Read, Size, files, open_bytes, text_bytes, too_large};
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::io::Read as _;
 use std::path::Path;
 
 /// # What it does
@@ -53,7 +54,10 @@ impl Read for Text {
         }
         Ok(Box::new(files.into_iter().map(|(name, path)| {
             let mut bytes = Vec::new();
-            open_bytes(&path)?.read_to_end(&mut bytes).map_err(|error| Error::io(&path, "read", &error))?;
+            let read = open_bytes(&path)?.take(LARGEST + 1).read_to_end(&mut bytes);
+            if read.map_err(|error| Error::io(&path, "read", &error))? as u64 > LARGEST {
+                return Err(too_large(Place::file(&path)));
+            }
             let source_sha256 = hex(&Sha256::digest(&bytes));
             let document = String::from_utf8(bytes).map_err(|error| invalid(&path, &error)).map(|mut text| {
                 let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };

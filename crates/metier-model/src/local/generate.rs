@@ -104,7 +104,7 @@ impl LocalModel {
             ));
         }
         let limit = self.decoder.config().context_length;
-        if ids.len() + request.max_tokens > limit {
+        if ids.len().saturating_add(request.max_tokens) > limit {
             return Err(Fault::new(
                 Place::key("prompt"),
                 format!(

@@ -252,7 +252,17 @@ fn byte_table(tokenizer: &Tokenizer, style: &Style) -> Result<ByteTable> {
         return Err(Error::user(Place::key("model.vocab"), message));
     }
     let mut bytes = vec![None; size];
-    for (token, id) in vocabulary {
+    let mut pairs: Vec<(u32, String)> = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
+    pairs.sort_unstable();
+    for pair in pairs.windows(2) {
+        if let [(first, one), (second, other)] = pair
+            && first == second
+        {
+            let message = format!("the id {first} belongs to two tokens, {one:?} and {other:?}");
+            return Err(Error::user(Place::key("model.vocab"), message));
+        }
+    }
+    for (id, token) in pairs {
         bytes[id as usize] = Some(style.bytes_of(&token).into_boxed_slice());
     }
     let mut special = vec![false; size];

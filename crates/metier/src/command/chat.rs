@@ -3,6 +3,7 @@
 use super::generate::SamplingArguments;
 use super::{Global, Verdict, talk};
 use metier_core::data::{Conversation, Message, Role};
+use metier_core::progress::write_line;
 use metier_core::seam::{Generate, Prompt};
 use metier_core::{Error, Result};
 use rustyline::error::ReadlineError;
@@ -54,6 +55,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             _ => {
                 conversation.messages.push(Message { role: Role::User, content: line.to_owned() });
                 let request = arguments.sampling.request(Prompt::Conversation(conversation.clone()), global)?;
+                // Ctrl-C ends a reply, not the chat.
+                metier_core::stop::clear();
                 match model.stream(&request, &mut [], &mut |piece| super::print(piece).is_ok()) {
                     Ok(reply) => {
                         super::print("\n")?;
@@ -61,7 +64,11 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                     }
                     Err(error) => {
                         conversation.messages.pop();
-                        talk(global, &format!("error: {error}"));
+                        if metier_core::stop::is_interruption(&error) {
+                            super::print("\n")?;
+                        } else {
+                            write_line(&format!("error: {error}"));
+                        }
                     }
                 }
             }

@@ -2,7 +2,8 @@
 
 use super::{Global, Verdict, size, table};
 use crate::recipe::calibrate;
-use metier_core::{Result, memory};
+use metier_core::store::Store;
+use metier_core::{Error, Result, memory};
 use serde_json::json;
 
 /// Look at this machine: processor, memory, disk, clients and folders, and name what is missing
@@ -107,8 +108,11 @@ fn memory_here() -> Finding {
 }
 
 fn store(global: &Global) -> Finding {
-    match global.open_store() {
-        Ok(_) => Finding { what: "store", good: true, text: global.store.display().to_string(), remedy: None },
+    let path = &global.store;
+    let found = Store::open_if_any(path).map(|store| if store.is_some() { "" } else { ", not made yet" });
+    let writable = || calibrate::scratch(path).map_err(|error| Error::io(path, "write to the store", &error));
+    match found.and_then(|state| writable().map(|_| state)) {
+        Ok(state) => Finding { what: "store", good: true, text: format!("{}{state}", path.display()), remedy: None },
         Err(error) => Finding {
             what: "store",
             good: false,

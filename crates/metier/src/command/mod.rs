@@ -124,6 +124,7 @@ pub enum Verdict {
 pub fn execute(arguments: Arguments) -> Result<Verdict> {
     let global = arguments.global;
     progress::set_mode(if global.quiet { Mode::Silent } else { Mode::Auto });
+    metier_compute::kernel::check_level()?;
     if let Some(threads) = global.threads {
         metier_compute::kernel::set_threads(usize::from(threads))?;
     }

@@ -4,6 +4,7 @@ use super::run::RecipeArguments;
 use super::{Global, Verdict};
 use crate::recipe::{Recipe, calibrate, plan, run};
 use metier_core::Result;
+use metier_core::store::Store;
 
 /// Say what a run will cost: rows, tokens, FLOP, memory, disk and minutes on this machine
 #[derive(Debug, clap::Args)]
@@ -26,8 +27,8 @@ pub fn print_plan(arguments: &RecipeArguments, global: &Global) -> Result<Verdic
 /// Works out the plan of a recipe that is read already, and prints it.
 pub fn print_plan_of(recipe: &Recipe, global: &Global) -> Result<Verdict> {
     let resolved = run::resolve(recipe, global)?;
-    let store = global.open_store()?;
-    let plan = plan::plan(recipe, &resolved, &store, calibrate::measure(&global.store)?)?;
+    let store = Store::open_if_any(&global.store)?;
+    let plan = plan::plan(recipe, &resolved, store.as_ref(), calibrate::measure(&global.store)?)?;
     if global.json {
         super::print_json(&plan.json())?;
     } else {

@@ -24,7 +24,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = if direct.extension().is_some_and(|ending| ending == "toml") {
         direct
     } else {
-        arguments.recipes.join(&arguments.slug).with_extension("toml")
+        arguments.recipes.join(format!("{}.toml", arguments.slug))
     };
     if !path.exists() {
         let known = slugs(&arguments.recipes);

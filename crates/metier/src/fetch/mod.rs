@@ -42,7 +42,7 @@ pub fn fetch(asset: &Asset, folder: &Path, cache: &Cache, offline: bool) -> Resu
     fetch_with(asset, folder, cache, offline, &Clients::from_environment())
 }
 
-/// A file or a folder of the user's as an asset.
+/// A file or a folder of the user's as an asset; hidden files and folders are no part of it.
 pub fn local(path: &Path) -> Result<Fetched> {
     let mut files = BTreeMap::new();
     let mut bytes = 0;
@@ -65,6 +65,9 @@ fn list(path: &Path, name: &str, files: &mut BTreeMap<String, String>, bytes: &m
         for entry in std::fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let inner = entry.file_name().to_string_lossy().into_owned();
+            if inner.starts_with('.') {
+                continue;
+            }
             let inner = if name.is_empty() { inner } else { format!("{name}/{inner}") };
             list(&entry.path(), &inner, files, bytes)?;
         }

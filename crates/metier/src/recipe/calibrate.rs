@@ -32,9 +32,15 @@ fn copy_speed() -> f64 {
     copied as f64 / began.elapsed().as_secs_f64()
 }
 
+/// A file that goes away by itself, in the store or, before there is one, in the nearest folder above it.
+pub fn scratch(store: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = store.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    tempfile::Builder::new().prefix("calibrate-").tempfile_in(folder)
+}
+
 fn disk_speed(store: &Path) -> Result<f64> {
     let failed = |error: std::io::Error| Error::io(store, "write to the store", &error);
-    let mut file = tempfile::Builder::new().prefix("calibrate-").tempfile_in(store).map_err(failed)?;
+    let mut file = scratch(store).map_err(failed)?;
     let block = vec![7_u8; 1 << 20];
     let began = Instant::now();
     let mut written = 0;

@@ -138,6 +138,15 @@ fn unknown_keys(table: &Table, known: &[&str], faults: &mut Faults) {
     }
 }
 
+/// Names stand in paths, checks and `--set`.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+fn bad_name(place: Place, name: &str) -> Fault {
+    Fault::new(place, format!("{name:?} is no name")).hint("write letters, digits, `_` and `-`")
+}
+
 /// The tables of an array, by their `name`s.
 fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
     let mut out: Vec<(String, Table)> = Vec::new();
@@ -147,6 +156,7 @@ fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
             None => faults
                 .0
                 .push(Fault::new(table.place(), format!("the {key} has no name")).hint("write `name = \"...\"`")),
+            Some(name) if !is_name(&name) => faults.0.push(bad_name(table.value_place_of("name"), &name)),
             Some(name) if out.iter().any(|(known, _)| *known == name) => {
                 faults.0.push(Fault::new(table.value_place_of("name"), format!("two {key}s are called `{name}`")));
             }
@@ -261,7 +271,14 @@ fn read_inputs(verb: &Verb, table: &Table, kinds: &Kinds, faults: &mut Faults) -
         }
         if slot.many {
             let Some(Some(names)) = faults.take(table.table(slot.key)) else { continue };
+            if slot.required && names.is_empty() {
+                let fault = Fault::new(table.value_place_of(slot.key), format!("`{}` names nothing", slot.key));
+                faults.0.push(fault.hint(format!("write `{} = {{ domain = \"...\" }}`", slot.key)));
+            }
             for key in names.keys() {
+                if !is_name(key) {
+                    faults.0.push(bad_name(names.place_of(key), key));
+                }
                 if let Some(Some(name)) = faults.take(names.string(key)) {
                     check_kind(&name, slot.kind, &names, key, kinds, faults);
                     inputs.insert(format!("{}.{key}", slot.key), name);
@@ -289,13 +306,13 @@ fn check_kind(name: &str, wanted: Kind, table: &Table, key: &str, kinds: &Kinds,
         Some(Some(kind)) if *kind != wanted => {
             let fitting: Vec<_> =
                 kinds.iter().filter(|(_, kind)| **kind == Some(wanted)).map(|(name, _)| name.as_str()).collect();
-            faults.0.push(
-                Fault::new(
-                    table.value_place_of(key),
-                    format!("`{key}` wants {}, and `{name}` is {}", wanted.word(), kind.word()),
-                )
-                .hint(format!("in this recipe these fit: {}", fitting.join(", "))),
-            );
+            let message = format!("`{key}` wants {}, and `{name}` is {}", wanted.word(), kind.word());
+            let fault = Fault::new(table.value_place_of(key), message);
+            faults.0.push(if fitting.is_empty() {
+                fault
+            } else {
+                fault.hint(format!("these fit: {}", fitting.join(", ")))
+            });
         }
         Some(_) => {}
     }
@@ -405,8 +422,8 @@ impl Recipe {
         let mut kinds = Kinds::new();
         for slot in known.inputs {
             for name in named_inputs(&table, slot.key, slot.many, &mut faults) {
-                if let Some(input) = faults.take(find_input(&name, slot.kind, global)) {
-                    kinds.insert(name.clone(), Some(slot.kind));
+                if let Some((input, kind)) = faults.take(find_input(&name, slot.kind, global)) {
+                    kinds.insert(name.clone(), Some(kind));
                     external.insert(name, input);
                 }
             }
@@ -445,19 +462,27 @@ fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Ve
     names.keys().iter().filter_map(|key| faults.take(names.string(key)).flatten()).collect()
 }
 
-fn find_input(name: &str, kind: Kind, global: &crate::command::Global) -> Result<Fetched> {
+/// What a name on the command line stands for, and what that is. A path is what the slot takes, raw data or a model;
+/// anything else has been made by a stage and has its record.
+fn find_input(name: &str, wanted: Kind, global: &crate::command::Global) -> Result<(Fetched, Kind)> {
     let path = Path::new(name);
     if path.exists() && !path.join("record.json").exists() {
-        return crate::fetch::local(path);
+        if !matches!(wanted, Kind::Data | Kind::Model) {
+            let message = format!("this is no result of a stage, and {} is wanted", wanted.word());
+            return Err(Error::file(path, message).hint("name a stage, an artifact's id or its folder"));
+        }
+        return Ok((crate::fetch::local(path)?, wanted));
     }
     if !global.store.exists() {
-        return Err(crate::command::not_found(kind.word().trim_start_matches("a ").trim_start_matches("an "), name));
+        return Err(crate::command::not_found(wanted.word().trim_start_matches("a ").trim_start_matches("an "), name));
     }
     let artifact = global.read_store()?.resolve(name)?;
-    Ok(Fetched {
+    let kind = stage::find(&artifact.record.verb).map_or(wanted, |verb| verb.makes);
+    let fetched = Fetched {
         id: artifact.id.clone(),
         path: artifact.path.clone(),
         source: format!("artifact {}", artifact.id),
         bytes: artifact.record.real.disk_bytes,
-    })
+    };
+    Ok((fetched, kind))
 }

@@ -30,8 +30,9 @@ pub struct StagePlan {
 /// What the process holds whatever it does: its code, a tokenizer, buffers. Measured on the tiny recipe.
 const OF_THE_PROCESS: u64 = 32 << 20;
 
-/// Works through the stages in order, each with what the ones before it are expected to make.
-pub fn plan(recipe: &Recipe, resolved: &Resolved, store: &Store, machine: Machine) -> Result<Plan> {
+/// Works through the stages in order, each with what the ones before it are expected to make. Without a store nothing is
+/// finished.
+pub fn plan(recipe: &Recipe, resolved: &Resolved, store: Option<&Store>, machine: Machine) -> Result<Plan> {
     let mut flows: BTreeMap<String, Flow> = BTreeMap::new();
     for (name, fetched) in &resolved.assets {
         flows.insert(name.clone(), Flow { path: Some(fetched.path.clone()), ..Flow::default() });
@@ -45,7 +46,8 @@ pub fn plan(recipe: &Recipe, resolved: &Resolved, store: &Store, machine: Machin
             .collect();
         let (mut estimate, mut flow) = stage.work.plan(&inputs, &machine)?;
         estimate.memory_bytes = estimate.memory_bytes.map(|bytes| bytes.saturating_add(OF_THE_PROCESS));
-        let artifact = store.find(&resolved.key(&stage.name)?.id())?;
+        let id = resolved.key(&stage.name)?.id();
+        let artifact = store.map(|store| store.find(&id)).transpose()?.flatten();
         if let Some(artifact) = &artifact {
             let figure = |name: &str| artifact.record.figures.get(name).map(|value| *value as u64);
             flow.documents = figure("documents").or(flow.documents);

@@ -122,7 +122,7 @@ pub fn run(recipe: &Recipe, global: &Global) -> Result<Report> {
         talk(global, &format!("nothing to do: all {} stages are finished", recipe.stages.len()));
     } else {
         let measured = calibrate::measure(&global.store)?;
-        let plan = plan::plan(recipe, &resolved, &store, measured)?;
+        let plan = plan::plan(recipe, &resolved, Some(&store), measured)?;
         plan.refuse_over_budget(global)?;
         talk(global, &plan.text());
         planned = plan.stages.into_iter().map(|stage| (stage.name.clone(), stage.estimate)).collect();

@@ -391,6 +391,90 @@ fn absurd_sizes_are_refused_before_they_are_multiplied() {
 }
 
 #[test]
+fn names_that_cannot_be_written_elsewhere_are_refused() {
+    let project = Project::new();
+    for name in ["", "a/b", "a.b"] {
+        let change = |text: &str| text.replace("name = \"specialist\"", &format!("name = \"{name}\""));
+        let line = line_of(&change(RECIPE), &format!("name = \"{name}\""));
+        let place = format!("recipe.toml:{line}:");
+        refused(&mut project.run("check", change), &[&place, "is no name", "letters, digits"]);
+    }
+    let eval = |texts: &str| {
+        let stage = format!("\n[[stage]]\nname = \"e\"\ndo = \"eval\"\nmodel = \"model\"\ntexts = {texts}\n");
+        project.run("check", move |text| format!("{text}{stage}"))
+    };
+    refused(&mut eval("{}"), &["`texts` names nothing"]);
+    refused(&mut eval("{ \"a/b\" = \"documents\" }"), &["\"a/b\" is no name"]);
+    fine(&mut eval("{ domain = \"documents\" }"));
+}
+
+#[test]
+fn a_stage_from_the_command_line_takes_only_what_it_wants() {
+    let project = Project::new();
+    let ask = |arguments: &[&str]| {
+        let mut command = metier(project.path());
+        command.args(arguments);
+        command
+    };
+    fine(&mut ask(&["curate", "from=notes"]));
+    refused(
+        &mut ask(&["train", "from=curate", "model=model.gguf"]),
+        &["`from` wants shards, and `curate` is documents"],
+    );
+    refused(&mut ask(&["train", "from=notes", "model=model.gguf"]), &["notes", "no result of a stage", "shards"]);
+    let both = &["pack", "from=curate", "tokenizer=curate"];
+    refused(&mut ask(both), &["`tokenizer` wants a model, and `curate` is documents"]);
+    fine(&mut ask(&["pack", "from=curate", "tokenizer=model.gguf"]));
+}
+
+#[test]
+fn a_folder_with_its_own_store_inside_is_the_same_folder_afterwards() {
+    let project = Project::new();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_metier"));
+        command.current_dir(project.path().join("notes")).args(["--offline", "curate", "from=.", "--json"]);
+        json(&fine(command.env("METIER_CACHE", project.path().join("cache"))))
+    };
+    assert_eq!(run()["stages"][0]["reused"], false);
+    assert!(project.path().join("notes/.metier").is_dir());
+    assert_eq!(run()["stages"][0]["reused"], true);
+}
+
+#[test]
+fn looking_changes_nothing_and_waits_for_nobody() {
+    let project = Project::new();
+    fine(&mut project.run("plan", str::to_owned));
+    fine(project.run("run", str::to_owned).arg("--dry-run"));
+    fine(metier(project.path()).arg("doctor"));
+    assert!(!project.path().join("store").exists(), "a plan makes no store");
+    let mut busy = project.run("run", |text| text.replace("steps = 2", "steps = 100000"));
+    let mut busy = busy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while !project.path().join("store/lock").exists() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let plan = project.run("plan", str::to_owned).output().unwrap();
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    assert!(plan.status.success(), "{}", talk(&plan));
+}
+
+#[test]
+fn a_kernel_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(metier(folder.path()).arg("list").env("METIER_KERNEL", "avx-2"), &["METIER_KERNEL", "`avx-2`", "portable"]);
+    fine(metier(folder.path()).arg("list").env("METIER_KERNEL", "portable"));
+}
+
+#[test]
+fn more_tokens_than_can_be_counted_are_refused() {
+    let project = Project::new();
+    let mut command = metier(project.path());
+    command.args(["generate", "model.gguf", "--prompt", "x", "--max-tokens", "18446744073709551615"]);
+    refused(&mut command, &["longer than the model's context of 256"]);
+}
+
+#[test]
 fn a_closed_standard_error_is_no_panic() {
     let project = Project::new();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

@@ -106,16 +106,67 @@ fn read<T>(
     }
 }
 
-/// Metadata that changes what a Llama computes in ways this program does not follow.
+/// Keys that are read, or that change nothing a Llama computes.
+const KNOWN: &[&str] = &[
+    "llama.attention.head_count",
+    "llama.attention.head_count_kv",
+    "llama.attention.key_length",
+    "llama.attention.layer_norm_rms_epsilon",
+    "llama.attention.value_length",
+    "llama.block_count",
+    "llama.context_length",
+    "llama.embedding_length",
+    "llama.feed_forward_length",
+    "llama.rope.dimension_count",
+    "llama.rope.freq_base",
+    "llama.rope.scaling.finetuned",
+    "llama.rope.scaling.original_context_length",
+    "llama.vocab_size",
+];
+
+/// Keys that are accepted with the one number that changes nothing.
+const NEUTRAL: &[(&str, f64)] = &[
+    ("llama.attention.sliding_window", 0.0),
+    ("llama.expert_count", 0.0),
+    ("llama.expert_used_count", 0.0),
+    ("llama.logit_scale", 1.0),
+    ("llama.embedding_scale", 1.0),
+    ("llama.residual_scale", 1.0),
+    ("llama.rope.scale_linear", 1.0),
+    ("llama.rope.scaling.factor", 1.0),
+];
+
+/// Metadata that changes what a Llama computes in ways this program does not follow: every key of the architecture
+/// that is not known to change nothing.
 fn refused(metadata: &Metadata) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    let scaling = "llama.rope.scaling.type";
-    if let Some(kind) = metadata.text(scaling)?.filter(|&kind| kind != "none") {
-        faults.push(metadata.fault(scaling, format!("rotary scaling `{kind}` is not read")).hint("known: none"));
+    for (key, value) in metadata.iter() {
+        if !key.starts_with("llama.") || KNOWN.contains(&key) {
+            continue;
+        }
+        if let Some((_, neutral)) = NEUTRAL.iter().find(|(known, _)| *known == key) {
+            let number = metadata.number(key)?;
+            if number.is_some_and(|number| (number - neutral).abs() > 0.0) {
+                let message = format!("{} is not followed", number.unwrap_or_default());
+                faults.push(metadata.fault(key, message).hint(format!("known: {neutral}")));
+            }
+        } else if key == "llama.rope.scaling.type" {
+            if let Some(kind) = metadata.text(key)?.filter(|&kind| kind != "none") {
+                faults.push(metadata.fault(key, format!("rotary scaling `{kind}` is not read")).hint("known: none"));
+            }
+        } else if key == "llama.attention.causal" {
+            if metadata.boolean(key)? == Some(false) {
+                faults.push(metadata.fault(key, "attention to later tokens is not built").hint("known: true"));
+            }
+        } else {
+            let message = format!("the key, {}, is not known, and may change what the model computes", value.kind());
+            faults.push(metadata.fault(key, message));
+        }
     }
-    let experts = "llama.expert_count";
-    if let Some(count) = metadata.size(experts)?.filter(|&count| count > 0) {
-        faults.push(metadata.fault(experts, format!("{count} experts a layer are not read")));
+    for key in ["tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_space_prefix"] {
+        if metadata.boolean(key)? == Some(true) {
+            faults.push(metadata.fault(key, "true is not followed").hint("known: false"));
+        }
     }
     Ok(faults)
 }

@@ -23,7 +23,8 @@ pub(super) enum Value {
 }
 
 impl Value {
-    fn kind(&self) -> &'static str {
+    /// What a message calls it.
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Integer(_) => "a whole number",
             Self::Float(_) => "a number",
@@ -55,6 +56,11 @@ impl Metadata {
             }
         }
         Ok(Self { path: path.to_path_buf(), values })
+    }
+
+    /// Every key with its value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
