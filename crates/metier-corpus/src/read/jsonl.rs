@@ -168,4 +168,15 @@ mod tests {
         let skipping = Jsonl { invalid: Invalid::Skip, ..Jsonl::default() };
         assert_eq!(skipping.open(&file).unwrap().filter(|item| matches!(item, Ok(Item::Skipped { .. }))).count(), 2);
     }
+
+    #[test]
+    fn a_line_without_an_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.jsonl");
+        std::fs::write(&file, format!("{{\"text\":\"one\"}}\n{}", " ".repeat(LARGEST as usize + 1))).unwrap();
+        let items: Vec<_> = Jsonl::default().open(&file).unwrap().collect();
+        assert_eq!(items.len(), 2);
+        let said = items[1].as_ref().unwrap_err().to_string();
+        assert!(said.contains("a.jsonl:2:1: the document has more than"), "{said}");
+    }
 }

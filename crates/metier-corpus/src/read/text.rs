@@ -155,6 +155,26 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_file_that_would_fill_the_memory_is_refused_and_hidden_files_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, length: u64| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(&vec![b'a'; length as usize]).unwrap();
+            std::fs::write(folder.path().join(name), gzip.finish().unwrap()).unwrap();
+        };
+        write("full.txt.gz", LARGEST);
+        write("over.txt.gz", LARGEST + 1);
+        std::fs::create_dir(folder.path().join(".hidden")).unwrap();
+        write(".hidden/a.txt.gz", 1);
+        write(".b.txt.gz", 1);
+        let items: Vec<_> = Text::default().open(folder.path()).unwrap().collect();
+        assert_eq!(items.len(), 2);
+        assert!(matches!(&items[0], Ok(Item::Document(document)) if document.text.len() as u64 == LARGEST));
+        let said = items[1].as_ref().unwrap_err().to_string();
+        assert!(said.contains("over.txt.gz: the document has more than") && said.contains("exclude"), "{said}");
+    }
+
+    #[test]
     fn an_empty_corpus_is_refused_with_the_patterns() {
         let folder = tempfile::tempdir().unwrap();
         let error = Text::default().open(folder.path()).map(|_| ()).unwrap_err();

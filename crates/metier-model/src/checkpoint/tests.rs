@@ -214,6 +214,56 @@ fn a_cut_gguf_file_is_refused_at_every_length() {
     assert!(error.contains(&format!("and the file has {}: it was cut", whole.len() - 64)), "{error}");
 }
 
+/// A whole GGUF file with one more key, whose bytes keep the alignment of the tensors.
+fn with_key(whole: &[u8], key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    let mut entry = Vec::new();
+    let text = |entry: &mut Vec<u8>, text: &[u8]| {
+        entry.extend((text.len() as u64).to_le_bytes());
+        entry.extend(text);
+    };
+    text(&mut entry, key.as_bytes());
+    entry.extend(kind.to_le_bytes());
+    entry.extend(value);
+    // The second key, a string, fills up to the alignment.
+    text(&mut entry, b"x");
+    entry.extend(8_u32.to_le_bytes());
+    let fill = (entry.len() + 8).next_multiple_of(32) - entry.len() - 8;
+    text(&mut entry, &vec![b'.'; fill]);
+    let mut bytes = whole[..24].to_vec();
+    let keys = u64::from_le_bytes(whole[16..24].try_into().unwrap());
+    bytes[16..24].copy_from_slice(&(keys + 2).to_le_bytes());
+    bytes.extend(entry);
+    bytes.extend(&whole[24..]);
+    bytes
+}
+
+#[test]
+fn gguf_keys_that_are_not_followed_are_refused() {
+    let whole = fs::read(fixture("models/tiny-llama.gguf")).unwrap();
+    let folder = scratch("keys");
+    let (float, boolean, string) = (6, 7, 8);
+    let one = |key: &str, kind: u32, value: &[u8]| folder.file("one.gguf", &with_key(&whole, key, kind, value));
+    let scaling = [&4_u64.to_le_bytes()[..], b"yarn"].concat();
+    for (key, kind, value) in [
+        ("llama.something_new", float, &1_f32.to_le_bytes()[..]),
+        ("llama.logit_scale", float, &2_f32.to_le_bytes()),
+        ("llama.rope.scaling.type", string, &scaling),
+        ("llama.attention.causal", boolean, &[0]),
+        ("tokenizer.ggml.add_eos_token", boolean, &[1]),
+    ] {
+        let said = refusal(&one(key, kind, value));
+        assert!(said.contains(&format!("one.gguf: {key}")), "{said}");
+    }
+    for (key, kind, value) in [
+        ("llama.logit_scale", float, &1_f32.to_le_bytes()[..]),
+        ("llama.attention.causal", boolean, &[1]),
+        ("tokenizer.ggml.add_eos_token", boolean, &[0]),
+        ("general.anything", float, &1_f32.to_le_bytes()),
+    ] {
+        Checkpoint::open(one(key, kind, value)).unwrap();
+    }
+}
+
 #[test]
 fn a_cut_safetensors_file_is_refused_at_every_length() {
     let checkpoint = tiny();

@@ -12,6 +12,7 @@ use metier_model::{Batch, Config, Decoder};
 use metier_peft::adapter::{ADAPTERS, Adapter, Full, Lora};
 use metier_peft::{Attached, folder};
 use metier_testkit::{assert_close, scratch};
+use serde_json::{Value, json};
 
 fn decoder(seed: u64) -> Decoder {
     let config = Config {
@@ -182,7 +183,7 @@ fn an_adapter_comes_back_from_its_folder() {
         .unwrap();
     disturb(&mut trained);
     folder::save(&trained, "base", folder.path()).unwrap();
-    let config: serde_json::Value =
+    let config: Value =
         serde_json::from_str(&std::fs::read_to_string(folder.path().join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["target_modules"], serde_json::json!(["up_proj", "v_proj"]));
     assert_eq!((config["r"].as_u64(), config["lora_alpha"].as_f64()), (Some(2), Some(5.0)));
@@ -211,6 +212,24 @@ fn a_foreign_or_damaged_adapter_is_refused() {
     let error = load().unwrap_err();
     assert_eq!(error.faults.len(), 28, "{error}");
     assert!(error.to_string().contains("the tensor has the shape [2, 16], not [3, 16]"), "{error}");
+    std::fs::write(&path, &good).unwrap();
+
+    for (key, value) in [
+        ("use_bdlora", json!({"nblocks": 2})),
+        ("use_rslora", json!("yes")),
+        ("alora_invocation_tokens", json!([1])),
+        ("target_parameters", json!(["mlp.weight"])),
+        ("init_lora_weights", json!("pissa")),
+        ("rank_pattern", json!({"q_proj": 4})),
+        ("bias", json!("all")),
+    ] {
+        let mut config: Value = serde_json::from_str(&good).unwrap();
+        config[key] = value;
+        std::fs::write(&path, config.to_string()).unwrap();
+        let error = load().unwrap_err();
+        assert_eq!(error.faults.len(), 1, "{error}");
+        assert!(error.to_string().contains(&format!("adapter_config.json: {key}")), "{error}");
+    }
     std::fs::write(&path, &good).unwrap();
 
     let tensors = folder.path().join("adapter_model.safetensors");

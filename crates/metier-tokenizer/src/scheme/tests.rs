@@ -155,6 +155,10 @@ fn what_is_no_tokenizer_is_refused() {
             "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 4000000000}, \"merges\": []}}",
             "the highest id is 4000000000",
         ),
+        (
+            "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"c\": 1}, \"merges\": []}}",
+            "the id 1 belongs to two tokens, \"b\" and \"c\"",
+        ),
     ] {
         let error = HuggingFace::from_json(text).err().expect(text).to_string();
         assert!(error.contains(said), "{error}");
