@@ -27,8 +27,8 @@ impl File {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|error| {
             let failed = Error::io(path, "read the settings", &error);
-            match Self::near(path).filter(|_| error.kind() == std::io::ErrorKind::NotFound) {
-                Some(near) => failed.hint(format!("did you mean `{}`?", near.display())),
+            match Self::near(path, error.kind() == std::io::ErrorKind::NotFound) {
+                Some(hint) => failed.hint(hint),
                 None => failed,
             }
         })?;
@@ -43,15 +43,28 @@ impl File {
         Self::parse(path, text)
     }
 
-    /// The TOML file beside `path` whose name is nearest to its own.
-    fn near(path: &Path) -> Option<PathBuf> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let beside = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
-        let mut names: Vec<String> = beside.filter_map(|name| name.into_string().ok()).collect();
-        names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "toml"));
-        names.sort();
-        let near = near_miss(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
-        Some(path.with_file_name(near))
+    /// What may have been meant by a path that is a folder, or `missing`: the TOML files of the folder, or the one
+    /// beside it or in `recipes` whose name is nearest, with the ending or without.
+    fn near(path: &Path, missing: bool) -> Option<String> {
+        let files = |folder: &Path| {
+            let inside = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+            let mut names: Vec<String> = inside.filter_map(|name| name.into_string().ok()).collect();
+            names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "toml"));
+            names.sort();
+            Some(names)
+        };
+        if path.is_dir() {
+            let names = files(path)?;
+            return (!names.is_empty()).then(|| format!("it is a folder; its files: {}", names.join(", ")));
+        }
+        let folder = path.parent().filter(|_| missing)?;
+        let name = Path::new(path.file_name()?).with_extension("toml");
+        [folder.to_path_buf(), folder.join("recipes")].iter().find_map(|place| {
+            let here = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+            let names = files(here)?;
+            let near = near_miss(name.to_str()?, names.iter().map(String::as_str))?;
+            Some(format!("did you mean `{}`?", place.join(near).display()))
+        })
     }
 
     /// Takes a text as the content of the TOML file `path`.

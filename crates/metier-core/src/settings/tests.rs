@@ -206,6 +206,15 @@ fn bytes_that_are_not_text_are_named() {
     assert_eq!((error.faults[0].place.line, error.faults[0].place.column), (Some(2), Some(6)));
     assert!(error.to_string().contains("position 11"), "{error}");
     assert!(File::read(folder.path().join("none.toml")).unwrap_err().to_string().contains("cannot read the settings"));
+    let said = |name: &str| File::read(folder.path().join(name)).unwrap_err().to_string();
+    std::fs::create_dir(folder.path().join("recipes")).unwrap();
+    std::fs::write(folder.path().join("recipes/quickstart.toml"), "").unwrap();
+    let meant = folder.path().join("recipes/quickstart.toml");
+    for name in ["quickstart", "quickstrat.toml", "recipes/quickstart"] {
+        assert!(said(name).contains(&format!("did you mean `{}`?", meant.display())), "{}", said(name));
+    }
+    assert!(said("recipes").contains("it is a folder; its files: quickstart.toml"), "{}", said("recipes"));
+    assert!(!said("quickstart.toml/x").contains("did you mean"));
 }
 
 const RECIPE: &str = "[recipe]\ntitle = \"t\"\n[[stage]]\nname = \"one\"\nobjective.method = \"causal\"\n\

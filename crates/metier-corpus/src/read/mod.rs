@@ -136,7 +136,7 @@ fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
 
 /// Bytes of the largest document that is read: what is larger is no text that a person wrote, or a compressed file
 /// made to fill the memory.
-const LARGEST: u64 = if cfg!(test) { 1 << 16 } else { 1 << 30 };
+const LARGEST: u64 = if cfg!(test) { 1 << 22 } else { 1 << 30 };
 
 /// The fault of a document of more than [`LARGEST`] bytes.
 fn too_large(place: Place) -> Error {

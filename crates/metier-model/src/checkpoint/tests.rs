@@ -242,7 +242,7 @@ fn gguf_keys_that_are_not_followed_are_refused() {
     let whole = fs::read(fixture("models/tiny-llama.gguf")).unwrap();
     let folder = scratch("keys");
     let (float, boolean, string) = (6, 7, 8);
-    let one = |key: &str, kind: u32, value: &[u8]| folder.file("one.gguf", &with_key(&whole, key, kind, value));
+    let one = |key: &str, kind: u32, value: &[u8]| folder.file("one.gguf", with_key(&whole, key, kind, value));
     let scaling = [&4_u64.to_le_bytes()[..], b"yarn"].concat();
     for (key, kind, value) in [
         ("llama.something_new", float, &1_f32.to_le_bytes()[..]),

@@ -5,7 +5,7 @@ use super::{Global, Verdict, talk};
 use metier_core::data::{Conversation, Message, Role};
 use metier_core::progress::write_line;
 use metier_core::seam::{Generate, Prompt};
-use metier_core::{Error, Result};
+use metier_core::{Error, Place, Result};
 use rustyline::error::ReadlineError;
 
 /// Talk to a model in the terminal
@@ -26,6 +26,11 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
+    if global.json {
+        return Err(
+            Error::user(Place::key("--json"), "a chat is no JSON").hint("`metier generate --json` answers in JSON")
+        );
+    }
     let model = crate::stage::load_model(&super::inspect::model_path(&arguments.model, global)?)?;
     let mut editor = rustyline::DefaultEditor::new().map_err(|error| terminal(&error))?;
     let mut system = arguments.system.clone();

@@ -523,6 +523,13 @@ fn generate_goes_on_with_its_own_replies_only() {
 }
 
 #[test]
+fn a_chat_is_no_json() {
+    let project = Project::new();
+    let mut command = metier(project.path());
+    refused(command.args(["chat", "model.gguf", "--json"]), &["--json", "generate"]);
+}
+
+#[test]
 fn a_folder_of_recipes_is_checked_as_one() {
     let project = Project::new();
     let recipe = project.recipe(str::to_owned);
