@@ -19,6 +19,7 @@
 //! tokens of each document were trained on, written at the end) and, while it runs, `scratch/checkpoint-*.bin`.
 
 pub mod checkpoint;
+mod learner;
 pub mod objective;
 pub mod optimizer;
 pub mod plan;
@@ -28,6 +29,7 @@ pub mod schedule;
 pub mod settings;
 mod trainer;
 
+pub use learner::Learner;
 pub use plan::{Plan, plan};
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Parts, TrainSettings};

@@ -2,7 +2,6 @@
 
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
-use crate::trainer::trainable;
 use metier_core::Result;
 use metier_model::Decoder;
 use serde::Serialize;
@@ -47,7 +46,7 @@ impl Plan {
 /// What a run with these settings will cost. Windows are counted as full, though the last of a stream may be
 /// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
-    let trained: u64 = trainable(decoder).iter().map(|id| decoder.parameters.get(*id).len() as u64).sum();
+    let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let states = parts.optimizer.part.states() as u64;
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);

@@ -116,7 +116,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         })?;
 
     let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, shards, run))?;
-    let mut trainer = Trainer::new(decoder, shards, &stream, run);
+    let mut trainer = Trainer::new(decoder, shards, &stream, run)?;
     let (found, notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
     if let Some(found) = found {

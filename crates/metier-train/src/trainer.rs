@@ -1,11 +1,10 @@
 //! One step after another: batches, gradients, weights, and the log.
 
 use crate::checkpoint::{Checkpoints, Found, Stored};
+use crate::learner::Learner;
 use crate::objective::Segment;
-use crate::optimizer::Update;
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
-use metier_compute::{Gradients, ParameterId, Tape, op};
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
 use metier_model::{Batch, Decoder};
@@ -25,37 +24,32 @@ pub(crate) struct Work {
 }
 
 pub(crate) struct Trainer<'a> {
-    decoder: &'a mut Decoder,
+    learner: Learner<'a>,
     shards: &'a Shards,
     stream: &'a Stream,
     run: &'a Run<'a>,
     sampler_seed: Seed,
-    trainable: Vec<ParameterId>,
-    /// What the optimizer keeps, for each of `trainable`.
-    state: Vec<Vec<Vec<f32>>>,
-    gradients: Gradients,
     pub(crate) history: Vec<StepRecord>,
     /// `history` as it stands in `loss.jsonl`.
     log: String,
 }
 
 impl<'a> Trainer<'a> {
-    pub(crate) fn new(decoder: &'a mut Decoder, shards: &'a Shards, stream: &'a Stream, run: &'a Run<'a>) -> Self {
-        let trainable = trainable(decoder);
-        let states = run.parts.optimizer.part.states();
-        let state = trainable.iter().map(|id| vec![vec![0.0; decoder.parameters.get(*id).len()]; states]).collect();
-        Self {
-            decoder,
+    pub(crate) fn new(
+        decoder: &'a mut Decoder,
+        shards: &'a Shards,
+        stream: &'a Stream,
+        run: &'a Run<'a>,
+    ) -> Result<Self> {
+        Ok(Self {
+            learner: Learner::new(decoder, &*run.parts.optimizer.part)?,
             shards,
             stream,
             run,
             sampler_seed: run.seed.derive("sampler"),
-            trainable,
-            state,
-            gradients: Gradients::default(),
             history: Vec::new(),
             log: String::new(),
-        }
+        })
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -73,10 +67,10 @@ impl<'a> Trainer<'a> {
             .collect::<Result<_>>()?;
         let weights: Vec<f64> = batches.iter().map(weight).collect();
         let whole: f64 = weights.iter().sum();
-        let flop_per_token = self.decoder.flop_per_token(true, settings.context);
+        let flop_per_token = self.learner.decoder.flop_per_token(true, settings.context);
         let mut work = Work::default();
         let mut loss = 0.0;
-        self.gradients.clear();
+        self.learner.clear();
         for (batch, weight) in batches.iter().zip(&weights) {
             if (self.run.stop)() {
                 return Ok(None);
@@ -85,34 +79,21 @@ impl<'a> Trainer<'a> {
                 continue;
             }
             let share = weight / whole;
-            let decoder = &*self.decoder;
-            let mut tape = Tape::training(&decoder.parameters);
-            let mean = parts.objective.part.loss(decoder, &mut tape, batch)?;
-            loss += share * f64::from(tape.value(mean)?.data().first().copied().unwrap_or(f32::NAN));
+            let mean = self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch))?;
+            loss += share * mean;
             if !loss.is_finite() {
                 return Err(self.diverged(step, &windows, &format!("the loss is {loss}")));
             }
-            let scaled = op::scale(&mut tape, mean, share as f32)?;
-            tape.backward(scaled, &mut self.gradients)?;
             work.tokens += batch.weights.iter().filter(|weight| **weight > 0.0).count() as u64;
             work.flop += flop_per_token * batch.ids.len() as f64;
         }
-        let norm = self.gradients.norm();
+        let norm = self.learner.gradient_norm();
         if !norm.is_finite() {
             return Err(self.diverged(step, &windows, &format!("the gradient's length is {norm}")));
         }
         let factor = if settings.clip > 0.0 { (settings.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-        if factor < 1.0 {
-            self.gradients.scale(factor as f32);
-        }
         let rate = parts.optimizer.part.rate() * parts.schedule.part.factor(step, settings.steps);
-        for (id, state) in self.trainable.iter().zip(&mut self.state) {
-            let Some(gradient) = self.gradients.get(*id) else { continue };
-            let parameter = self.decoder.parameters.get_mut(*id);
-            let decays = parameter.shape().len() > 1;
-            let (parameter, gradient) = (parameter.data_mut(), gradient.data());
-            parts.optimizer.part.step(Update { parameter, gradient, state, rate, step: step + 1, decays })?;
-        }
+        self.learner.update(&*parts.optimizer.part, rate, factor as f32, step + 1)?;
         self.history.push(StepRecord {
             step: step + 1,
             loss: loss as f32,
@@ -157,33 +138,15 @@ impl<'a> Trainer<'a> {
             .hint("lower the optimizer's `rate`, warm up for longer, or look at these documents; the newest checkpoint is kept")
     }
 
-    fn tensors(&self) -> Vec<(String, usize)> {
-        let mut tensors = Vec::new();
-        for id in &self.trainable {
-            let (name, length) = (self.decoder.parameters.name(*id), self.decoder.parameters.get(*id).len());
-            tensors.push((name.to_owned(), length));
-            tensors.extend((0..self.run.parts.optimizer.part.states()).map(|n| (format!("{name}/{n}"), length)));
-        }
-        tensors
-    }
-
     pub(crate) fn save(&self, checkpoints: &Checkpoints) -> Result<()> {
-        let names = self.tensors();
-        let values = self.trainable.iter().zip(&self.state).flat_map(|(id, state)| {
-            std::iter::once(self.decoder.parameters.get(*id).data()).chain(state.iter().map(Vec::as_slice))
-        });
-        let tensors: Vec<Stored<'_>> = names.into_iter().map(|(name, _)| name).zip(values).collect();
+        let names = self.learner.tensors().into_iter().map(|(name, _)| name);
+        let tensors: Vec<Stored<'_>> = names.zip(self.learner.values()).collect();
         checkpoints.save(self.done(), &self.log, &tensors)
     }
 
     pub(crate) fn restore(&mut self, found: &Found) -> Result<()> {
-        let mut restoring = found.restore(&self.tensors())?;
-        for (id, state) in self.trainable.iter().zip(&mut self.state) {
-            restoring.fill(self.decoder.parameters.get_mut(*id).data_mut())?;
-            for values in state {
-                restoring.fill(values)?;
-            }
-        }
+        let mut restoring = found.restore(&self.learner.tensors())?;
+        self.learner.fill(|values| restoring.fill(values))?;
         self.log = restoring.log;
         let records = self.log.lines().map(serde_json::from_str).collect::<Result<Vec<StepRecord>, _>>();
         self.history =
@@ -229,11 +192,6 @@ impl<'a> Trainer<'a> {
             .map_err(|error| Error::program(format!("the list of documents does not serialize: {error}")))?;
         store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())
     }
-}
-
-/// The parameters that are trained, in the order of their ids.
-pub(crate) fn trainable(decoder: &Decoder) -> Vec<ParameterId> {
-    decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect()
 }
 
 fn weight(batch: &Batch) -> f64 {

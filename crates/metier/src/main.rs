@@ -4,6 +4,7 @@
 //! runner, [`stage`] the stage verbs that recipes are made of, [`fetch`] the way models and data
 //! come to this machine.
 
+mod bench;
 mod command;
 mod fetch;
 mod recipe;

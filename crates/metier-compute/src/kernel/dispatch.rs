@@ -15,6 +15,13 @@ pub enum Level {
     Avx512,
 }
 
+impl Level {
+    /// The word that forces it.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, level)| *level == self).map_or("portable", |(name, _)| name)
+    }
+}
+
 /// What forces a level.
 const VARIABLE: &str = "METIER_KERNEL";
 const NAMES: [(&str, Level); 3] = [("avx2", Level::Avx2), ("avx512", Level::Avx512), ("portable", Level::Portable)];

@@ -9,6 +9,7 @@ pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod math;
 pub(crate) mod matmul;
+mod matvec;
 mod peak;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
@@ -17,7 +18,7 @@ pub(crate) mod threads;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use dispatch::{Level, check_level, level};
-pub use peak::measure_peak;
+pub use peak::{Ceilings, Product, measure_ceilings, measure_peak};
 pub use threads::{set_threads, threads};
 
 static CHECK_FINITE: AtomicBool = AtomicBool::new(false);

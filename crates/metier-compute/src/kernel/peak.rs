@@ -1,27 +1,229 @@
 //! What the machine can do at most.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::matmul::{Matrix, multiply};
+use super::threads::{self, for_each};
 
-/// Rows, columns and depth of the product that is timed.
+/// Rows, columns and depth of the product that [`measure_peak`] times.
 const SIDE: usize = 1536;
 
 /// The highest rate, in floating point operations a second, that a large `f32` matrix product reaches on
 /// the kernel threads; repeats the product for `duration`, twice at least.
 pub fn measure_peak(duration: Duration) -> f64 {
-    let a: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
-    let b: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 241) as f32 / 241.0 - 0.5).collect();
-    let mut out = vec![0.0_f32; SIDE * SIDE];
+    let product = Product { rows: SIDE, columns: SIDE, depth: SIDE, left_turned: false, right_turned: false };
+    product.flop() / product.measure(duration)
+}
+
+/// A product of two `f32` matrices, `[rows, depth]` by `[depth, columns]`; what is turned lies in memory transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Product {
+    /// Of the left matrix and the output.
+    pub rows: usize,
+    /// Of the right matrix and the output.
+    pub columns: usize,
+    /// Columns of the left matrix, rows of the right one.
+    pub depth: usize,
+    /// The left matrix lies as `[depth, rows]`.
+    pub left_turned: bool,
+    /// The right matrix lies as `[columns, depth]`.
+    pub right_turned: bool,
+}
+
+impl Product {
+    /// Multiplications and additions.
+    pub fn flop(&self) -> f64 {
+        2.0 * self.rows as f64 * self.columns as f64 * self.depth as f64
+    }
+
+    /// The shortest run in `duration`, two at least, in seconds.
+    pub fn measure(&self, duration: Duration) -> f64 {
+        let &Self { rows, columns, depth, left_turned, right_turned } = self;
+        let noise = |count: usize, modulus: usize| -> Vec<f32> {
+            (0..count).map(|at| (at % modulus) as f32 / modulus as f32 - 0.5).collect()
+        };
+        let (left, right) = (noise(rows * depth, 251), noise(depth * columns, 241));
+        let matrix = |data, rows, columns, turned| {
+            if turned { Matrix::new(data, columns, rows).transposed() } else { Matrix::new(data, rows, columns) }
+        };
+        let (a, b) = (matrix(&left, rows, depth, left_turned), matrix(&right, depth, columns, right_turned));
+        let mut out = vec![0.0_f32; rows * columns];
+        let seconds = best_of(duration, || multiply(&mut out, a, b, 1.0, false));
+        black_box(&out);
+        seconds
+    }
+}
+
+/// The ceilings of this machine's kernel threads together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceilings {
+    /// Multiplications and additions of `f32` in registers, at the chosen [`super::Level`].
+    pub f32_flop_per_second: f64,
+    /// The same of pairs of `bf16` into `f32`; `None` without AVX-512 BF16.
+    pub bf16_flop_per_second: Option<f64>,
+    /// The same of fours of 8-bit integers into 32 bits; `None` without AVX-512 VNNI.
+    pub int8_op_per_second: Option<f64>,
+    /// Bytes read from memory, far more than the caches hold.
+    pub read_bytes_per_second: f64,
+    /// Bytes read and written by a copy in memory, both counted.
+    pub copy_bytes_per_second: f64,
+}
+
+/// Measures every ceiling, each for a fifth of `duration`.
+pub fn measure_ceilings(duration: Duration) -> Ceilings {
+    let share = duration / 5;
+    let source = vec![1_u64; MEMORY / size_of::<u64>()];
+    let mut target = source.clone();
+    let piece = source.len() / (4 * threads::threads().max(1));
+    let read = best_of(share, || {
+        for_each(source.len().div_ceil(piece), MEMORY, |index| {
+            black_box(total(&source[threads::piece(index, piece, source.len())]));
+        });
+    });
+    let copy = best_of(share, || {
+        threads::pieces(&mut target, piece, MEMORY, |index, target| {
+            target.copy_from_slice(&source[threads::piece(index, piece, source.len())]);
+        });
+    });
+    Ceilings {
+        f32_flop_per_second: registers(share, f32_loop()),
+        bf16_flop_per_second: bf16_loop().map(|work| registers(share, work)),
+        int8_op_per_second: int8_loop().map(|work| registers(share, work)),
+        read_bytes_per_second: MEMORY as f64 / read,
+        copy_bytes_per_second: 2.0 * MEMORY as f64 / copy,
+    }
+}
+
+/// Bytes that the memory's rates are measured over.
+const MEMORY: usize = 512 << 20;
+/// Turns of a loop in registers between looks at the clock.
+const TURNS: usize = 1 << 20;
+/// Registers that are added to side by side, which hides how long one addition takes.
+const CHAINS: usize = 16;
+
+/// The shortest of the runs of `work` in `duration`, two at least, in seconds.
+fn best_of(duration: Duration, mut work: impl FnMut()) -> f64 {
     let start = Instant::now();
     let mut best = f64::INFINITY;
     let mut rounds = 0;
     while rounds < 2 || start.elapsed() < duration {
         let round = Instant::now();
-        multiply(&mut out, Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE), 1.0, false);
+        work();
         best = best.min(round.elapsed().as_secs_f64());
         rounds += 1;
     }
-    std::hint::black_box(&out);
-    2.0 * (SIDE as f64).powi(3) / best
+    best
+}
+
+/// A loop in registers, and how many operations one turn has.
+type Loop = (fn(usize), usize);
+
+/// Operations a second of `work` on all threads.
+fn registers(duration: Duration, (work, operations): Loop) -> f64 {
+    let count = threads::threads();
+    let seconds = best_of(duration, || for_each(count, usize::MAX, |_| work(TURNS)));
+    (count * TURNS * operations) as f64 / seconds
+}
+
+leveled! {
+    fn total(values: &[u64]) -> u64 {
+        let mut lanes = [0_u64; 32];
+        let (whole, rest) = values.as_chunks::<32>();
+        for values in whole {
+            for lane in 0..32 {
+                lanes[lane] = lanes[lane].wrapping_add(values[lane]);
+            }
+        }
+        lanes.iter().chain(rest).fold(0, |sum, value| sum.wrapping_add(*value))
+    }
+}
+
+/// A function for an instruction set, of `TURNS` turns over `CHAINS` registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! chains {
+    ($name:ident, $features:literal, $zero:expr, |$sum:ident, $value:ident| $step:expr) => {
+        pub(super) fn $name(turns: usize) {
+            #[target_feature(enable = $features)]
+            fn run(turns: usize) {
+                let $value = black_box($zero);
+                let mut sums = [$zero; CHAINS];
+                for _ in 0..turns {
+                    for $sum in &mut sums {
+                        *$sum = $step;
+                    }
+                }
+                black_box(sums);
+            }
+            #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+            // SAFETY: chosen only where the processor was seen to have these features.
+            unsafe {
+                run(turns);
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::{CHAINS, black_box};
+    use std::arch::x86_64::*;
+
+    chains!(avx512, "avx512f", _mm512_setzero_ps(), |sum, value| _mm512_fmadd_ps(value, value, *sum));
+    chains!(avx2, "avx2,fma", _mm256_setzero_ps(), |sum, value| _mm256_fmadd_ps(value, value, *sum));
+    chains!(int8, "avx512f,avx512vnni", _mm512_setzero_si512(), |sum, value| {
+        _mm512_dpbusd_epi32(*sum, value, value)
+    });
+    chains!(bf16, "avx512f,avx512bf16", _mm512_setzero_ps(), |sum, value| {
+        #[expect(unsafe_code, reason = "the same 512 bits, seen as pairs of bf16")]
+        // SAFETY: both are 512 bits, and every pattern is a value.
+        let pairs = unsafe { std::mem::transmute::<__m512, __m512bh>(value) };
+        _mm512_dpbf16_ps(*sum, pairs, pairs)
+    });
+}
+
+fn f32_portable(turns: usize) {
+    let value = black_box([0.0_f32; 4]);
+    let mut sums = [[0.0_f32; 4]; CHAINS / 2];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            for lane in 0..4 {
+                sum[lane] += value[lane] * value[lane];
+            }
+        }
+        // Without this the sums would be known beforehand.
+        sums = black_box(sums);
+    }
+}
+
+fn f32_loop() -> Loop {
+    match super::level() {
+        #[cfg(target_arch = "x86_64")]
+        super::Level::Avx512 => (wide::avx512, CHAINS * 32),
+        #[cfg(target_arch = "x86_64")]
+        super::Level::Avx2 => (wide::avx2, CHAINS * 16),
+        _ => (f32_portable, CHAINS * 4),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bf16_loop() -> Option<Loop> {
+    let here = super::level() == super::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
+    here.then_some((wide::bf16 as fn(usize), CHAINS * 64))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn int8_loop() -> Option<Loop> {
+    let here = super::level() == super::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
+    here.then_some((wide::int8 as fn(usize), CHAINS * 128))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn bf16_loop() -> Option<Loop> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn int8_loop() -> Option<Loop> {
+    None
 }

@@ -11,6 +11,8 @@ const PIECE: usize = 1 << 14;
 pub struct AdamwStep {
     /// Learning rate of this step.
     pub rate: f32,
+    /// What the gradient is multiplied by first: clips its length without a pass of its own.
+    pub scale: f32,
     /// Decay of the mean of gradients.
     pub beta1: f32,
     /// Decay of the mean of squared gradients.
@@ -28,6 +30,7 @@ pub struct AdamwStep {
 struct Factors {
     keep: f32,
     rate: f32,
+    scale: f32,
     beta1: f32,
     beta2: f32,
     root: f32,
@@ -37,6 +40,7 @@ struct Factors {
 leveled! {
     fn update(parameter: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], factors: Factors) {
         for (((parameter, gradient), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+            let gradient = factors.scale * gradient;
             *m = factors.beta1 * *m + (1.0 - factors.beta1) * gradient;
             *v = factors.beta2 * *v + (1.0 - factors.beta2) * gradient * gradient;
             *parameter = *parameter * factors.keep - factors.rate * *m / (v.sqrt() * factors.root + factors.epsilon);
@@ -46,7 +50,7 @@ leveled! {
 
 /// One step of Adam with decoupled weight decay, in one pass over the parameter.
 ///
-/// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+/// With `g` the gradient times `scale`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 /// `p = p (1 - rate decay) - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)`.
 /// All four slices have one length. Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization,
 /// arXiv 1711.05101, algorithm 2.
@@ -70,6 +74,7 @@ pub fn adamw_step(
     let factors = Factors {
         keep: 1.0 - step.rate * step.decay,
         rate: (f64::from(step.rate) / after(step.beta1)) as f32,
+        scale: step.scale,
         beta1: step.beta1,
         beta2: step.beta2,
         root: (1.0 / after(step.beta2).sqrt()) as f32,

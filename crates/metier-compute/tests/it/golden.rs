@@ -117,7 +117,7 @@ fn adamw(rows: &[Vec<f32>]) {
     let mut parameter = rows[0].clone();
     let (mut m, mut v) = (vec![0.0; parameter.len()], vec![0.0; parameter.len()]);
     for (step, pair) in (1..).zip(rows[1..].chunks_exact(2)) {
-        let numbers = AdamwStep { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1, step };
+        let numbers = AdamwStep { rate: 0.01, scale: 1.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1, step };
         op::adamw_step(&mut parameter, &pair[0], &mut m, &mut v, &numbers).unwrap();
         assert_close("adamw", &parameter, &pair[1], 1e-6, RELATIVE);
     }

@@ -290,7 +290,7 @@ fn adamw() {
     let (mut m, mut v) = (vec![0.0; 40_000], vec![0.0; 40_000]);
     let (mut wide_m, mut wide_v) = (vec![0.0_f64; 40_000], vec![0.0_f64; 40_000]);
     for (step, gradient) in (1..).zip(&gradients) {
-        let numbers = AdamwStep { rate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, step };
+        let numbers = AdamwStep { rate: 0.01, scale: 1.0, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, step };
         op::adamw_step(&mut parameter, gradient, &mut m, &mut v, &numbers).unwrap();
         for at in 0..want.len() {
             let g = f64::from(gradient[at]);

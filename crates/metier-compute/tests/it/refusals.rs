@@ -71,7 +71,7 @@ fn attention_sequences() {
 
 #[test]
 fn optimizer_lengths() {
-    let step = AdamwStep { rate: 0.1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, decay: 0.0, step: 1 };
+    let step = AdamwStep { rate: 0.1, scale: 1.0, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, decay: 0.0, step: 1 };
     let error = op::adamw_step(&mut [0.0; 2], &[0.0; 3], &mut [0.0; 2], &mut [0.0; 2], &step).unwrap_err();
     assert!(error.to_string().contains("[2, 3, 2, 2]"));
     let first = AdamwStep { step: 0, ..step };

@@ -72,7 +72,7 @@ fn outside_the_tape() {
         kernel::set_threads(threads).unwrap();
         let (mut parameter, mut m, mut v) = (noise(1, 200_000), vec![0.0; 200_000], vec![0.0; 200_000]);
         let gradient = noise(2, 200_000);
-        let step = AdamwStep { rate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, step: 1 };
+        let step = AdamwStep { rate: 0.01, scale: 1.0, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1, step: 1 };
         op::adamw_step(&mut parameter, &gradient, &mut m, &mut v, &step).unwrap();
 
         let mut parameters = Parameters::new();

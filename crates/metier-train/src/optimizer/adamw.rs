@@ -68,13 +68,14 @@ impl Optimizer for Adamw {
         };
         let step = AdamwStep {
             rate: update.rate as f32,
+            scale: update.scale,
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
             epsilon: self.epsilon as f32,
             decay: if update.decays { self.decay as f32 } else { 0.0 },
             step: update.step,
         };
-        op::adamw_step(update.parameter, update.gradient, m, v, &step)
+        op::adamw_step(update.parameter, update.gradient, m.data_mut(), v.data_mut(), &step)
     }
 }
 

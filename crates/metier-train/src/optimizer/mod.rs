@@ -2,6 +2,7 @@
 
 mod adamw;
 
+use metier_compute::Tensor;
 use metier_core::Result;
 use metier_core::part::{Part, Record};
 
@@ -14,11 +15,13 @@ pub struct Update<'a> {
     pub parameter: &'a mut [f32],
     /// Their gradient, as long as `parameter`.
     pub gradient: &'a [f32],
-    /// What the optimizer keeps about each weight: [`Optimizer::states`] vectors as long as `parameter`, all
+    /// What the optimizer keeps about each weight: [`Optimizer::states`] tensors as long as `parameter`, all
     /// zero before the first step.
-    pub state: &'a mut [Vec<f32>],
+    pub state: &'a mut [Tensor],
     /// The rate of this step, schedule applied.
     pub rate: f64,
+    /// What every number of the gradient is multiplied by first, to keep its length in bounds.
+    pub scale: f32,
     /// The number of this step, counted from 1.
     pub step: u64,
     /// Whether the weights may be pulled toward zero: true for tensors of two or more dimensions, false for

@@ -1,5 +1,6 @@
 //! Every part of every family: page, defaults, and the golden of AdamW.
 
+use metier_compute::Tensor;
 use metier_core::Place;
 use metier_core::part::{PAGE_HEADINGS, Record};
 use metier_testkit::{assert_close, golden};
@@ -50,7 +51,7 @@ fn adamw_agrees_with_pytorch() {
     let adamw = chosen::<dyn Optimizer, _>("adamw", settings).unwrap().part;
     for (index, name) in ["matrix", "vector"].into_iter().enumerate() {
         let mut parameter = golden::numbers(&golden["initial"][index]);
-        let mut state = vec![vec![0.0; parameter.len()]; adamw.states()];
+        let mut state = vec![Tensor::zeros(&[parameter.len()]).unwrap(); adamw.states()];
         for (step, expected) in (1..).zip(golden["steps"].as_array().unwrap()) {
             let gradient = golden::numbers(&expected["gradients"][index]);
             let rate = adamw.rate() * expected["factor"].as_f64().unwrap();
@@ -59,6 +60,7 @@ fn adamw_agrees_with_pytorch() {
                 gradient: &gradient,
                 state: &mut state,
                 rate,
+                scale: 1.0,
                 step,
                 decays: name == "matrix",
             };

@@ -1,5 +1,6 @@
 //! The command line: one file for each verb, the same global options for all.
 
+mod bench;
 mod chat;
 mod check;
 mod diff;
@@ -95,6 +96,7 @@ enum Verb {
     Inspect(inspect::Arguments),
     Fetch(fetch::Arguments),
     Doctor(doctor::Arguments),
+    Bench(bench::Arguments),
     #[command(name = "curate")]
     Curate(stage::Arguments),
     #[command(name = "pack")]
@@ -144,6 +146,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Inspect(verb) => inspect::execute(&verb, &global),
         Verb::Fetch(verb) => fetch::execute(&verb, &global),
         Verb::Doctor(verb) => doctor::execute(&verb, &global),
+        Verb::Bench(verb) => bench::execute(&verb, &global),
         Verb::Curate(verb) => stage::execute("curate", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => stage::execute("train", &verb, &global),

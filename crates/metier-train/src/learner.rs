@@ -1,0 +1,108 @@
+//! The weights that learn: their gradients, and what the optimizer keeps about them.
+
+use crate::optimizer::{Optimizer, Update};
+use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
+use metier_core::Result;
+use metier_model::Decoder;
+
+/// A model with all that one step of training changes.
+pub struct Learner<'a> {
+    /// The model.
+    pub decoder: &'a mut Decoder,
+    trainable: Vec<ParameterId>,
+    /// For each of `trainable` the optimizer's tensors, of the weight's shape.
+    state: Vec<Vec<Tensor>>,
+    gradients: Gradients,
+}
+
+impl<'a> Learner<'a> {
+    /// Before the first step: what the optimizer keeps is zero.
+    ///
+    /// # Errors
+    /// When the memory for it is not there.
+    pub fn new(decoder: &'a mut Decoder, optimizer: &dyn Optimizer) -> Result<Self> {
+        let trainable: Vec<ParameterId> =
+            decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
+        let zeros = |id: &ParameterId| {
+            let shape = decoder.parameters.get(*id).shape();
+            (0..optimizer.states()).map(|_| Tensor::zeros(shape)).collect()
+        };
+        let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
+        Ok(Self { decoder, trainable, state, gradients: Gradients::default() })
+    }
+
+    /// Forgets the gradients of the step before.
+    pub fn clear(&mut self) {
+        self.gradients.clear();
+    }
+
+    /// Adds the gradients of `share` times a loss, and gives the loss.
+    ///
+    /// # Errors
+    /// Those of `loss` and of [`Tape::backward`].
+    pub fn add(
+        &mut self,
+        share: f64,
+        loss: impl for<'p> FnOnce(&'p Decoder, &mut Tape<'p>) -> Result<Var>,
+    ) -> Result<f64> {
+        let decoder = &*self.decoder;
+        let mut tape = Tape::training(&decoder.parameters);
+        let mean = loss(decoder, &mut tape)?;
+        let value = tape.value(mean)?.item()?;
+        let scaled = op::scale(&mut tape, mean, share as f32)?;
+        tape.backward(scaled, &mut self.gradients)?;
+        Ok(f64::from(value))
+    }
+
+    /// The length of all gradients together.
+    pub fn gradient_norm(&self) -> f64 {
+        self.gradients.norm()
+    }
+
+    /// Changes every weight by its gradient times `scale`; `step` is counted from 1.
+    ///
+    /// # Errors
+    /// Those of the optimizer.
+    pub fn update(&mut self, optimizer: &dyn Optimizer, rate: f64, scale: f32, step: u64) -> Result<()> {
+        for (id, state) in self.trainable.iter().zip(&mut self.state) {
+            let Some(gradient) = self.gradients.get(*id) else { continue };
+            let parameter = self.decoder.parameters.get_mut(*id);
+            let decays = parameter.shape().len() > 1;
+            let (parameter, gradient) = (parameter.data_mut(), gradient.data());
+            optimizer.step(Update { parameter, gradient, state, rate, scale, step, decays })?;
+        }
+        Ok(())
+    }
+
+    /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it.
+    pub fn tensors(&self) -> Vec<(String, usize)> {
+        let mut tensors = Vec::new();
+        for (id, state) in self.trainable.iter().zip(&self.state) {
+            let (name, length) = (self.decoder.parameters.name(*id), self.decoder.parameters.get(*id).len());
+            tensors.push((name.to_owned(), length));
+            tensors.extend((0..state.len()).map(|n| (format!("{name}/{n}"), length)));
+        }
+        tensors
+    }
+
+    /// The values of [`Learner::tensors`], in their order.
+    pub fn values(&self) -> impl Iterator<Item = &[f32]> {
+        self.trainable.iter().zip(&self.state).flat_map(|(id, state)| {
+            std::iter::once(self.decoder.parameters.get(*id).data()).chain(state.iter().map(Tensor::data))
+        })
+    }
+
+    /// Lets `fill` write each of [`Learner::tensors`], in their order.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn fill(&mut self, mut fill: impl FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        for (id, state) in self.trainable.iter().zip(&mut self.state) {
+            fill(self.decoder.parameters.get_mut(*id).data_mut())?;
+            for tensor in state {
+                fill(tensor.data_mut())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Whole training steps of models of known shapes.
+
+use metier_core::part::Build;
+use metier_core::seed::Seed;
+use metier_core::{Place, Result, stop};
+use metier_model::{Batch, Config, Decoder};
+use metier_peft::adapter::Lora;
+use metier_train::Learner;
+use metier_train::optimizer::{Adamw, Optimizer};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// A model and how much of it one step sees and trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shape {
+    /// 5.8M numbers: vocabulary 4,096, width 256, 6 blocks; 8 texts of 256 tokens
+    S,
+    /// 41.7M numbers: vocabulary 32,000, width 512, 8 blocks; 4 texts of 512 tokens
+    M,
+    /// SmolLM2-135M's shape, all weights trained; 1 text of 1,024 tokens
+    #[value(name = "135m-full")]
+    Full135m,
+    /// SmolLM2-135M's shape, LoRA of rank 16 on every linear layer; 1 text of 2,048 tokens
+    #[value(name = "135m-lora")]
+    Lora135m,
+}
+
+/// What a shape came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// Its name.
+    pub step: String,
+    /// Numbers of the model, and those that are trained.
+    pub parameters: u64,
+    pub trainable: u64,
+    /// Tokens of one step.
+    pub tokens: u64,
+    /// Steps that were timed; one before them was not.
+    pub steps: u64,
+    /// By the middle one of the steps' times.
+    pub tokens_per_second: f64,
+    pub flop_per_second: f64,
+    /// Of the measured ceiling of `f32`.
+    pub share_of_f32_ceiling: f64,
+    /// Memory of tensors at most, and of the whole process.
+    pub tensor_bytes: u64,
+    pub peak_rss_bytes: Option<u64>,
+    /// After the last step.
+    pub loss: f64,
+}
+
+impl Shape {
+    fn config(self) -> Config {
+        let llama = |vocabulary_size, hidden_size, intermediate_size, layers, heads, kv_heads| Config {
+            vocabulary_size,
+            hidden_size,
+            intermediate_size,
+            layers,
+            heads,
+            kv_heads,
+            head_dim: hidden_size / heads,
+            context_length: 2048,
+            norm_epsilon: 1e-5,
+            rope_theta: 10_000.0,
+            tied_embeddings: true,
+            attention_bias: false,
+            feed_forward_bias: false,
+        };
+        match self {
+            Self::S => llama(4096, 256, 688, 6, 8, 8),
+            Self::M => llama(32_000, 512, 1376, 8, 8, 8),
+            Self::Full135m | Self::Lora135m => llama(49_152, 576, 1536, 30, 9, 3),
+        }
+    }
+
+    /// Texts of one step, and tokens of one text.
+    fn batch(self) -> (usize, usize) {
+        match self {
+            Self::S => (8, 256),
+            Self::M => (4, 512),
+            Self::Full135m => (1, 1024),
+            Self::Lora135m => (1, 2048),
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        use clap::ValueEnum;
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Trains on random tokens for `duration`, three steps at least, with AdamW and gradients cut to the length 1.
+///
+/// # Errors
+/// When the memory does not suffice.
+pub fn measure(shape: Shape, duration: Duration, f32_ceiling: f64) -> Result<Measured> {
+    let mut decoder = Decoder::random(&shape.config(), Seed::new(0))?;
+    if shape == Shape::Lora135m {
+        Lora { rank: 16, ..Lora::default() }.build(&Place::default())?.attach(&mut decoder, Seed::new(1))?;
+    }
+    let (texts, length) = shape.batch();
+    let batch = random_batch(texts, length, decoder.config().vocabulary_size);
+    let tokens = batch.ids.len() as u64;
+    let flop = decoder.flop_per_token(true, length) * tokens as f64;
+    let parameters = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
+    let trainable = decoder.trainable_numbers();
+    let optimizer = Adamw::default().build(&Place::default())?;
+    let mut learner = Learner::new(&mut decoder, &*optimizer)?;
+    let mut seconds = Vec::new();
+    let mut loss = step(&mut learner, &batch, &*optimizer, 1)?;
+    let started = Instant::now();
+    while seconds.len() < 3 || started.elapsed() < duration {
+        if stop::requested() {
+            return Err(stop::interrupted());
+        }
+        let began = Instant::now();
+        loss = step(&mut learner, &batch, &*optimizer, seconds.len() as u64 + 2)?;
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    let steps = seconds.len() as u64;
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds[seconds.len() / 2];
+    Ok(Measured {
+        step: shape.name(),
+        parameters,
+        trainable,
+        tokens,
+        steps,
+        tokens_per_second: tokens as f64 / middle,
+        flop_per_second: flop / middle,
+        share_of_f32_ceiling: flop / middle / f32_ceiling,
+        tensor_bytes: metier_compute::memory_peak(),
+        peak_rss_bytes: peak_rss(),
+        loss,
+    })
+}
+
+fn step(learner: &mut Learner<'_>, batch: &Batch, optimizer: &dyn Optimizer, number: u64) -> Result<f64> {
+    learner.clear();
+    let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, batch))?;
+    let scale = (1.0 / (learner.gradient_norm() + 1e-6)).min(1.0);
+    learner.update(optimizer, optimizer.rate(), scale as f32, number)?;
+    Ok(loss)
+}
+
+fn random_batch(texts: usize, length: usize, vocabulary: usize) -> Batch {
+    let mut random = Seed::new(7).at(0);
+    let mut ids: Vec<u32> = (0..texts * length + 1).map(|_| random.below(vocabulary as u64) as u32).collect();
+    let targets = ids.split_off(1);
+    Batch {
+        weights: vec![1.0; targets.len()],
+        positions: (0..targets.len()).map(|row| (row % length) as u32).collect(),
+        sequences: (0..texts).map(|text| text * length..(text + 1) * length).collect(),
+        ids: std::iter::once(ids[0]).chain(targets.iter().copied()).take(targets.len()).collect(),
+        targets,
+    }
+}
+
+/// The most memory this process has held, as Linux tells it.
+fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+}

@@ -1,0 +1,133 @@
+//! `metier bench`.
+
+use super::{Global, Verdict, size, table};
+use crate::bench::ceilings_json;
+use crate::bench::operations::{self, Timed};
+use crate::bench::step::{self, Measured, Shape};
+use metier_compute::kernel;
+use metier_core::{Error, Result};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Measure this machine's ceilings, and how near operations and training steps come to them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json")]
+pub struct Arguments {
+    /// Measure one training step and leave the operations out
+    #[arg(long, value_name = "MODEL", value_enum)]
+    step: Option<Shape>,
+    /// How long each training step is repeated; operations take a twentieth of it
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+}
+
+/// Runs the verb.
+pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
+    let duration = Duration::from_secs(arguments.seconds.into());
+    let ceilings = kernel::measure_ceilings(Duration::from_secs(2));
+    let mut report = json!({
+        "kernel": kernel::level().name(),
+        "threads": kernel::threads(),
+        "ceilings": ceilings_json(&ceilings),
+    });
+    if !global.json {
+        super::print(&format!("{} threads, {} kernels\n\n", kernel::threads(), kernel::level().name()))?;
+        super::print(&ceilings_table(&ceilings))?;
+    }
+    if let Some(shape) = arguments.step {
+        let measured = step::measure(shape, duration, ceilings.f32_flop_per_second)?;
+        if global.json {
+            merge(&mut report, json_of(&measured)?);
+            return super::print_json(&report).map(|()| Verdict::Fine);
+        }
+        super::print(&format!("\n{}", steps_table(&[measured])))?;
+        return Ok(Verdict::Fine);
+    }
+    let timed = operations::measure(duration / 20, &ceilings)?;
+    if !global.json {
+        super::print(&format!("\n{}", operations_table(&timed)))?;
+    }
+    let mut steps = Vec::new();
+    for shape in [Shape::S, Shape::M] {
+        steps.push(step::measure(shape, duration, ceilings.f32_flop_per_second)?);
+    }
+    if global.json {
+        merge(&mut report, json!({ "operations": json_of(&timed)?, "steps": json_of(&steps)? }));
+        return super::print_json(&report).map(|()| Verdict::Fine);
+    }
+    super::print(&format!("\n{}", steps_table(&steps)))?;
+    Ok(Verdict::Fine)
+}
+
+fn json_of(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value)
+        .map_err(|error| Error::program(format!("what was measured does not serialize: {error}")))
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+fn ceilings_table(ceilings: &kernel::Ceilings) -> String {
+    let rate = |rate: Option<f64>| rate.map_or_else(|| "no such instructions".to_owned(), |rate| giga(rate, "GFLOP/s"));
+    let rows = [
+        ("f32", rate(Some(ceilings.f32_flop_per_second))),
+        ("bf16", rate(ceilings.bf16_flop_per_second)),
+        ("int8", rate(ceilings.int8_op_per_second)),
+        ("read", giga(ceilings.read_bytes_per_second, "GB/s")),
+        ("copy, both ways", giga(ceilings.copy_bytes_per_second, "GB/s")),
+    ];
+    table(&["ceiling", "measured"], &rows.map(|(name, text)| vec![name.to_owned(), text]), &[false, true])
+}
+
+fn giga(rate: f64, unit: &str) -> String {
+    format!("{:.1} {unit}", rate / 1e9)
+}
+
+fn operations_table(timed: &[Timed]) -> String {
+    let rows: Vec<Vec<String>> = timed
+        .iter()
+        .map(|timed| {
+            let flop =
+                if timed.flop > 0.0 { format!("{:.1}", timed.flop / timed.seconds / 1e9) } else { String::new() };
+            vec![
+                timed.operation.clone(),
+                timed.shape.clone(),
+                format!("{:.3}", timed.seconds * 1e3),
+                flop,
+                format!("{:.1}", timed.bytes / timed.seconds / 1e9),
+                format!("{:.0} %", timed.share * 100.0),
+            ]
+        })
+        .collect();
+    table(
+        &["operation", "shape", "ms", "GFLOP/s", "GB/s", "of ceiling"],
+        &rows,
+        &[false, false, true, true, true, true],
+    )
+}
+
+fn steps_table(steps: &[Measured]) -> String {
+    let rows: Vec<Vec<String>> = steps
+        .iter()
+        .map(|step| {
+            vec![
+                step.step.clone(),
+                super::count(step.parameters),
+                super::count(step.trainable),
+                super::count(step.tokens),
+                format!("{:.0}", step.tokens_per_second),
+                format!("{:.1}", step.flop_per_second / 1e9),
+                format!("{:.0} %", step.share_of_f32_ceiling * 100.0),
+                size(step.tensor_bytes),
+            ]
+        })
+        .collect();
+    table(
+        &["training step", "parameters", "trained", "tokens", "tokens/s", "GFLOP/s", "of f32 ceiling", "tensors"],
+        &rows,
+        &[false, true, true, true, true, true, true, true],
+    )
+}
