@@ -1,7 +1,7 @@
-//! The innermost tiles of a product, one set for each instruction set, and how their inputs are packed.
+//! The innermost tiles of a product, one set for each instruction set, and how the right matrix is packed for them.
 //!
-//! A panel of the left matrix holds `ROWS` rows for one step of depth side by side, a panel of the right one
-//! `COLUMNS` columns; both are filled up with zeros. A tile stays in registers over the whole depth of a block.
+//! A panel of the right matrix holds `COLUMNS` columns side by side for each step of depth, filled up with zeros. The
+//! left matrix is read where it lies. A tile stays in registers over the whole depth of a block.
 //! The scheme is that of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
 
 use super::Matrix;
@@ -10,8 +10,20 @@ use crate::kernel::Level;
 /// One tile: `out = alpha left right`, or `+=`.
 ///
 /// The arguments are the rows of the tile (at most [`Kernel::rows`]), its columns (at most [`Kernel::columns`]),
-/// the depth, both panels, the first element of the output, the distance of its rows, `alpha`, and whether to add.
-type Tile = unsafe fn(usize, usize, usize, *const f32, *const f32, *mut f32, usize, f32, bool);
+/// the depth, the left rows, the panel of the right matrix, the first element of the output, the distance of its
+/// rows, `alpha`, and whether to add.
+type Tile = unsafe fn(usize, usize, usize, Left, *const f32, *mut f32, usize, f32, bool);
+
+/// Where a tile reads the left matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    /// Its first element.
+    pub start: *const f32,
+    /// Elements from row to row when rows lie along the depth, from step to step of depth otherwise.
+    pub step: usize,
+    /// Whether rows lie along the depth.
+    pub along: bool,
+}
 
 /// Puts 16 steps of depth of at most 16 rows that lie along the depth side by side: from where, the distance of
 /// its rows, how many rows, to where, the distance of the steps there. Each step is written 16 wide.
@@ -37,35 +49,22 @@ pub(super) fn kernel(level: Level) -> Kernel {
     }
 }
 
+/// Steps of depth in one turn of the innermost loop.
+const UNROLLED: usize = 4;
+
 /// Steps of depth that [`Transpose`] takes.
 const STEPS: usize = 16;
 
-/// Elements that [`pack`] may write past the end of panels whose width is no multiple of this.
-pub(super) const SLACK: usize = STEPS;
-
-/// Packs `rows` by `depth` of `from` into panels of `width` rows; `to` holds `rows` rounded up to whole panels times
-/// the depth, and [`SLACK`] elements more where the width asks for it.
-pub(super) fn pack(kernel: Kernel, to: &mut [f32], from: Matrix<'_>, width: usize) {
-    let (rows, depth) = (from.rows, from.columns);
-    let slack = if width.is_multiple_of(STEPS) || kernel.transpose.is_none() { 0 } else { SLACK };
-    assert!(to.len() >= rows.next_multiple_of(width) * depth + slack, "a panel reaches past its buffer");
-    for (number, first) in (0..rows).step_by(width).enumerate() {
-        let count = width.min(rows - first);
-        let panel = &mut to[number * width * depth..][..width * depth + slack];
-        if from.column_step == 1 {
-            pack_along(kernel, panel, from, first..first + count, width);
-        } else {
-            let part = Matrix { data: &from.data[first * from.row_step..], rows: count, ..from };
-            match width {
-                4 => pack_across::<4>(panel, part),
-                6 => pack_across::<6>(panel, part),
-                8 => pack_across::<8>(panel, part),
-                12 => pack_across::<12>(panel, part),
-                16 => pack_across::<16>(panel, part),
-                32 => pack_across::<32>(panel, part),
-                _ => unreachable!("no kernel has panels of {width}"),
-            }
-        }
+/// Packs the columns of `from`, at most [`Kernel::columns`] of them, into `panel`.
+pub(super) fn pack(kernel: Kernel, panel: &mut [f32], from: Matrix<'_>) {
+    let columns = from.transposed();
+    assert!(panel.len() >= kernel.columns * from.rows, "a panel reaches past its buffer");
+    match (from.row_step, kernel.columns) {
+        (1, width) => pack_along(kernel, panel, columns, width),
+        (_, 8) => pack_across::<8>(panel, columns),
+        (_, 16) => pack_across::<16>(panel, columns),
+        (_, 32) => pack_across::<32>(panel, columns),
+        (_, width) => unreachable!("no kernel has panels of {width}"),
     }
 }
 
@@ -87,19 +86,19 @@ fn pack_across<const W: usize>(panel: &mut [f32], from: Matrix<'_>) {
     }
 }
 
-/// A panel of rows that lie along the depth.
-fn pack_along(kernel: Kernel, panel: &mut [f32], from: Matrix<'_>, rows: std::ops::Range<usize>, width: usize) {
-    let depth = from.columns;
+/// A panel of at most `width` rows that lie along the depth.
+fn pack_along(kernel: Kernel, panel: &mut [f32], from: Matrix<'_>, width: usize) {
+    let (rows, depth) = (from.rows, from.columns);
     let whole = if kernel.transpose.is_some() { depth / STEPS * STEPS } else { 0 };
     if let Some(transpose) = kernel.transpose {
         for step in (0..whole).step_by(STEPS) {
             for column in (0..width).step_by(STEPS) {
-                let count = rows.len().saturating_sub(column).min(STEPS);
-                let source = from.data[(rows.start + column.min(rows.len() - 1)) * from.row_step + step..].as_ptr();
-                let target = panel[step * width + column..].as_mut_ptr();
+                let count = rows.saturating_sub(column).min(STEPS);
+                let source = from.data[column.min(rows - 1) * from.row_step + step..].as_ptr();
+                let target = panel[step * width + column..(step + STEPS) * width].as_mut_ptr();
                 #[expect(unsafe_code, reason = "calls the loop of an instruction set")]
                 // SAFETY: the kernel is of this machine. `count` rows of `STEPS` elements from `source` on lie in the
-                // matrix. The last write ends at most `STEPS` after the last step of this panel, which the panel has.
+                // matrix. The width is a multiple of `STEPS`, so every write ends before the panel's next `STEPS`.
                 unsafe {
                     transpose(source, from.row_step, count, target, width);
                 }
@@ -109,12 +108,12 @@ fn pack_along(kernel: Kernel, panel: &mut [f32], from: Matrix<'_>, rows: std::op
     for step in whole..depth {
         let to = &mut panel[step * width..][..width];
         for (row, to) in to.iter_mut().enumerate() {
-            *to = if row < rows.len() { from.data[(rows.start + row) * from.row_step + step] } else { 0.0 };
+            *to = if row < rows { from.data[row * from.row_step + step] } else { 0.0 };
         }
     }
 }
 
-/// The tile of an instruction set whose module has `Vector`, `LANES`, `zero`, `load`, `splat`, `fma`, `write` and the
+/// The tile of an instruction set whose module has `Vector`, `LANES`, `ROWS`, `COLUMNS`, `zero`, `load`, `splat`, `fma`, `write` and the
 /// vectors of a row as `ACROSS`.
 macro_rules! tile {
     ($(#[$features:meta])*; $($rows:literal)*) => {
@@ -122,10 +121,10 @@ macro_rules! tile {
         #[expect(unsafe_code, reason = "reads panels and writes a tile by pointer")]
         #[expect(clippy::too_many_arguments, reason = "a tile has that many")]
         $(#[$features])*
-        unsafe fn rows<const R: usize>(
+        unsafe fn rows<const R: usize, const ALONG: bool>(
             columns: usize,
             depth: usize,
-            mut left: *const f32,
+            left: Left,
             mut right: *const f32,
             out: *mut f32,
             step: usize,
@@ -133,21 +132,41 @@ macro_rules! tile {
             add: bool,
         ) {
             let mut sums = [[zero(); ACROSS]; R];
-            for _ in 0..depth {
-                // SAFETY: the caller's panels hold `ROWS` and `COLUMNS` elements for each step of depth.
-                unsafe {
-                    let mut across = [zero(); ACROSS];
-                    for (number, vector) in across.iter_mut().enumerate() {
-                        *vector = load(right.add(number * LANES));
-                    }
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let value = splat(*left.add(row));
-                        for (sum, vector) in sums.iter_mut().zip(across) {
-                            *sum = fma(value, vector, *sum);
+            let step_of_left = left.step;
+            // Every third row has a pointer of its own; those between are at one and two steps from it.
+            let mut starts = [left.start; ROWS.div_ceil(3)];
+            for (number, start) in starts.iter_mut().enumerate() {
+                *start = start.wrapping_add(if ALONG { 3 * number * step_of_left } else { 3 * number });
+            }
+            // Several steps a turn: what counts the turns would take the place of multiplications.
+            for turn in [UNROLLED, 1] {
+                let turns = if turn == 1 { depth % UNROLLED } else { depth / UNROLLED };
+                for _ in 0..turns {
+                    // SAFETY: the caller's rows and panel are this deep.
+                    unsafe {
+                        for step in 0..turn {
+                            let mut across = [zero(); ACROSS];
+                            for (number, vector) in across.iter_mut().enumerate() {
+                                *vector = load(right.add(step * COLUMNS + number * LANES));
+                            }
+                            for (row, sums) in sums.iter_mut().enumerate() {
+                                let between = if ALONG {
+                                    row % 3 * step_of_left + step
+                                } else {
+                                    step * step_of_left + row % 3
+                                };
+                                let value = splat(*starts[row / 3].add(between));
+                                for (sum, vector) in sums.iter_mut().zip(across) {
+                                    *sum = fma(value, vector, *sum);
+                                }
+                            }
                         }
+                        let further = if ALONG { turn } else { turn * step_of_left };
+                        for start in &mut starts {
+                            *start = start.wrapping_add(further);
+                        }
+                        right = right.add(turn * COLUMNS);
                     }
-                    left = left.add(ROWS);
-                    right = right.add(COLUMNS);
                 }
             }
             for (row, sums) in sums.into_iter().enumerate() {
@@ -170,7 +189,7 @@ macro_rules! tile {
             count: usize,
             columns: usize,
             depth: usize,
-            left: *const f32,
+            left: Left,
             right: *const f32,
             out: *mut f32,
             step: usize,
@@ -179,8 +198,11 @@ macro_rules! tile {
         ) {
             // SAFETY: as the caller promises; this kernel is chosen only where the processor has the features.
             unsafe {
-                match count {
-                    $($rows => rows::<$rows>(columns, depth, left, right, out, step, alpha, add),)*
+                match (count, left.along) {
+                    $(
+                        ($rows, true) => rows::<$rows, true>(columns, depth, left, right, out, step, alpha, add),
+                        ($rows, false) => rows::<$rows, false>(columns, depth, left, right, out, step, alpha, add),
+                    )*
                     _ => unreachable!("a tile has at most {ROWS} rows"),
                 }
             }
@@ -190,6 +212,8 @@ macro_rules! tile {
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
+    use super::{Left, UNROLLED};
+    #[expect(clippy::wildcard_imports, reason = "the names of instructions")]
     use std::arch::x86_64::*;
 
     type Vector = __m512;
@@ -296,6 +320,8 @@ mod avx512 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
+    use super::{Left, UNROLLED};
+    #[expect(clippy::wildcard_imports, reason = "the names of instructions")]
     use std::arch::x86_64::*;
 
     type Vector = __m256;
@@ -359,8 +385,7 @@ mod avx2 {
     /// As [`super::Transpose`].
     #[expect(unsafe_code, reason = "reads rows and writes steps by pointer")]
     unsafe fn transpose(from: *const f32, row_step: usize, rows: usize, to: *mut f32, to_step: usize) {
-        // Rows past the panel's width would be written over the next step.
-        for half in [0, LANES].into_iter().filter(|half| *half < to_step) {
+        for half in [0, LANES] {
             for steps in [0, LANES] {
                 // SAFETY: as the caller promises; this kernel is chosen only where the processor has the features.
                 unsafe {
@@ -410,6 +435,8 @@ mod avx2 {
 }
 
 mod portable {
+    use super::{Left, UNROLLED};
+
     const LANES: usize = 4;
     const ACROSS: usize = 2;
     const ROWS: usize = 4;

@@ -2,17 +2,17 @@
 
 mod micro;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::matvec;
 use super::threads::{self, piece};
-use micro::Kernel;
+use micro::{Kernel, Left};
 
-/// Rows and columns that one tile of the output has at most; a large tile spreads the cost of packing its inputs.
+/// Rows and columns that one tile of the output has at most, so that its inputs stay near while it is computed.
 const TILE: (usize, usize) = (192, 1024);
 /// Steps of depth that are packed at once at most, so that a panel of columns stays in the nearest cache.
-const DEPTH: usize = 256;
+const DEPTH: usize = 192;
 /// Tiles are cut smaller than that until there are this many, so that several threads have work.
 const WANTED: usize = 8;
 /// ... but not below this many rows or columns.
@@ -165,9 +165,7 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
             // borrowed for the whole call.
             unsafe {
                 let start = output.start.add(row.start * columns + first + column.start);
-                LEFT.with_borrow_mut(|left| {
-                    tile(start, columns, left, a.part(row, 0..depth), &panels, column, alpha, add);
-                });
+                tile(start, columns, a.part(row, 0..depth), &panels, column, alpha, add);
             }
         });
     }
@@ -206,29 +204,35 @@ fn multiply_with(
         Panels::fill(kernel, panel, b, index);
     }
     let panels = Panels { kernel, data: panels, columns };
-    LEFT.with_borrow_mut(|left| {
-        #[expect(unsafe_code, reason = "calls the product of a tile")]
-        // SAFETY: `fits` holds, so every element of the tile lies inside `out`, which is borrowed.
-        unsafe {
-            tile(out.as_mut_ptr(), row_step, left, a, &panels, 0..columns, alpha, add);
-        }
-    });
+    #[expect(unsafe_code, reason = "calls the product of a tile")]
+    // SAFETY: `fits` holds, so every element of the tile lies inside `out`, which is borrowed.
+    unsafe {
+        tile(out.as_mut_ptr(), row_step, a, &panels, 0..columns, alpha, add);
+    }
     PACKED.set(packed);
 }
 
 thread_local! {
     /// Panels of the right matrix, which all threads read.
-    static PACKED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-    /// Panels of the left matrix.
-    static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static PACKED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
+/// What one vector holds; panels begin with a line, so that no load crosses two lines of the cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
 /// The first `length` elements of a buffer that grows when it has to.
-fn at_least(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+fn at_least(buffer: &mut Vec<Line>, length: usize) -> &mut [f32] {
+    let lines = length.div_ceil(16);
+    if buffer.len() < lines {
+        buffer.resize(lines, Line([0.0; 16]));
     }
-    &mut buffer[..length]
+    #[expect(unsafe_code, reason = "lines of numbers, seen as numbers")]
+    // SAFETY: `Line` is its numbers and nothing else, and as many of them as asked for are there.
+    unsafe {
+        std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), length)
+    }
 }
 
 /// True when there is nothing left to do.
@@ -262,7 +266,7 @@ impl Panels<'_> {
         let across = from.columns.div_ceil(kernel.columns);
         let steps = piece(index / across, block(from.rows), from.rows);
         let columns = piece(index % across, kernel.columns, from.columns);
-        micro::pack(kernel, panel, from.part(steps, columns).transposed(), kernel.columns);
+        micro::pack(kernel, panel, from.part(steps, columns));
     }
 
     /// The panel of a block of depth that begins with `column`.
@@ -278,11 +282,9 @@ impl Panels<'_> {
 /// all of them valid to read and write and touched by nobody else. `column` begins with a panel and lies inside `b`,
 /// which is as deep as `a`.
 #[expect(unsafe_code, reason = "the product is a raw routine")]
-#[expect(clippy::too_many_arguments, reason = "a product has that many")]
 unsafe fn tile(
     out: *mut f32,
     row_step: usize,
-    left: &mut Vec<f32>,
     a: Matrix<'_>,
     b: &Panels<'_>,
     column: Range<usize>,
@@ -294,16 +296,17 @@ unsafe fn tile(
         let steps = piece(number, block(depth), depth);
         let length = steps.len();
         let add = add || number > 0;
-        let left = at_least(left, a.rows.next_multiple_of(kernel.rows) * length + micro::SLACK);
-        micro::pack(kernel, left, a.part(0..a.rows, steps), kernel.rows);
+        let a = a.part(0..a.rows, steps);
         for across in column.clone().step_by(kernel.columns) {
             let width = kernel.columns.min(column.end - across);
             let right = b.panel(number, across, depth);
             for down in (0..a.rows).step_by(kernel.rows) {
                 let count = kernel.rows.min(a.rows - down);
-                // SAFETY: both panels are packed for this depth; the caller vouches for the output.
+                let along = a.column_step == 1;
+                let start = a.data[down * a.row_step..].as_ptr();
+                let left = Left { start, step: if along { a.row_step } else { a.column_step }, along };
+                // SAFETY: the rows and the panel are as deep as the block; the caller vouches for the output.
                 unsafe {
-                    let left = left[down * length..].as_ptr();
                     let out = out.add(down * row_step + across - column.start);
                     (kernel.tile)(count, width, length, left, right, out, row_step, alpha, add);
                 }
