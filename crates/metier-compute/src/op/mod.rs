@@ -5,8 +5,10 @@
 
 mod activation;
 mod adamw;
-mod add;
 mod attention;
+mod binary;
+mod broadcast;
+mod cumsum;
 mod embedding;
 mod head;
 mod head_cross_entropy;
@@ -14,8 +16,8 @@ mod layer_norm;
 mod linear;
 mod low_rank_linear;
 mod mean;
-mod multiply;
 mod permute;
+mod reduce_axis;
 mod reshape;
 mod rms_norm;
 pub(crate) mod rotary;
@@ -24,13 +26,16 @@ mod softmax;
 mod sum;
 mod swiglu;
 
-use metier_core::{Error, Place};
+use metier_core::{Error, Place, Result};
 
 pub use crate::kernel::activation::Activation;
+use crate::kernel::axis::Axis;
+use crate::kernel::walk::count;
 pub use activation::activation;
 pub use adamw::{AdamwStep, adamw_step};
-pub use add::add;
 pub use attention::{AttentionShape, Sequence, attention};
+pub use binary::{add, divide, maximum, minimum, multiply, subtract};
+pub use cumsum::cumsum;
 pub use embedding::embedding;
 pub use head::{head_log_probabilities, head_logits};
 pub use head_cross_entropy::head_cross_entropy;
@@ -38,8 +43,8 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use low_rank_linear::low_rank_linear;
 pub use mean::mean;
-pub use multiply::multiply;
 pub use permute::permute;
+pub use reduce_axis::{log_sum_exp, max_axis, mean_axis, min_axis, sum_axis, variance_axis};
 pub use reshape::reshape;
 pub use rms_norm::rms_norm;
 pub use rotary::{Rotary, rotary};
@@ -56,4 +61,12 @@ fn refuse(op: &'static str, message: impl Into<String>) -> Error {
 /// Two shapes that do not go together.
 fn mismatch(op: &'static str, first: (&str, &[usize]), second: (&str, &[usize]), rule: &str) -> Error {
     refuse(op, format!("{} {:?} and {} {:?} do not fit", first.0, first.1, second.0, second.1)).hint(rule)
+}
+
+/// What lies before, along and behind axis `axis` of `x`.
+fn along(op: &'static str, x: &[usize], axis: usize) -> Result<Axis> {
+    match x.get(axis) {
+        Some(&size) => Ok(Axis { outer: count(&x[..axis]), size, inner: count(&x[axis + 1..]) }),
+        None => Err(refuse(op, format!("x {x:?} has no axis {axis}")).hint("axes are numbered from 0, the outermost")),
+    }
 }

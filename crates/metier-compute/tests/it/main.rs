@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
 
 mod general;
+mod general_axes;
 mod golden;
 mod gradients;
 mod harness;

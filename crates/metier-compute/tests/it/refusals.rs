@@ -41,6 +41,31 @@ fn shapes_that_do_not_fit() {
 }
 
 #[test]
+fn shapes_that_do_not_stretch_and_axes_that_are_not_there() {
+    let two: &[&[usize]] = &[&[2, 3], &[4, 3]];
+    let words = |op: &'static str| [op, "[2, 3]", "[4, 3]", "do not fit"];
+    refused(two, &words("add"), |tape, v| op::add(tape, v[0], v[1]));
+    refused(two, &words("subtract"), |tape, v| op::subtract(tape, v[0], v[1]));
+    refused(two, &words("multiply"), |tape, v| op::multiply(tape, v[0], v[1]));
+    refused(two, &words("divide"), |tape, v| op::divide(tape, v[0], v[1]));
+    refused(two, &words("maximum"), |tape, v| op::maximum(tape, v[0], v[1]));
+    refused(two, &words("minimum"), |tape, v| op::minimum(tape, v[0], v[1]));
+    refused(&[&[0], &[2]], &["add", "[0]", "[2]"], |tape, v| op::add(tape, v[0], v[1]));
+    let words = |op: &'static str| [op, "[2, 3]", "no axis 2"];
+    refused(two, &words("sum_axis"), |tape, v| op::sum_axis(tape, v[0], 2));
+    refused(two, &words("log_sum_exp"), |tape, v| op::log_sum_exp(tape, v[0], 2));
+    refused(two, &words("cumsum"), |tape, v| op::cumsum(tape, v[0], 2));
+    refused(&[&[]], &["cumsum", "[]"], |tape, v| op::cumsum(tape, v[0], 0));
+    for axis in [Some(1), None] {
+        let words = |op: &'static str| [op, "[2, 0]", "no elements"];
+        refused(&[&[2, 0]], &words("mean_axis"), |tape, v| op::mean_axis(tape, v[0], axis));
+        refused(&[&[2, 0]], &words("max_axis"), |tape, v| op::max_axis(tape, v[0], axis));
+        refused(&[&[2, 0]], &words("min_axis"), |tape, v| op::min_axis(tape, v[0], axis));
+        refused(&[&[2, 0]], &words("variance_axis"), |tape, v| op::variance_axis(tape, v[0], axis));
+    }
+}
+
+#[test]
 fn ids_positions_and_targets() {
     refused(&[&[5, 2]], &["embedding", "id 5", "position 1"], |tape, v| op::embedding(tape, v[0], &[4, 5]));
     let turn = Rotary { head_dim: 4, theta: 1e4, interleaved: false };

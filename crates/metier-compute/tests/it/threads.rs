@@ -46,6 +46,20 @@ fn results_do_not_depend_on_threads() {
     let two: &[&[usize]] = &[&[500, 130], &[500, 130]];
     same_on_any_threads("add", two, &|tape, v| op::add(tape, v[0], v[1]));
     same_on_any_threads("multiply", two, &|tape, v| op::multiply(tape, v[0], v[1]));
+    let stretched: &[&[usize]] = &[&[500, 130], &[130]];
+    same_on_any_threads("add stretched", stretched, &|tape, v| op::add(tape, v[0], v[1]));
+    same_on_any_threads("divide", stretched, &|tape, v| op::divide(tape, v[1], v[0]));
+    same_on_any_threads("permute", &two[..1], &|tape, v| op::permute(tape, v[0], &[1, 0]));
+    for axis in [Some(0), Some(1), Some(2), None] {
+        let one: &[&[usize]] = &[&[40, 60, 50]];
+        same_on_any_threads("sum_axis", one, &|tape, v| op::sum_axis(tape, v[0], axis));
+        same_on_any_threads("max_axis", one, &|tape, v| op::max_axis(tape, v[0], axis));
+        same_on_any_threads("log_sum_exp", one, &|tape, v| op::log_sum_exp(tape, v[0], axis));
+        same_on_any_threads("variance_axis", one, &|tape, v| op::variance_axis(tape, v[0], axis));
+        if let Some(axis) = axis {
+            same_on_any_threads("cumsum", one, &|tape, v| op::cumsum(tape, v[0], axis));
+        }
+    }
     same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
     same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
     same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));
