@@ -31,8 +31,17 @@ pub(super) fn walk<const N: usize>(operands: [&Tensor; N], out: &[usize]) -> Wal
     Walk::new(out, steps.each_ref().map(Vec::as_slice))
 }
 
+/// For each element of `out` in order, the element of a tensor of `shape` that is stretched to it.
+pub(super) fn sources(shape: &[usize], out: &[usize]) -> Vec<usize> {
+    let mut sources = vec![0];
+    for (step, &size) in steps(shape, out).into_iter().zip(out) {
+        sources = sources.iter().flat_map(|from| (0..size).map(move |at| from + at * step)).collect();
+    }
+    sources
+}
+
 /// How far a row-major tensor of `shape` moves along each dimension of `out`, which it stretches to.
-pub(super) fn steps(shape: &[usize], out: &[usize]) -> Vec<usize> {
+fn steps(shape: &[usize], out: &[usize]) -> Vec<usize> {
     let own = row_major(shape);
     let lead = out.len() - shape.len();
     (0..out.len()).map(|at| if size(shape, out.len(), at) == 1 { 0 } else { own[at - lead] }).collect()

@@ -6,12 +6,15 @@
 mod activation;
 mod adamw;
 mod attention;
+mod batched_matmul;
 mod binary;
 mod broadcast;
 mod cumsum;
 mod embedding;
+mod gather;
 mod head;
 mod head_cross_entropy;
+mod index_select;
 mod layer_norm;
 mod linear;
 mod low_rank_linear;
@@ -23,6 +26,7 @@ mod rms_norm;
 pub(crate) mod rotary;
 mod scale;
 mod softmax;
+mod sort;
 mod sum;
 mod swiglu;
 
@@ -34,11 +38,14 @@ use crate::kernel::walk::count;
 pub use activation::activation;
 pub use adamw::{AdamwStep, adamw_step};
 pub use attention::{AttentionShape, Sequence, attention};
+pub use batched_matmul::{Transpose, batched_matmul};
 pub use binary::{add, divide, maximum, minimum, multiply, subtract};
 pub use cumsum::cumsum;
 pub use embedding::embedding;
+pub use gather::{gather, scatter_add};
 pub use head::{head_log_probabilities, head_logits};
 pub use head_cross_entropy::head_cross_entropy;
+pub use index_select::{index_add, index_select};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use low_rank_linear::low_rank_linear;
@@ -50,6 +57,7 @@ pub use rms_norm::rms_norm;
 pub use rotary::{Rotary, rotary};
 pub use scale::scale;
 pub use softmax::{log_softmax, softmax};
+pub use sort::{sort, top_k};
 pub use sum::sum;
 pub use swiglu::swiglu;
 
@@ -66,7 +74,11 @@ fn mismatch(op: &'static str, first: (&str, &[usize]), second: (&str, &[usize]),
 /// What lies before, along and behind axis `axis` of `x`.
 fn along(op: &'static str, x: &[usize], axis: usize) -> Result<Axis> {
     match x.get(axis) {
-        Some(&size) => Ok(Axis { outer: count(&x[..axis]), size, inner: count(&x[axis + 1..]) }),
+        Some(&size) => {
+            let outer = count(&x[..axis]);
+            // What lies behind in no rows is not counted: it may be more than can be.
+            Ok(Axis { outer, size, inner: if outer == 0 { 0 } else { count(&x[axis + 1..]) } })
+        }
         None => Err(refuse(op, format!("x {x:?} has no axis {axis}")).hint("axes are numbered from 0, the outermost")),
     }
 }

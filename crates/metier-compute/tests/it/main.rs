@@ -4,6 +4,8 @@
 
 mod general;
 mod general_axes;
+mod general_products;
+mod general_shapes;
 mod golden;
 mod gradients;
 mod harness;

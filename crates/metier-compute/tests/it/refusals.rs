@@ -1,6 +1,6 @@
 //! Wrong shapes and wrong use are errors that say what and where.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Transpose};
 use metier_compute::{Parameters, Tape, Var};
 use metier_core::Result;
 
@@ -66,8 +66,41 @@ fn shapes_that_do_not_stretch_and_axes_that_are_not_there() {
 }
 
 #[test]
+fn products_and_indices() {
+    let plain = Transpose::default();
+    let product = |transpose| move |tape: &mut Tape<'_>, v: &[Var]| op::batched_matmul(tape, v[0], v[1], transpose);
+    refused(&[&[2, 3], &[4, 5]], &["batched_matmul", "[2, 3]", "[4, 5]", "3 columns"], product(plain));
+    let turned = Transpose { a: true, b: false };
+    refused(&[&[2, 3], &[3, 5]], &["batched_matmul", "[2, 3]", "[3, 5]", "2 columns"], product(turned));
+    refused(&[&[3], &[3, 5]], &["batched_matmul", "[3]", "[3, 5]", "rows and columns"], product(plain));
+    refused(&[&[2, 1, 1], &[3, 1, 1]], &["batched_matmul", "[2]", "[3]", "do not fit"], product(plain));
+
+    let two: &[&[usize]] = &[&[2, 3], &[2, 2]];
+    refused(two, &["index_select", "[2, 3]", "no axis 2"], |tape, v| op::index_select(tape, v[0], 2, &[]));
+    refused(two, &["index_select", "index 3 at position 1", "axis 1", "[2, 3]"], |tape, v| {
+        op::index_select(tape, v[0], 1, &[2, 3])
+    });
+    refused(two, &["index_add", "index 3 at position 0", "[2, 3]"], |tape, v| {
+        op::index_add(tape, v[0], 1, &[3, 0], v[1])
+    });
+    refused(two, &["index_add", "[2, 3]", "[2, 2]", "[2, 1]"], |tape, v| op::index_add(tape, v[0], 1, &[0], v[1]));
+    refused(two, &["gather", "[2, 3]", "no axis 5"], |tape, v| op::gather(tape, v[0], 5, &[], 0));
+    refused(two, &["gather", "3 indices", "[2, 2]", "[2, 3]"], |tape, v| op::gather(tape, v[0], 1, &[0; 3], 2));
+    refused(two, &["gather", "indices"], |tape, v| op::gather(tape, v[0], 0, &[0], usize::MAX));
+    refused(two, &["gather", "index 2 at position 1", "axis 0"], |tape, v| op::gather(tape, v[0], 0, &[1, 2, 0], 1));
+    refused(two, &["scatter_add", "[2, 3]", "[2, 2]"], |tape, v| op::scatter_add(tape, v[0], 0, &[0; 4], v[1]));
+    refused(two, &["scatter_add", "3 indices", "[2, 2]"], |tape, v| op::scatter_add(tape, v[0], 1, &[0; 3], v[1]));
+    refused(two, &["scatter_add", "index 3"], |tape, v| op::scatter_add(tape, v[0], 1, &[0, 1, 2, 3], v[1]));
+    refused(two, &["top_k", "[2, 3]", "4"], |tape, v| Ok(op::top_k(tape, v[0], 4)?.0));
+    refused(&[&[]], &["top_k", "[]"], |tape, v| Ok(op::top_k(tape, v[0], 0)?.0));
+    refused(&[&[]], &["sort", "[]"], |tape, v| Ok(op::sort(tape, v[0], true)?.0));
+}
+
+#[test]
 fn ids_positions_and_targets() {
-    refused(&[&[5, 2]], &["embedding", "id 5", "position 1"], |tape, v| op::embedding(tape, v[0], &[4, 5]));
+    refused(&[&[5, 2]], &["embedding", "index 5", "position 1", "[5, 2]"], |tape, v| {
+        op::embedding(tape, v[0], &[4, 5])
+    });
     let turn = Rotary { head_dim: 4, theta: 1e4, interleaved: false };
     refused(&[&[2, 6]], &["rotary", "[2, 6]", "4"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1]));
     refused(&[&[2, 8]], &["rotary", "2 positions, not 3"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1, 2]));

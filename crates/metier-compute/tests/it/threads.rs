@@ -1,18 +1,16 @@
 //! Nothing depends on the number of threads, to the bit.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Transpose};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var, kernel};
 use metier_core::Result;
 
 use crate::harness::{inputs, noise, run};
 
-type Body = dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>;
-
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn same_on_any_threads(name: &str, shapes: &[&[usize]], body: &Body) {
+fn same_on_any_threads(name: &str, shapes: &[&[usize]], body: &dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>) {
     let tensors: Vec<(Tensor, bool)> = inputs(shapes).into_iter().map(|tensor| (tensor, true)).collect();
     let mut first: Option<Vec<Vec<u32>>> = None;
     for threads in [1, 2, 3] {
@@ -60,6 +58,23 @@ fn results_do_not_depend_on_threads() {
             same_on_any_threads("cumsum", one, &|tape, v| op::cumsum(tape, v[0], axis));
         }
     }
+    for (a, b) in [(&[7, 60, 50][..], &[50, 70][..]), (&[7, 60, 50], &[7, 50, 70]), (&[300, 250], &[3, 250, 200])] {
+        same_on_any_threads("batched_matmul", &[a, b], &|tape, v| {
+            op::batched_matmul(tape, v[0], v[1], Transpose::default())
+        });
+    }
+    for axis in [0, 1, 2] {
+        let indices: Vec<u32> = (0..40).map(|at| at * 7 % 40).collect();
+        let all: Vec<u32> = (0..40 * 60 * 50).map(|at| at * 7 % 40).collect();
+        let one: &[&[usize]] = &[&[40, 60, 50]];
+        same_on_any_threads("index_select", one, &|tape, v| op::index_select(tape, v[0], axis, &indices));
+        same_on_any_threads("gather", one, &|tape, v| op::gather(tape, v[0], axis, &all, one[0][axis]));
+    }
+    same_on_any_threads("sort", two, &|tape, v| {
+        let first = op::sort(tape, v[0], true)?.0;
+        let second = op::top_k(tape, v[1], 130)?.0;
+        op::multiply(tape, first, second)
+    });
     same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
     same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
     same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));
