@@ -91,7 +91,8 @@ fn keep_extreme(best: &mut [f32], row: &[f32], largest: bool) {
 }
 
 leveled! {
-    fn column_extremes(best: &mut [f32], row: &[f32], largest: bool) {
+    /// Replaces each element by that of the row where it is larger, or smaller; NaN wins.
+    pub(crate) fn column_extremes(best: &mut [f32], row: &[f32], largest: bool) {
         keep_extreme(best, row, largest);
     }
 }

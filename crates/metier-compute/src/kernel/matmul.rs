@@ -42,8 +42,15 @@ impl<'a> Matrix<'a> {
 
     /// A matrix whose rows start `row_step` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
-        assert!(fits(data.len(), rows, columns, row_step), "a matrix reaches past its data");
-        Self { data, rows, columns, row_step, column_step: 1 }
+        Self::spread(data, rows, columns, row_step, 1)
+    }
+
+    /// A matrix whose rows start `row_step` and whose columns `column_step` elements apart.
+    pub fn spread(data: &'a [f32], rows: usize, columns: usize, row_step: usize, column_step: usize) -> Self {
+        let reach = columns.checked_sub(1).and_then(|last| last.checked_mul(column_step)?.checked_add(1));
+        let reach = if columns == 0 { Some(0) } else { reach };
+        assert!(reach.is_some_and(|reach| fits(data.len(), rows, reach, row_step)), "a matrix reaches past its data");
+        Self { data, rows, columns, row_step, column_step }
     }
 
     /// The same matrix with rows and columns exchanged.
@@ -53,7 +60,11 @@ impl<'a> Matrix<'a> {
 }
 
 fn fits(length: usize, rows: usize, columns: usize, row_step: usize) -> bool {
-    rows == 0 || columns == 0 || (rows - 1).checked_mul(row_step).is_some_and(|last| last + columns <= length)
+    rows == 0
+        || columns == 0
+        || (rows - 1)
+            .checked_mul(row_step)
+            .is_some_and(|last| last.checked_add(columns).is_some_and(|end| end <= length))
 }
 
 /// A slice that pieces of work write to at places that do not overlap.

@@ -5,6 +5,7 @@
 mod general;
 mod general_axes;
 mod general_products;
+mod general_random;
 mod general_shapes;
 mod golden;
 mod gradients;

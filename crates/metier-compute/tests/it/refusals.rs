@@ -1,8 +1,9 @@
 //! Wrong shapes and wrong use are errors that say what and where.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Transpose};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Parameters, Tape, Var};
 use metier_core::Result;
+use metier_core::seed::Seed;
 
 use crate::harness::inputs;
 
@@ -94,6 +95,37 @@ fn products_and_indices() {
     refused(two, &["top_k", "[2, 3]", "4"], |tape, v| Ok(op::top_k(tape, v[0], 4)?.0));
     refused(&[&[]], &["top_k", "[]"], |tape, v| Ok(op::top_k(tape, v[0], 0)?.0));
     refused(&[&[]], &["sort", "[]"], |tape, v| Ok(op::sort(tape, v[0], true)?.0));
+}
+
+#[test]
+fn parts_and_masks() {
+    let two: &[&[usize]] = &[&[2, 3], &[4, 5]];
+    for (start, end, step) in [(2, 1, 1), (0, 4, 1), (0, 3, 0), (4, 4, 1)] {
+        let text = format!("{start}..{end} in steps of {step}");
+        let spans = [(0..2).into(), Span { start, end, step }];
+        refused(two, &["slice", &text, "axis 1", "[2, 3]"], |tape, v| op::slice(tape, v[0], &spans));
+    }
+    refused(two, &["slice", "3 spans", "[2, 3]"], |tape, v| op::slice(tape, v[0], &[(0..1).into(); 3]));
+    refused(two, &["pad", "3 widths", "[2, 3]"], |tape, v| op::pad(tape, v[0], &[(0, 0); 3], 0.0));
+    refused(two, &["pad", "[2, 3]", "too large"], |tape, v| op::pad(tape, v[0], &[(usize::MAX, 0)], 0.0));
+    refused(two, &["more elements than"], |tape, v| op::pad(tape, v[0], &[(usize::MAX / 2, 0)], 0.0));
+    refused(two, &["concat", "part 0 [2, 3]", "part 1 [4, 5]", "axis 0"], |tape, v| op::concat(tape, v, 0));
+    refused(&[&[2, 3], &[2]], &["concat", "[2, 3]", "[2]"], |tape, v| op::concat(tape, v, 1));
+    refused(two, &["concat", "[2, 3]", "no axis 2"], |tape, v| op::concat(tape, v, 2));
+    refused(two, &["concat", "no parts"], |tape, _| op::concat(tape, &[], 0));
+    let mask = inputs(&[&[3, 2]]).remove(0);
+    refused(two, &["where_mask", "[2, 3]", "[4, 5]"], |tape, v| op::where_mask(tape, &mask, v[0], v[1]));
+    refused(two, &["where_mask", "[2, 3]", "[3, 2]"], |tape, v| op::where_mask(tape, &mask, v[0], v[0]));
+    refused(two, &["masked_fill", "[2, 3]", "[3, 2]"], |tape, v| op::masked_fill(tape, v[0], &mask, 0.0));
+    let larger = inputs(&[&[7, 2, 3]]).remove(0);
+    refused(two, &["masked_fill", "[2, 3]", "[7, 2, 3]"], |tape, v| op::masked_fill(tape, v[0], &larger, 0.0));
+    for (low, high) in [(1.0, 0.0), (f32::NAN, 1.0), (0.0, f32::NAN)] {
+        refused(two, &["clamp", "[2, 3]"], |tape, v| op::clamp(tape, v[0], low, high));
+    }
+    for rate in [-0.1, 1.0, f32::NAN] {
+        refused(two, &["dropout", "[2, 3]", "0.0..1.0"], |tape, v| op::dropout(tape, v[0], rate, &Seed::new(1)));
+    }
+    refused(two, &["straight_through", "[2, 3]", "[4, 5]"], |tape, v| op::straight_through(tape, v[0], v[1]));
 }
 
 #[test]

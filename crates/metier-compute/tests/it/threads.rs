@@ -1,8 +1,9 @@
 //! Nothing depends on the number of threads, to the bit.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Transpose};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var, kernel};
 use metier_core::Result;
+use metier_core::seed::Seed;
 
 use crate::harness::{inputs, noise, run};
 
@@ -75,6 +76,16 @@ fn results_do_not_depend_on_threads() {
         let second = op::top_k(tape, v[1], 130)?.0;
         op::multiply(tape, first, second)
     });
+    same_on_any_threads("slice and concat", two, &|tape, v| {
+        let step = Span { start: 1, end: 130, step: 3 };
+        let part = op::slice(tape, v[0], &[(0..500).into(), step])?;
+        let padded = op::pad(tape, part, &[(0, 0), (3, 84)], 0.5)?;
+        op::concat(tape, &[padded, v[1]], 1)
+    });
+    let mask = Tensor::from_vec(&[500, 1], noise(5, 500).iter().map(|x| x.max(0.0)).collect()).unwrap();
+    same_on_any_threads("where_mask", two, &|tape, v| op::where_mask(tape, &mask, v[0], v[1]));
+    same_on_any_threads("clamp", &two[..1], &|tape, v| op::clamp(tape, v[0], -0.3, 0.4));
+    same_on_any_threads("dropout", &two[..1], &|tape, v| op::dropout(tape, v[0], 0.3, &Seed::new(1)));
     same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
     same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
     same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));
