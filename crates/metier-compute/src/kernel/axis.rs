@@ -130,11 +130,19 @@ pub(crate) fn extremes(out: &mut [f32], values: &[f32], axis: Axis, largest: boo
     });
 }
 
+/// True for an element that made an extreme what it is.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
+#[expect(clippy::float_cmp, reason = "an extreme is one of the elements")]
+#[inline(always)]
+pub(crate) fn meets(x: f32, extreme: f32) -> bool {
+    x == extreme || x.is_nan()
+}
+
 leveled! {
     /// Moves the share of each column to the row where it meets its extreme, once.
     fn hand_out(dx: &mut [f32], x: &[f32], y: &[f32], share: &mut [f32]) {
         for (((dx, x), y), share) in dx.iter_mut().zip(x).zip(y).zip(share) {
-            let hit = *x == *y || x.is_nan();
+            let hit = meets(*x, *y);
             *dx = if hit { *share } else { 0.0 };
             *share = if hit { 0.0 } else { *share };
         }
@@ -150,7 +158,7 @@ pub(crate) fn extreme_gradients(dx: &mut [f32], [x, y, dy]: [&[f32]; 3], axis: A
         let dy = &dy[outer * inner..(outer + 1) * inner];
         if inner == 1 {
             dx.fill(0.0);
-            if let Some(first) = x.iter().position(|x| *x == y[0] || x.is_nan()) {
+            if let Some(first) = x.iter().position(|x| meets(*x, y[0])) {
                 dx[first] = dy[0];
             }
             return;
@@ -186,7 +194,9 @@ pub(crate) fn log_sums(out: &mut [f32], values: &[f32], axis: Axis) {
     }
     by_columns(out, inner, steps, |outer, column, out| {
         let mut sums = [0.0; COLUMNS];
-        out.iter_mut().for_each(|out| *out = shift(*out));
+        for out in out.iter_mut() {
+            *out = shift(*out);
+        }
         for row in outer * size..(outer + 1) * size {
             add_exponentials(&mut sums, &values[row * inner + column..][..out.len()], out);
         }

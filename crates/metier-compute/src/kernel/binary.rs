@@ -38,7 +38,7 @@ fn set_or_add(out: &mut [f32], [a, b, dy]: [&[f32]; 3], add: bool, slope: impl F
 #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 fn share(this: f32, other: f32, dy: f32) -> f32 {
-    let half = if this == other { 0.5 * dy } else { 0.0 };
+    let half = if this >= other { 0.5 * dy } else { 0.0 };
     if this > other { dy } else { half }
 }
 
@@ -66,10 +66,10 @@ leveled! {
             (Binary::Multiply, false) => set_or_add(out, operands, add, |a, _, dy| a * dy),
             (Binary::Divide, true) => set_or_add(out, operands, add, |_, b, dy| dy / b),
             (Binary::Divide, false) => set_or_add(out, operands, add, |a, b, dy| -dy * (a / b) / b),
-            (Binary::Maximum, true) => set_or_add(out, operands, add, share),
-            (Binary::Maximum, false) => set_or_add(out, operands, add, |a, b, dy| share(b, a, dy)),
-            (Binary::Minimum, true) => set_or_add(out, operands, add, |a, b, dy| share(b, a, dy)),
-            (Binary::Minimum, false) => set_or_add(out, operands, add, share),
+            (Binary::Maximum, true) | (Binary::Minimum, false) => set_or_add(out, operands, add, share),
+            (Binary::Maximum, false) | (Binary::Minimum, true) => {
+                set_or_add(out, operands, add, |a, b, dy| share(b, a, dy));
+            }
         }
     }
 }

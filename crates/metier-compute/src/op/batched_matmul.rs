@@ -116,23 +116,21 @@ fn products(out: &mut [f32], jobs: &[Vec<(usize, usize)>], left: Stack<'_>, righ
     let depth = if left.transposed { left.rows } else { left.columns };
     let columns = if right.transposed { right.rows } else { right.columns };
     let total: usize = jobs.iter().map(Vec::len).sum();
-    let each = |index: usize, out: &mut [f32], product: &dyn Fn(&mut [f32], Matrix<'_>, Matrix<'_>, bool)| {
+    // Few products are each cut into tiles; of many, each is the work of one thread.
+    let many = jobs.len() >= 4;
+    let each = |index: usize, out: &mut [f32]| {
         if jobs[index].is_empty() && !add {
             out.fill(0.0);
         }
         for (position, &(a, b)) in jobs[index].iter().enumerate() {
-            product(out, left.matrix(a), right.matrix(b), add || position > 0);
+            let (a, b, add) = (left.matrix(a), right.matrix(b), add || position > 0);
+            if many { multiply_here(out, columns, a, b, 1.0, add) } else { multiply(out, a, b, 1.0, add) }
         }
     };
-    // Few products are each cut into tiles; of many, each is the work of one thread.
-    if jobs.len() < 4 {
-        for (index, out) in out.chunks_exact_mut(length).enumerate() {
-            each(index, out, &|out, a, b, add| multiply(out, a, b, 1.0, add));
-        }
+    if many {
+        by_blocks(out, length, length * depth * total / 8, each);
     } else {
-        by_blocks(out, length, length * depth * total / 8, |index, out| {
-            each(index, out, &|out, a, b, add| multiply_here(out, columns, a, b, 1.0, add));
-        });
+        out.chunks_exact_mut(length).enumerate().for_each(|(index, out)| each(index, out));
     }
 }
 

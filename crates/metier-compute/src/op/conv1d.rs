@@ -126,10 +126,15 @@ impl Plan {
     /// The outputs that tap `tap` reaches, and the input of the first of them.
     fn reach(&self, tap: usize) -> (Range<usize>, usize) {
         let Conv1d { stride, dilation, padding: (before, _), .. } = self.shape;
-        let shift = tap * dilation;
+        let shift = tap.saturating_mul(dilation);
         let first = before.saturating_sub(shift).div_ceil(stride);
         let end = (self.length + before).saturating_sub(shift).div_ceil(stride).min(self.positions);
         if first >= end { (0..0, 0) } else { (first..end, first * stride + shift - before) }
+    }
+
+    /// The taps of a filter; none where no channel of the one side meets one of the other.
+    fn taps(&self) -> Range<usize> {
+        if self.inputs == 0 || self.outputs == 0 { 0..0 } else { 0..self.taps }
     }
 
     /// True when a filter is one row of the input, slid along.
@@ -151,7 +156,7 @@ impl Plan {
                 }
                 let x = &x[rows.start / outputs * inputs * length..][..inputs * length];
                 let weight = &weight[filter * inputs * taps..][..rows.len() * inputs * taps];
-                for tap in 0..taps {
+                for tap in self.taps() {
                     let (reached, from) = self.reach(tap);
                     if reached.is_empty() {
                         continue;
@@ -186,7 +191,7 @@ impl Plan {
                 let group = rows.start / inputs;
                 let dy = &dy[group * outputs * positions..][..outputs * positions];
                 let weight = &weight[group % self.shape.groups * outputs * inputs * taps..][..outputs * inputs * taps];
-                for tap in 0..taps {
+                for tap in self.taps() {
                     let (reached, from) = self.reach(tap);
                     if reached.is_empty() {
                         continue;
@@ -224,7 +229,7 @@ impl Plan {
             let mut sums = Vec::new();
             for rows in blocks(first, out.len() / width, outputs) {
                 let out = &mut out[(rows.start - first) * width..(rows.end - first) * width];
-                for tap in 0..taps {
+                for tap in self.taps() {
                     let (reached, from) = self.reach(tap);
                     sums.clear();
                     sums.resize(rows.len() * inputs, 0.0);

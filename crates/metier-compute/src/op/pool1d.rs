@@ -1,7 +1,7 @@
 use metier_core::Result;
 
 use super::refuse;
-use crate::kernel::axis::{by_blocks, column_extremes};
+use crate::kernel::axis::{by_blocks, column_extremes, meets};
 use crate::kernel::elementwise;
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
@@ -64,7 +64,9 @@ fn forward(tape: &mut Tape<'_>, op: &'static str, x: Var, [window, stride]: [usi
             }
         }
         if !largest {
-            out.iter_mut().for_each(|out| *out /= window as f32);
+            for out in out.iter_mut() {
+                *out /= window as f32;
+            }
         }
     });
     let kept = out.clone();
@@ -91,7 +93,7 @@ impl Record<'_> for Pool {
                     let x = &x.data()[row * length..(row + 1) * length];
                     for (at, (dy, y)) in dy.iter().zip(&y.data()[own]).enumerate() {
                         let x = &x[at * stride..at * stride + window];
-                        if let Some(first) = x.iter().position(|x| *x == *y || x.is_nan()) {
+                        if let Some(first) = x.iter().position(|x| meets(*x, *y)) {
                             out[at * stride + first] += dy;
                         }
                     }

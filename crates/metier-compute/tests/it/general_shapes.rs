@@ -43,7 +43,9 @@ fn elements_at_indices() {
                 &|tape, v| op::index_add(tape, v[0], axis, &indices, v[1]),
                 &|v| {
                     let mut out = v[0].clone();
-                    pairs.iter().for_each(|&(at, from)| out[from] += v[1][at]);
+                    for &(at, from) in &pairs {
+                        out[from] += v[1][at];
+                    }
                     out
                 },
             );
@@ -178,7 +180,8 @@ fn slices() {
 
 #[test]
 fn pads() {
-    let cases: [(&[usize], &[(usize, usize)], &[usize]); 8] = [
+    type Case = (&'static [usize], &'static [(usize, usize)], &'static [usize]);
+    let cases: [Case; 8] = [
         (&[2, 3], &[(1, 2), (0, 1)], &[5, 4]),
         (&[2, 3], &[(0, 2)], &[4, 3]),
         (&[2, 3], &[], &[2, 3]),

@@ -1,6 +1,6 @@
 //! Wrong shapes and wrong use are errors that say what and where.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Span, Transpose};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Conv1d, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Parameters, Tape, Var};
 use metier_core::Result;
 use metier_core::seed::Seed;
@@ -126,6 +126,34 @@ fn parts_and_masks() {
         refused(two, &["dropout", "[2, 3]", "0.0..1.0"], |tape, v| op::dropout(tape, v[0], rate, &Seed::new(1)));
     }
     refused(two, &["straight_through", "[2, 3]", "[4, 5]"], |tape, v| op::straight_through(tape, v[0], v[1]));
+}
+
+#[test]
+fn convolutions_and_pools() {
+    let plain = Conv1d::default();
+    let run = |conv: Conv1d| move |tape: &mut Tape<'_>, v: &[Var]| op::conv1d(tape, v[0], v[1], None, &conv);
+    let two: &[&[usize]] = &[&[2, 4, 5], &[6, 2, 3]];
+    let words = ["conv1d", "[2, 4, 5]", "[6, 2, 3]"];
+    refused(two, &words, run(plain));
+    refused(two, &words, run(Conv1d { groups: 4, ..plain }));
+    let good = Conv1d { groups: 2, ..plain };
+    refused(two, &words, run(Conv1d { stride: 0, ..good }));
+    refused(two, &words, run(Conv1d { dilation: 0, ..good }));
+    refused(two, &words, run(Conv1d { groups: 0, ..plain }));
+    refused(two, &words, run(Conv1d { dilation: 3, ..good }));
+    refused(two, &words, run(Conv1d { dilation: usize::MAX, ..good }));
+    refused(two, &words, run(Conv1d { padding: (usize::MAX, 1), ..good }));
+    refused(&[&[2, 4, 5], &[5, 2, 3]], &["conv1d", "[2, 4, 5]", "[5, 2, 3]"], run(good));
+    refused(&[&[2, 4, 5], &[6, 2, 0]], &["conv1d", "[6, 2, 0]"], run(good));
+    refused(&[&[4, 5], &[6, 2, 3]], &["conv1d", "[4, 5]", "[6, 2, 3]"], run(good));
+    refused(&[&[2, 4, 5], &[6, 2, 3], &[5]], &["conv1d", "[6, 2, 3]", "[5]"], move |tape, v| {
+        op::conv1d(tape, v[0], v[1], Some(v[2]), &good)
+    });
+    for (window, stride) in [(0, 1), (1, 0), (6, 1)] {
+        refused(two, &["max_pool1d", "[2, 4, 5]"], |tape, v| op::max_pool1d(tape, v[0], window, stride));
+        refused(two, &["average_pool1d", "[2, 4, 5]"], |tape, v| op::average_pool1d(tape, v[0], window, stride));
+    }
+    refused(&[&[]], &["max_pool1d", "[]"], |tape, v| op::max_pool1d(tape, v[0], 1, 1));
 }
 
 #[test]

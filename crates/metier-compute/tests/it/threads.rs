@@ -1,6 +1,6 @@
 //! Nothing depends on the number of threads, to the bit.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence, Span, Transpose};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Conv1d, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var, kernel};
 use metier_core::Result;
 use metier_core::seed::Seed;
@@ -86,6 +86,19 @@ fn results_do_not_depend_on_threads() {
     same_on_any_threads("where_mask", two, &|tape, v| op::where_mask(tape, &mask, v[0], v[1]));
     same_on_any_threads("clamp", &two[..1], &|tape, v| op::clamp(tape, v[0], -0.3, 0.4));
     same_on_any_threads("dropout", &two[..1], &|tape, v| op::dropout(tape, v[0], 0.3, &Seed::new(1)));
+    let shapes: [[&[usize]; 3]; 3] = [
+        [&[2, 40, 150], &[70, 40, 3], &[70]],
+        [&[2, 80, 150], &[80, 1, 3], &[80]],
+        [&[2, 80, 150], &[60, 20, 3], &[60]],
+    ];
+    for (shapes, groups) in shapes.iter().zip([1, 80, 4]) {
+        for stride in [1, 2] {
+            let conv = Conv1d { stride, groups, padding: (2, 0), ..Conv1d::default() };
+            same_on_any_threads("conv1d", shapes, &|tape, v| op::conv1d(tape, v[0], v[1], Some(v[2]), &conv));
+        }
+    }
+    same_on_any_threads("max_pool1d", &two[..1], &|tape, v| op::max_pool1d(tape, v[0], 3, 2));
+    same_on_any_threads("average_pool1d", &two[..1], &|tape, v| op::average_pool1d(tape, v[0], 3, 1));
     same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
     same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
     same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));
