@@ -36,7 +36,10 @@ pub(crate) fn sums(out: &mut [f32], values: &[f32], axis: Axis, factor: f64) {
         chunks(out, reduce::ROWS, steps, |index, out| {
             let rows = piece(index, reduce::ROWS, outer);
             for (out, row) in out.iter_mut().zip(rows) {
-                *out = (reduce::wide_sum(&values[row * size..(row + 1) * size]) * factor) as f32;
+                let row = &values[row * size..(row + 1) * size];
+                // A short row is added up before its lanes would be.
+                let sum = if size < LANES { row.iter().copied().map(f64::from).sum() } else { reduce::wide_sum(row) };
+                *out = (sum * factor) as f32;
             }
         });
     } else {

@@ -8,6 +8,8 @@ use super::threads::chunks;
 const PIECE: usize = 1 << 14;
 /// The longest run of an operand that is not contiguous.
 const RUN: usize = 1 << 9;
+/// Runs below this length are worked on together.
+const SHORT: usize = 1 << 6;
 
 /// The number of elements of a shape.
 pub(crate) fn count(shape: &[usize]) -> usize {
@@ -66,6 +68,7 @@ impl<const N: usize> Walk<N> {
         if range.is_empty() {
             return;
         }
+        // Runs that are copied must fit the buffers.
         let limit = if self.inner() == [1; N] { usize::MAX } else { RUN };
         let last = self.sizes.len() - 1;
         let mut place = vec![0; last + 1];
@@ -103,9 +106,10 @@ fn advance<const N: usize>(from: &mut [usize; N], step: [usize; N], count: usize
     }
 }
 
-/// Runs `work` on each run of `out`, which the walk covers, and the elements of the operands that belong to it.
+/// Runs `work` on pieces of `out`, which the walk covers, and the elements of the operands that belong to them.
 ///
-/// What is not contiguous in an operand is copied first, so `work` sees slices of one length.
+/// What is not contiguous in an operand is copied first, so `work` sees slices of one length; short runs are copied
+/// together.
 pub(crate) fn apply<const N: usize>(
     out: &mut [f32],
     walk: &Walk<N>,
@@ -114,32 +118,48 @@ pub(crate) fn apply<const N: usize>(
 ) {
     let total = out.len();
     let inner = walk.inner();
+    let short = walk.sizes.last().is_some_and(|&size| size < SHORT && size < total);
     chunks(out, PIECE, total, |index, out| {
         let start = index * PIECE;
         let mut buffers = [[0.0_f32; RUN]; N];
+        if !short {
+            walk.runs(start..start + out.len(), |at, from| {
+                let length = at.len();
+                let mut operand = 0..N;
+                let slices = buffers.each_mut().map(|buffer| {
+                    let n = operand.next().unwrap_or(0);
+                    let values = &operands[n][from[n]..];
+                    if inner[n] == 1 { &values[..length] } else { copy(&mut buffer[..length], values, inner[n]) }
+                });
+                work(&mut out[at.start - start..at.end - start], slices);
+            });
+            return;
+        }
+        let (mut done, mut held) = (0, 0);
         walk.runs(start..start + out.len(), |at, from| {
             let length = at.len();
-            let mut operand = 0..N;
-            let slices = buffers.each_mut().map(|buffer| {
-                let n = operand.next().unwrap_or(0);
-                let values = &operands[n][from[n]..];
-                match inner[n] {
-                    1 => &values[..length],
-                    0 => {
-                        buffer[..length].fill(values[0]);
-                        &buffer[..length]
-                    }
-                    step => {
-                        for (buffer, value) in buffer[..length].iter_mut().zip(values.iter().step_by(step)) {
-                            *buffer = *value;
-                        }
-                        &buffer[..length]
-                    }
-                }
-            });
-            work(&mut out[at.start - start..at.end - start], slices);
+            if held + length > RUN {
+                work(&mut out[done..done + held], buffers.each_ref().map(|buffer| &buffer[..held]));
+                (done, held) = (done + held, 0);
+            }
+            for n in 0..N {
+                copy(&mut buffers[n][held..held + length], &operands[n][from[n]..], inner[n]);
+            }
+            held += length;
         });
+        work(&mut out[done..done + held], buffers.each_ref().map(|buffer| &buffer[..held]));
     });
+}
+
+/// Fills `buffer` with elements of `values` that are `step` apart.
+#[inline]
+fn copy<'a>(buffer: &'a mut [f32], values: &[f32], step: usize) -> &'a [f32] {
+    match step {
+        0 => buffer.fill(values[0]),
+        1 => buffer.copy_from_slice(&values[..buffer.len()]),
+        _ => buffer.iter_mut().zip(values.iter().step_by(step)).for_each(|(buffer, value)| *buffer = *value),
+    }
+    buffer
 }
 
 /// Writes `values`, which the walk covers, to their places in `out`, or adds them there.

@@ -10,9 +10,6 @@ use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
 const OP: &str = "conv1d";
-/// Channels that one piece of work covers.
-const CHANNELS: usize = 32;
-
 /// How the filters of [`conv1d`] lie on its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv1d {
@@ -137,6 +134,12 @@ impl Plan {
         if self.inputs == 0 || self.outputs == 0 { 0..0 } else { 0..self.taps }
     }
 
+    /// Channels that one piece of work covers of `count`: many share the packing of what they are multiplied with,
+    /// but several threads want a piece each.
+    fn piece(count: usize) -> usize {
+        (count / 8).clamp(32, 128)
+    }
+
     /// True when a filter is one row of the input, slid along.
     fn is_row(&self) -> bool {
         self.inputs == 1 && self.shape.stride == 1
@@ -146,8 +149,9 @@ impl Plan {
         let Self { inputs, outputs, taps, length, positions, .. } = *self;
         let filters = outputs * self.shape.groups;
         let steps = out.len() * inputs * taps / 8;
-        chunks(out, CHANNELS * positions, steps, |index, out| {
-            let first = index * CHANNELS;
+        let channels = Self::piece(filters * self.batch);
+        chunks(out, channels * positions, steps, |index, out| {
+            let first = index * channels;
             for rows in blocks(first, out.len() / positions, outputs) {
                 let out = &mut out[(rows.start - first) * positions..(rows.end - first) * positions];
                 let filter = rows.start % filters;
@@ -180,11 +184,12 @@ impl Plan {
         let Self { inputs, outputs, taps, length, positions, .. } = *self;
         let stride = self.shape.stride;
         let steps = out.len() * outputs * taps / 8;
-        chunks(out, CHANNELS * length, steps, |index, out| {
+        let channels = Self::piece(inputs * self.shape.groups * self.batch);
+        chunks(out, channels * length, steps, |index, out| {
             if !add {
                 out.fill(0.0);
             }
-            let first = index * CHANNELS;
+            let first = index * channels;
             let mut spread = Vec::new();
             for rows in blocks(first, out.len() / length, inputs) {
                 let out = &mut out[(rows.start - first) * length..(rows.end - first) * length];
@@ -221,11 +226,12 @@ impl Plan {
         let Self { inputs, outputs, taps, length, positions, batch, .. } = *self;
         let (width, groups) = (inputs * taps, self.shape.groups);
         let steps = out.len() * batch * positions / 8;
-        chunks(out, CHANNELS * width, steps, |index, out| {
+        let channels = Self::piece(outputs * groups);
+        chunks(out, channels * width, steps, |index, out| {
             if !add {
                 out.fill(0.0);
             }
-            let first = index * CHANNELS;
+            let first = index * channels;
             let mut sums = Vec::new();
             for rows in blocks(first, out.len() / width, outputs) {
                 let out = &mut out[(rows.start - first) * width..(rows.end - first) * width];

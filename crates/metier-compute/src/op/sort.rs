@@ -1,5 +1,3 @@
-use std::cmp::Ordering;
-
 use metier_core::Result;
 
 use super::gather::gathered;
@@ -47,23 +45,32 @@ fn ordered(tape: &mut Tape<'_>, op: &'static str, x: Var, k: usize, falling: boo
     let mut indices = vec![0_u32; axis.outer * k];
     by_blocks(&mut indices, k, values.len() * 16, |row, out| {
         let values = &values[row * size..(row + 1) * size];
-        let order = |a: &u32, b: &u32| {
-            let rising = compare(values[*a as usize], values[*b as usize]);
-            if falling { rising.reverse() } else { rising }.then(a.cmp(b))
-        };
-        let mut all: Vec<u32> = (0..size as u32).collect();
+        // The rank above, the index below: no two are equal, and of equal elements the first comes first.
+        let ranked = values.iter().zip(0_u64..).map(|(value, index)| {
+            let rank = rank(*value);
+            u64::from(if falling { !rank } else { rank }) << 32 | index
+        });
+        let mut ranked: Vec<u64> = ranked.collect();
         if k < size {
-            all.select_nth_unstable_by(k, order);
-            all.truncate(k);
+            ranked.select_nth_unstable(k);
+            ranked.truncate(k);
         }
-        all.sort_unstable_by(order);
-        out.copy_from_slice(&all);
+        ranked.sort_unstable();
+        for (out, ranked) in out.iter_mut().zip(ranked) {
+            *out = ranked as u32;
+        }
     });
     let y = gathered(tape, op, x, axis, indices.clone(), &shape)?;
     Ok((y, indices))
 }
 
-/// By size, NaN above everything.
-fn compare(a: f32, b: f32) -> Ordering {
-    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+/// A number that rises with `x`, equal for both zeros, and the largest for NaN.
+fn rank(x: f32) -> u32 {
+    const SIGN: u32 = 1 << 31;
+    let bits = (x + 0.0).to_bits();
+    match (x.is_nan(), bits & SIGN) {
+        (true, _) => u32::MAX,
+        (false, 0) => bits | SIGN,
+        (false, _) => !bits,
+    }
 }
