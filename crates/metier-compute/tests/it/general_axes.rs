@@ -218,6 +218,16 @@ fn reductions_of_numbers_that_are_not_finite() {
 }
 
 #[test]
+fn an_infinite_logarithm_of_a_sum_sends_nothing_back() {
+    let infinity = f32::INFINITY;
+    for axis in [0, 1] {
+        let x = Tensor::full(&[2, 2], -infinity).unwrap();
+        let outcome = crate::harness::run(&[(x, true)], &|tape, v| op::log_sum_exp(tape, v[0], axis));
+        assert!(outcome.unwrap().gradients[0].as_ref().unwrap().data().iter().all(|dx| dx.abs() < f32::MIN_POSITIVE));
+    }
+}
+
+#[test]
 fn sums_of_many_are_exact() {
     for (shape, axis) in [(&[1 << 20][..], 0), (&[3, 100_000], 1), (&[100_000, 3], 0)] {
         let count = shape[axis];

@@ -185,6 +185,10 @@ fn attention_sequences() {
     refused(three, &["3 query heads"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &uneven, &[]));
     let wide = AttentionShape { head_dim: 4, ..shape };
     refused(three, &["[4, 4]", "[5, 2]"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &wide, &[]));
+    let wider = AttentionShape { head_dim: usize::MAX, ..shape };
+    refused(three, &["[4, 4]", "[5, 2]"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &wider, &[]));
+    let blind = AttentionShape { window: Some(0), ..shape };
+    refused(three, &["attention", "window of 0"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &blind, &[]));
 }
 
 #[test]
