@@ -71,7 +71,7 @@ fn by_columns(out: &mut [f32], inner: usize, steps: usize, work: impl Fn(usize, 
     });
 }
 
-/// Cuts `out` into whole blocks of `length` elements, runs `work` on each with its index.
+/// Runs `work` on each block of `length` elements of `out` with its index; small blocks share a piece of work.
 pub(crate) fn by_blocks<T: Send>(out: &mut [T], length: usize, steps: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let length = length.max(1);
     let blocks = PIECE.div_ceil(length);

@@ -40,6 +40,7 @@ pub fn where_mask(tape: &mut Tape<'_>, mask: &Tensor, a: Var, b: Var) -> Result<
 
 /// `y = value` where `mask` is not zero, else `x`; the mask stretches to the shape of `x`.
 ///
+/// Before a softmax a large negative `value` hides scores as well as negative infinity, and stays finite.
 /// Backward: `dx` is `dy` where the mask is zero, 0 elsewhere. Refused for a mask that does not stretch to `x`.
 pub fn masked_fill(tape: &mut Tape<'_>, x: Var, mask: &Tensor, value: f32) -> Result<Var> {
     let shape = tape.shape(x)?;

@@ -218,6 +218,22 @@ fn reductions_of_numbers_that_are_not_finite() {
 }
 
 #[test]
+fn the_first_nan_gets_the_gradient_of_an_extreme() {
+    let weights = crate::harness::noise(99, 2);
+    for (shape, axis, want) in
+        [(&[3][..], 0, vec![0.0, weights[0], 0.0]), (&[3, 2], 0, vec![0.0, 0.0, weights[0], weights[1], 0.0, 0.0])]
+    {
+        // One number at the start of each line, NaN behind it.
+        let width = want.len() / 3;
+        let values = (0..want.len()).map(|at| if at < width { 9.0 } else { f32::NAN }).collect();
+        let x = Tensor::from_vec(shape, values).unwrap();
+        let outcome = crate::harness::run(&[(x, true)], &|tape, v| op::max_axis(tape, v[0], axis)).unwrap();
+        assert!(outcome.output.data().iter().all(|y| y.is_nan()));
+        assert_eq!(outcome.gradients[0].as_ref().unwrap().data(), want);
+    }
+}
+
+#[test]
 fn an_infinite_logarithm_of_a_sum_sends_nothing_back() {
     let infinity = f32::INFINITY;
     for axis in [0, 1] {
