@@ -130,7 +130,7 @@ impl Plan {
     }
 
     /// The taps of a filter; none where no channel of the one side meets one of the other.
-    fn taps(&self) -> Range<usize> {
+    fn each_tap(&self) -> Range<usize> {
         if self.inputs == 0 || self.outputs == 0 { 0..0 } else { 0..self.taps }
     }
 
@@ -160,7 +160,7 @@ impl Plan {
                 }
                 let x = &x[rows.start / outputs * inputs * length..][..inputs * length];
                 let weight = &weight[filter * inputs * taps..][..rows.len() * inputs * taps];
-                for tap in self.taps() {
+                for tap in self.each_tap() {
                     let (reached, from) = self.reach(tap);
                     if reached.is_empty() {
                         continue;
@@ -196,7 +196,7 @@ impl Plan {
                 let group = rows.start / inputs;
                 let dy = &dy[group * outputs * positions..][..outputs * positions];
                 let weight = &weight[group % self.shape.groups * outputs * inputs * taps..][..outputs * inputs * taps];
-                for tap in self.taps() {
+                for tap in self.each_tap() {
                     let (reached, from) = self.reach(tap);
                     if reached.is_empty() {
                         continue;
@@ -235,7 +235,7 @@ impl Plan {
             let mut sums = Vec::new();
             for rows in blocks(first, out.len() / width, outputs) {
                 let out = &mut out[(rows.start - first) * width..(rows.end - first) * width];
-                for tap in self.taps() {
+                for tap in self.each_tap() {
                     let (reached, from) = self.reach(tap);
                     sums.clear();
                     sums.resize(rows.len() * inputs, 0.0);
