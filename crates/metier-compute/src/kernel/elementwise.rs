@@ -15,28 +15,6 @@ leveled! {
 }
 
 leveled! {
-    fn add_pair(out: &mut [f32], a: &[f32], b: &[f32]) {
-        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-            *out = a + b;
-        }
-    }
-}
-
-leveled! {
-    fn multiply_pair(out: &mut [f32], a: &[f32], b: &[f32], add: bool) {
-        if add {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out += a * b;
-            }
-        } else {
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                *out = a * b;
-            }
-        }
-    }
-}
-
-leveled! {
     fn scale_slice(into: &mut [f32], factor: f32) {
         for into in into {
             *into *= factor;
@@ -76,24 +54,6 @@ leveled! {
 pub(crate) fn add_in_place(into: &mut [f32], b: &[f32]) {
     let total = into.len();
     chunks(into, PIECE, total, |index, into| add_slices(into, &b[piece(index, PIECE, total)]));
-}
-
-/// `out = a + b`.
-pub(crate) fn add(out: &mut [f32], a: &[f32], b: &[f32]) {
-    let total = out.len();
-    chunks(out, PIECE, total, |index, out| {
-        let at = piece(index, PIECE, total);
-        add_pair(out, &a[at.clone()], &b[at]);
-    });
-}
-
-/// `out = a b`, or `out += a b`.
-pub(crate) fn multiply(out: &mut [f32], a: &[f32], b: &[f32], add: bool) {
-    let total = out.len();
-    chunks(out, PIECE, total, |index, out| {
-        let at = piece(index, PIECE, total);
-        multiply_pair(out, &a[at.clone()], &b[at], add);
-    });
 }
 
 /// `into *= factor`.

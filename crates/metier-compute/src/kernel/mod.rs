@@ -6,6 +6,8 @@
 mod dispatch;
 pub(crate) mod activation;
 pub(crate) mod attention;
+pub(crate) mod axis;
+pub(crate) mod binary;
 pub(crate) mod elementwise;
 pub(crate) mod math;
 pub(crate) mod matmul;
@@ -14,6 +16,7 @@ mod peak;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 pub(crate) mod threads;
+pub(crate) mod walk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -82,7 +82,7 @@ pub fn measure_ceilings(duration: Duration) -> Ceilings {
         });
     });
     let copy = best_of(share, || {
-        threads::pieces(&mut target, piece, MEMORY, |index, target| {
+        threads::chunks(&mut target, piece, MEMORY, |index, target| {
             target.copy_from_slice(&source[threads::piece(index, piece, source.len())]);
         });
     });

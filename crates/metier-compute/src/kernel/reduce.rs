@@ -63,7 +63,8 @@ leveled! {
 }
 
 leveled! {
-    fn wide_sum(a: &[f32]) -> f64 {
+    /// The sum of `a` in `f64`, on one thread.
+    pub(crate) fn wide_sum(a: &[f32]) -> f64 {
         let mut lanes = [0.0_f64; LANES];
         let (a, rest) = a.as_chunks::<LANES>();
         for a in a {

@@ -43,13 +43,8 @@ pub(crate) fn for_each(count: usize, steps: usize, work: impl Fn(usize) + Sync) 
     spread((0..count).collect(), steps, work);
 }
 
-/// As [`pieces`] over numbers.
-pub(crate) fn chunks(out: &mut [f32], length: usize, steps: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    pieces(out, length, steps, work);
-}
-
 /// Cuts `out` into pieces of `length` and runs `work` on each with its index.
-pub(crate) fn pieces<T: Send>(out: &mut [T], length: usize, steps: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn chunks<T: Send>(out: &mut [T], length: usize, steps: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let pieces: Vec<_> = out.chunks_mut(length.max(1)).enumerate().collect();
     spread(pieces, steps, |(index, piece)| work(index, piece));
 }

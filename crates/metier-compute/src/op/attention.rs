@@ -20,7 +20,7 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// What scores are multiplied by, mostly `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// With `Some(w)` a query sees the last `w` keys that it may see, its own among them.
+    /// With `Some(w)` a query sees the last `w` keys that it may see, its own among them; `w` is at least 1.
     pub window: Option<usize>,
 }
 
@@ -71,7 +71,10 @@ pub fn attention(
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         return Err(refuse(OP, format!("{heads} query heads do not share {kv_heads} key heads evenly")));
     }
-    if q_width != heads * head_dim || k_width != kv_heads * head_dim {
+    if shape.window == Some(0) {
+        return Err(refuse(OP, "in a window of 0 keys no query sees any").hint("leave the window out to see all"));
+    }
+    if heads.checked_mul(head_dim) != Some(q_width) || kv_heads.checked_mul(head_dim) != Some(k_width) {
         return Err(mismatch(
             OP,
             ("q", q_value.shape()),

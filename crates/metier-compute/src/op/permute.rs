@@ -1,12 +1,9 @@
 use metier_core::Result;
 
 use super::refuse;
-use crate::kernel::threads::chunks;
+use crate::kernel::walk::{Walk, apply, row_major};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
-
-/// Elements in one piece of work.
-const PIECE: usize = 1 << 13;
 
 struct Permute {
     x: Var,
@@ -31,35 +28,11 @@ pub fn permute(tape: &mut Tape<'_>, x: Var, order: &[usize]) -> Result<Var> {
 }
 
 fn permuted(x: &Tensor, order: &[usize]) -> Result<Tensor> {
-    let mut steps = vec![1; order.len()];
-    for at in (1..order.len()).rev() {
-        steps[at - 1] = steps[at] * x.shape()[at];
-    }
+    let steps = row_major(x.shape());
     let shape: Vec<usize> = order.iter().map(|&at| x.shape()[at]).collect();
     let steps: Vec<usize> = order.iter().map(|&at| steps[at]).collect();
     let mut out = Tensor::stale(&shape)?;
-    let (total, values) = (out.len(), x.data());
-    chunks(out.data_mut(), PIECE, total, |index, out| {
-        let mut at = index * PIECE;
-        let mut place = vec![0; shape.len()];
-        for (place, &size) in place.iter_mut().zip(&shape).rev() {
-            *place = at % size;
-            at /= size;
-        }
-        let mut from: usize = place.iter().zip(&steps).map(|(place, step)| place * step).sum();
-        for out in out {
-            *out = values[from];
-            for dimension in (0..shape.len()).rev() {
-                from += steps[dimension];
-                place[dimension] += 1;
-                if place[dimension] < shape[dimension] {
-                    break;
-                }
-                from -= steps[dimension] * shape[dimension];
-                place[dimension] = 0;
-            }
-        }
-    });
+    apply(out.data_mut(), &Walk::new(&shape, [&steps]), [x.data()], |out, [x]| out.copy_from_slice(x));
     Ok(out)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::op::{self, Activation, AdamwStep, AttentionShape, Conv1d, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Tape, Tensor, Var};
 use metier_core::Result;
 use metier_testkit::{assert_close, golden};
@@ -31,6 +31,14 @@ struct Goldens {
     projections: BTreeMap<String, Vec<f32>>,
     cases: BTreeMap<String, Case>,
     adamw: Vec<Vec<f32>>,
+    scored: Scored,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    inputs: Vec<Array>,
+    logits: Array,
+    log_probabilities: Vec<f32>,
 }
 
 type Body = dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>;
@@ -60,6 +68,85 @@ fn body(name: &str) -> Box<Body> {
         "head_cross_entropy" => {
             Box::new(|tape, v| op::head_cross_entropy(tape, v[0], v[1], &[3, 0, 16, 9, 9], &[1.0, 1.0, 0.0, 0.5, 1.0]))
         }
+        "linear_no_bias" => Box::new(|tape, v| op::linear(tape, v[0], v[1], None)),
+        "layer_norm_no_bias" => Box::new(|tape, v| op::layer_norm(tape, v[0], v[1], None, 1e-5)),
+        "rotary_interleaved" => Box::new(|tape, v| {
+            let shape = Rotary { head_dim: 8, theta: 10000.0, interleaved: true };
+            op::rotary(tape, v[0], &shape, &[0, 1, 2, 77, 1023])
+        }),
+        other => general(other),
+    }
+}
+
+fn general(name: &str) -> Box<Body> {
+    /// The indices of one axis, and one for each element of a `[2, 2, 4]`.
+    const LIST: [u32; 4] = [2, 0, 2, 1];
+    const EACH: [u32; 16] = [2, 0, 1, 1, 0, 2, 2, 1, 1, 1, 0, 0, 2, 0, 1, 2];
+    fn mask() -> Tensor {
+        Tensor::from_vec(&[3, 1], vec![1.0, 0.0, 1.0]).unwrap()
+    }
+    fn product(a: bool, b: bool) -> Box<Body> {
+        Box::new(move |tape, v| op::batched_matmul(tape, v[0], v[1], Transpose { a, b }))
+    }
+    if let Some(kind) = Activation::ALL.into_iter().find(|kind| kind.name() == name) {
+        return Box::new(move |tape, v| op::activation(tape, v[0], kind));
+    }
+    match name {
+        "softmax" => Box::new(|tape, v| op::softmax(tape, v[0])),
+        "log_softmax" => Box::new(|tape, v| op::log_softmax(tape, v[0])),
+        "permute" => Box::new(|tape, v| op::permute(tape, v[0], &[2, 0, 1])),
+        "reshape" => Box::new(|tape, v| op::reshape(tape, v[0], &[5, 1, 6])),
+        "scale" => Box::new(|tape, v| op::scale(tape, v[0], -0.75)),
+        "sum" => Box::new(|tape, v| op::sum(tape, v[0])),
+        "mean" => Box::new(|tape, v| op::mean(tape, v[0])),
+        "add" => Box::new(|tape, v| op::add(tape, v[0], v[1])),
+        "subtract" => Box::new(|tape, v| op::subtract(tape, v[0], v[1])),
+        "multiply" => Box::new(|tape, v| op::multiply(tape, v[0], v[1])),
+        "divide" => Box::new(|tape, v| op::divide(tape, v[0], v[1])),
+        "maximum" => Box::new(|tape, v| op::maximum(tape, v[0], v[1])),
+        "minimum" => Box::new(|tape, v| op::minimum(tape, v[0], v[1])),
+        "sum_axis" => Box::new(|tape, v| op::sum_axis(tape, v[0], 1)),
+        "mean_axis" => Box::new(|tape, v| op::mean_axis(tape, v[0], 2)),
+        "max_axis" => Box::new(|tape, v| op::max_axis(tape, v[0], 1)),
+        "min_axis" => Box::new(|tape, v| op::min_axis(tape, v[0], 2)),
+        "log_sum_exp" => Box::new(|tape, v| op::log_sum_exp(tape, v[0], 0)),
+        "variance_axis" => Box::new(|tape, v| op::variance_axis(tape, v[0], 1)),
+        "variance_of_all" => Box::new(|tape, v| op::variance_axis(tape, v[0], None)),
+        "cumsum" => Box::new(|tape, v| op::cumsum(tape, v[0], 1)),
+        "batched_matmul" | "batched_matmul_shared" => product(false, false),
+        "batched_matmul_a" => product(true, false),
+        "batched_matmul_b" => product(false, true),
+        "batched_matmul_ab" => product(true, true),
+        "index_select" => Box::new(|tape, v| op::index_select(tape, v[0], 1, &LIST)),
+        "index_add" => Box::new(|tape, v| op::index_add(tape, v[0], 1, &LIST, v[1])),
+        "gather" => Box::new(|tape, v| op::gather(tape, v[0], 1, &EACH, 2)),
+        "scatter_add" => Box::new(|tape, v| op::scatter_add(tape, v[0], 1, &EACH, v[1])),
+        "sort" => Box::new(|tape, v| Ok(op::sort(tape, v[0], false)?.0)),
+        "sort_falling" => Box::new(|tape, v| Ok(op::sort(tape, v[0], true)?.0)),
+        "top_k" => Box::new(|tape, v| Ok(op::top_k(tape, v[0], 3)?.0)),
+        "concat" => Box::new(|tape, v| op::concat(tape, v, 1)),
+        "slice" => Box::new(|tape, v| op::slice(tape, v[0], &[(1..3).into(), Span { start: 0, end: 7, step: 3 }])),
+        "pad" => Box::new(|tape, v| op::pad(tape, v[0], &[(1, 3), (2, 0)], 0.5)),
+        "where_mask" => Box::new(|tape, v| op::where_mask(tape, &mask(), v[0], v[1])),
+        "masked_fill" => Box::new(|tape, v| op::masked_fill(tape, v[0], &mask(), -2.5)),
+        "clamp" => Box::new(|tape, v| op::clamp(tape, v[0], -0.5, 0.75)),
+        "conv1d" => Box::new(|tape, v| {
+            op::conv1d(tape, v[0], v[1], Some(v[2]), &Conv1d { padding: (1, 1), ..Conv1d::default() })
+        }),
+        "conv1d_strided" => Box::new(|tape, v| {
+            let shape = Conv1d { stride: 3, dilation: 2, padding: (1, 1), groups: 2 };
+            op::conv1d(tape, v[0], v[1], None, &shape)
+        }),
+        "conv1d_causal" => Box::new(|tape, v| {
+            let shape = Conv1d { stride: 1, dilation: 2, padding: (4, 0), groups: 4 };
+            op::conv1d(tape, v[0], v[1], None, &shape)
+        }),
+        "max_pool1d" => Box::new(|tape, v| op::max_pool1d(tape, v[0], 3, 2)),
+        "average_pool1d" => Box::new(|tape, v| op::average_pool1d(tape, v[0], 3, 1)),
+        "straight_through" => Box::new(|tape, v| {
+            let square = op::multiply(tape, v[0], v[0])?;
+            op::straight_through(tape, square, v[0])
+        }),
         other => panic!("no operation for the golden {other}"),
     }
 }
@@ -67,7 +154,7 @@ fn body(name: &str) -> Box<Body> {
 #[test]
 fn operations_agree_with_pytorch() {
     let goldens: Goldens = golden::read_as("ops.json");
-    assert_eq!(goldens.cases.len(), 10);
+    assert_eq!(goldens.cases.len(), 69);
     for (name, case) in &goldens.cases {
         let tensors: Vec<(Tensor, bool)> = case
             .inputs
@@ -91,6 +178,18 @@ fn operations_agree_with_pytorch() {
         }
     }
     adamw(&goldens.adamw);
+    scored(&goldens.scored);
+}
+
+fn scored(golden: &Scored) {
+    let [x, head] =
+        [0, 1].map(|at| Tensor::from_vec(&golden.inputs[at].shape, golden.inputs[at].values.clone()).unwrap());
+    let logits = op::head_logits(&x, &head).unwrap();
+    assert_eq!(logits.shape(), golden.logits.shape);
+    assert_close("head_logits", logits.data(), &golden.logits.values, RELATIVE, RELATIVE);
+    let found = op::head_log_probabilities(&x, &head, &[3, 0, 16, 9, 9]).unwrap();
+    let found: Vec<f32> = found.into_iter().map(|(log_probability, _)| log_probability).collect();
+    assert_close("head_log_probabilities", &found, &golden.log_probabilities, RELATIVE, RELATIVE);
 }
 
 fn run_projected(tensors: &[(Tensor, bool)], operation: &Body, projection: Vec<f32>) -> Vec<Tensor> {

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
 
 mod general;
+mod general_axes;
+mod general_products;
+mod general_random;
+mod general_shapes;
 mod golden;
 mod gradients;
 mod harness;

@@ -1,18 +1,17 @@
 //! Nothing depends on the number of threads, to the bit.
 
-use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
+use metier_compute::op::{self, AdamwStep, AttentionShape, Conv1d, Rotary, Sequence, Span, Transpose};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var, kernel};
 use metier_core::Result;
+use metier_core::seed::Seed;
 
 use crate::harness::{inputs, noise, run};
-
-type Body = dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>;
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn same_on_any_threads(name: &str, shapes: &[&[usize]], body: &Body) {
+fn same_on_any_threads(name: &str, shapes: &[&[usize]], body: &dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var>) {
     let tensors: Vec<(Tensor, bool)> = inputs(shapes).into_iter().map(|tensor| (tensor, true)).collect();
     let mut first: Option<Vec<Vec<u32>>> = None;
     for threads in [1, 2, 3] {
@@ -46,6 +45,60 @@ fn results_do_not_depend_on_threads() {
     let two: &[&[usize]] = &[&[500, 130], &[500, 130]];
     same_on_any_threads("add", two, &|tape, v| op::add(tape, v[0], v[1]));
     same_on_any_threads("multiply", two, &|tape, v| op::multiply(tape, v[0], v[1]));
+    let stretched: &[&[usize]] = &[&[500, 130], &[130]];
+    same_on_any_threads("add stretched", stretched, &|tape, v| op::add(tape, v[0], v[1]));
+    same_on_any_threads("divide", stretched, &|tape, v| op::divide(tape, v[1], v[0]));
+    same_on_any_threads("permute", &two[..1], &|tape, v| op::permute(tape, v[0], &[1, 0]));
+    for axis in [Some(0), Some(1), Some(2), None] {
+        let one: &[&[usize]] = &[&[40, 60, 50]];
+        same_on_any_threads("sum_axis", one, &|tape, v| op::sum_axis(tape, v[0], axis));
+        same_on_any_threads("max_axis", one, &|tape, v| op::max_axis(tape, v[0], axis));
+        same_on_any_threads("log_sum_exp", one, &|tape, v| op::log_sum_exp(tape, v[0], axis));
+        same_on_any_threads("variance_axis", one, &|tape, v| op::variance_axis(tape, v[0], axis));
+        if let Some(axis) = axis {
+            same_on_any_threads("cumsum", one, &|tape, v| op::cumsum(tape, v[0], axis));
+        }
+    }
+    for (a, b) in [(&[7, 60, 50][..], &[50, 70][..]), (&[7, 60, 50], &[7, 50, 70]), (&[300, 250], &[3, 250, 200])] {
+        same_on_any_threads("batched_matmul", &[a, b], &|tape, v| {
+            op::batched_matmul(tape, v[0], v[1], Transpose::default())
+        });
+    }
+    for axis in [0, 1, 2] {
+        let indices: Vec<u32> = (0..40).map(|at| at * 7 % 40).collect();
+        let all: Vec<u32> = (0..40 * 60 * 50).map(|at| at * 7 % 40).collect();
+        let one: &[&[usize]] = &[&[40, 60, 50]];
+        same_on_any_threads("index_select", one, &|tape, v| op::index_select(tape, v[0], axis, &indices));
+        same_on_any_threads("gather", one, &|tape, v| op::gather(tape, v[0], axis, &all, one[0][axis]));
+    }
+    same_on_any_threads("sort", two, &|tape, v| {
+        let first = op::sort(tape, v[0], true)?.0;
+        let second = op::top_k(tape, v[1], 130)?.0;
+        op::multiply(tape, first, second)
+    });
+    same_on_any_threads("slice and concat", two, &|tape, v| {
+        let step = Span { start: 1, end: 130, step: 3 };
+        let part = op::slice(tape, v[0], &[(0..500).into(), step])?;
+        let padded = op::pad(tape, part, &[(0, 0), (3, 84)], 0.5)?;
+        op::concat(tape, &[padded, v[1]], 1)
+    });
+    let mask = Tensor::from_vec(&[500, 1], noise(5, 500).iter().map(|x| x.max(0.0)).collect()).unwrap();
+    same_on_any_threads("where_mask", two, &|tape, v| op::where_mask(tape, &mask, v[0], v[1]));
+    same_on_any_threads("clamp", &two[..1], &|tape, v| op::clamp(tape, v[0], -0.3, 0.4));
+    same_on_any_threads("dropout", &two[..1], &|tape, v| op::dropout(tape, v[0], 0.3, &Seed::new(1)));
+    let shapes: [[&[usize]; 3]; 3] = [
+        [&[2, 40, 150], &[70, 40, 3], &[70]],
+        [&[2, 80, 150], &[80, 1, 3], &[80]],
+        [&[2, 80, 150], &[60, 20, 3], &[60]],
+    ];
+    for (shapes, groups) in shapes.iter().zip([1, 80, 4]) {
+        for stride in [1, 2] {
+            let conv = Conv1d { stride, groups, padding: (2, 0), ..Conv1d::default() };
+            same_on_any_threads("conv1d", shapes, &|tape, v| op::conv1d(tape, v[0], v[1], Some(v[2]), &conv));
+        }
+    }
+    same_on_any_threads("max_pool1d", &two[..1], &|tape, v| op::max_pool1d(tape, v[0], 3, 2));
+    same_on_any_threads("average_pool1d", &two[..1], &|tape, v| op::average_pool1d(tape, v[0], 3, 1));
     same_on_any_threads("swiglu", two, &|tape, v| op::swiglu(tape, v[0], v[1]));
     same_on_any_threads("scale", &two[..1], &|tape, v| op::scale(tape, v[0], 0.3));
     same_on_any_threads("sum", &[&[300_000]], &|tape, v| op::sum(tape, v[0]));

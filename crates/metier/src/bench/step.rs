@@ -146,7 +146,7 @@ fn step(learner: &mut Learner<'_>, batch: &Batch, optimizer: &dyn Optimizer, num
 
 fn random_batch(texts: usize, length: usize, vocabulary: usize) -> Batch {
     let mut random = Seed::new(7).at(0);
-    let mut ids: Vec<u32> = (0..texts * length + 1).map(|_| random.below(vocabulary as u64) as u32).collect();
+    let mut ids: Vec<u32> = (0..=texts * length).map(|_| random.below(vocabulary as u64) as u32).collect();
     let targets = ids.split_off(1);
     Batch {
         weights: vec![1.0; targets.len()],

@@ -51,8 +51,25 @@ impl<'a> Matrix<'a> {
 
     /// A matrix whose rows start `row_step` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
-        assert!(fits(data.len(), rows, columns, row_step), "a matrix reaches past its data");
-        Self { data, rows, columns, row_step, column_step: 1 }
+        Self::spread(data, rows, columns, row_step, 1)
+    }
+
+    /// A matrix whose rows start `row_step` and whose columns `column_step` elements apart.
+    pub fn spread(data: &'a [f32], rows: usize, columns: usize, row_step: usize, column_step: usize) -> Self {
+        let reach = columns.checked_sub(1).and_then(|last| last.checked_mul(column_step)?.checked_add(1));
+        let reach = if columns == 0 { Some(0) } else { reach };
+        assert!(reach.is_some_and(|reach| fits(data.len(), rows, reach, row_step)), "a matrix reaches past its data");
+        Self { data, rows, columns, row_step, column_step }
+    }
+
+    /// The same matrix with its rows or its columns side by side, in `storage` when they were not.
+    fn beside(self, storage: &'a mut Vec<f32>) -> Self {
+        if self.row_step == 1 || self.column_step == 1 {
+            return self;
+        }
+        let row = |row: usize| (0..self.columns).map(move |column| row * self.row_step + column * self.column_step);
+        *storage = (0..self.rows).flat_map(row).map(|at| self.data[at]).collect();
+        Self::new(storage, self.rows, self.columns)
     }
 
     /// The same matrix with rows and columns exchanged.
@@ -82,7 +99,11 @@ impl<'a> Matrix<'a> {
 }
 
 fn fits(length: usize, rows: usize, columns: usize, row_step: usize) -> bool {
-    rows == 0 || columns == 0 || (rows - 1).checked_mul(row_step).is_some_and(|last| last + columns <= length)
+    rows == 0
+        || columns == 0
+        || (rows - 1)
+            .checked_mul(row_step)
+            .is_some_and(|last| last.checked_add(columns).is_some_and(|end| end <= length))
 }
 
 /// A slice that pieces of work write to at places that do not overlap.
@@ -143,6 +164,8 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
     if rows <= matvec::FEW && a.column_step == 1 && b.row_step == 1 {
         return matvec::multiply_few(out, a, b.transposed(), alpha, add);
     }
+    let mut storage = Vec::new();
+    let a = a.beside(&mut storage);
     let kernel = micro::kernel(super::level());
     let output = Output::new(out);
     let mut packed = PACKED.take();
@@ -197,6 +220,8 @@ fn multiply_with(
         }
         return;
     }
+    let mut storage = Vec::new();
+    let a = a.beside(&mut storage);
     let (length, count) = Panels::size(kernel, depth, columns);
     let mut packed = PACKED.take();
     let panels = at_least(&mut packed, length * count);
@@ -280,7 +305,7 @@ impl Panels<'_> {
 /// # Safety
 /// `out` points at the first element of a tile of `a.rows` by `column.len()` elements whose rows are `row_step` apart,
 /// all of them valid to read and write and touched by nobody else. `column` begins with a panel and lies inside `b`,
-/// which is as deep as `a`.
+/// which is as deep as `a`. The rows or the columns of `a` lie side by side.
 #[expect(unsafe_code, reason = "the product is a raw routine")]
 unsafe fn tile(
     out: *mut f32,
@@ -338,6 +363,20 @@ mod tests {
         assert_eq!(out.map(f32::to_bits), [3.0_f32; 4].map(f32::to_bits));
         multiply(&mut out, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 2), 1.0, false);
         assert_eq!(out.map(f32::to_bits), [0; 4]);
+    }
+
+    #[test]
+    fn matrices_with_gaps_both_ways_are_multiplied() {
+        let data: Vec<f32> = (0..200).map(|at| (at % 13) as f32).collect();
+        let (a, b) = (Matrix::spread(&data, 5, 6, 20, 3), Matrix::spread(&data, 6, 7, 2, 9));
+        let (mut out, mut here) = (vec![0.0; 35], vec![0.0; 35]);
+        multiply(&mut out, a, b, 1.0, false);
+        multiply_here(&mut here, 7, a, b, 1.0, false);
+        assert_eq!(out, here);
+        for (at, out) in out.iter().enumerate() {
+            let terms = (0..6).map(|step| data[at / 7 * 20 + step * 3] * data[step * 2 + at % 7 * 9]);
+            assert!((terms.sum::<f32>() - out).abs() < 1e-3, "{at}");
+        }
     }
 
     /// Every instruction set of this machine, at sizes around those of tiles and blocks, rows and columns either way.
