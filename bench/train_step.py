@@ -25,6 +25,7 @@ import json
 import resource
 import sys
 import time
+from importlib import metadata
 
 import torch
 from torch import nn
@@ -257,6 +258,8 @@ class Trainer:
         self.autocast = arguments.dtype == "bf16"
         self.steps = 0
         self.loss = None
+        used = ["transformers"] * arguments.model.startswith("135m") + ["peft"] * arguments.model.endswith("lora")
+        self.version = ", ".join([torch.__version__] + [f"{name} {metadata.version(name)}" for name in used])
 
     def step(self):
         ids, targets = self.batches[self.steps % BATCHES]
@@ -283,6 +286,7 @@ class Trainer:
             "tokens_per_second": self.tokens / float(torch.tensor(times, dtype=torch.float64).quantile(0.5)),
             "steps": len(times),
             "peak_rss_mib": peak_rss_mib(),
+            "version": self.version,
             "torch": torch.__version__,
             "loss_after_3_steps": self.loss,
         }
