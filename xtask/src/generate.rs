@@ -1,7 +1,9 @@
-//! The files that the program writes about itself: the recipe schema, a page for each part, the list of recipes.
+//! The files that the program writes about itself: the recipe schema, a page for each part, the list of recipes; and
+//! the page of races.
 //!
-//! `metier docs FOLDER` writes them; this module calls it and compares.
+//! `metier docs FOLDER` writes them, the page of races is made of its receipts; this module calls and compares.
 
+use crate::race::{readme, receipt};
 use crate::shell;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -81,6 +83,7 @@ fn made(root: &Path, metier: Option<&Path>) -> Result<BTreeMap<String, Vec<u8>>>
         made.insert(path, bytes);
     }
     anyhow::ensure!(!made.is_empty(), "`metier docs` wrote nothing");
+    made.insert(readme::PATH.to_owned(), readme::text(&receipt::read_all(root)?).into_bytes());
     Ok(made)
 }
 

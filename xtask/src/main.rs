@@ -1,9 +1,12 @@
 //! The repository's own tasks. `cargo xtask` alone lists them.
 
 mod assets;
+mod binary;
 mod generate;
 mod golden;
 mod new_part;
+mod python;
+mod race;
 mod shell;
 mod test;
 mod tidy;
@@ -13,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The tasks and what each does.
-pub const TASKS: [(&str, &str); 6] = [
+pub const TASKS: [(&str, &str); 7] = [
     ("tidy [--generated]", "hold the house rules; every fault with its file and line"),
-    ("generate [--check]", "write (or compare) schemas/, docs/parts/ and recipes/README.md"),
+    ("generate [--check]", "write (or compare) schemas/, docs/parts/, recipes/README.md and bench/README.md"),
     ("new-part FAMILY NAME", "write a part's file, its two lines in the list and an empty golden"),
     ("golden [NAME [ARGUMENTS]]", "list the scripts that make goldens, or run one in an environment of its own"),
     ("assets", "fetch the real models that some tests use, and print where they are"),
+    ("race [NAME [--rounds N] ...]", "list the races with other programs, or run one and write its receipt"),
     ("test [--offline] [--no-generate]", "everything: format, lints, tidy, generated files, all tests"),
 ];
 
@@ -56,6 +60,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         }
         ["golden"] => golden::list(&root)?,
         ["golden", name, arguments @ ..] => golden::run(&root, name, arguments)?,
+        ["race", arguments @ ..] => race::run(&root, arguments)?,
         ["assets"] => {
             for (variable, path) in assets::fetch(&root, None)? {
                 println!("export {variable}={}", shell::quoted(&path));

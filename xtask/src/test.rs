@@ -1,8 +1,8 @@
 //! Everything that must hold before a change goes in. The cheapest checks come first.
 
-use crate::{assets, generate, shell};
-use anyhow::{Context as _, Result};
-use std::path::{Path, PathBuf};
+use crate::{assets, binary, generate, shell};
+use anyhow::Result;
+use std::path::Path;
 use std::time::Instant;
 
 /// Runs it all and stops at the first step that fails. `offline` leaves out the tests that need a fetched model.
@@ -18,7 +18,7 @@ pub fn run(root: &Path, offline: bool, compare: bool) -> Result<bool> {
         return Ok(stop("clippy"));
     }
     // One build serves the tests and the calls of the command below: every target, so that features are the same.
-    let metier = build(root)?;
+    let metier = binary::build(root, &["--workspace", "--all-targets"])?;
     if compare && !generate::check(root, Some(&metier))? {
         return Ok(stop("the generated files: `cargo xtask generate` mends them"));
     }
@@ -48,34 +48,4 @@ pub fn run(root: &Path, offline: bool, compare: bool) -> Result<bool> {
 fn stop(what: &str) -> bool {
     println!("xtask test: failed at {what}");
     false
-}
-
-/// Builds every target of the workspace and returns the path of the command.
-fn build(root: &Path) -> Result<PathBuf> {
-    let arguments = ["build", "--workspace", "--all-targets", "--message-format=json-render-diagnostics"];
-    let messages = shell::output(&mut shell::cargo(root, &arguments))?;
-    executable(&messages).context("cargo built no binary `metier`")
-}
-
-/// The path of the binary `metier` in cargo's messages.
-fn executable(messages: &str) -> Option<PathBuf> {
-    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
-        let target = &message["target"];
-        let is_binary = target["name"] == "metier" && target["kind"][0] == "bin" && message["profile"]["test"] == false;
-        if is_binary { message["executable"].as_str().map(PathBuf::from) } else { None }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_binary_is_found_among_cargo_messages() {
-        let messages = r#"not json
-{"reason":"compiler-artifact","target":{"name":"metier","kind":["bin"]},"profile":{"test":true},"executable":"/t/deps/metier-1"}
-{"reason":"compiler-artifact","target":{"name":"metier","kind":["bin"]},"profile":{"test":false},"executable":"/t/metier"}"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/metier")));
-        assert_eq!(executable(""), None);
-    }
 }

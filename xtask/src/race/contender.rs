@@ -1,0 +1,247 @@
+//! The programs that race: peers, which stay and take turns, and the command, which is started for each turn.
+
+use super::receipt;
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// How often the memory of a running command is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a peer's script prints for a turn; more keys are its own affair.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PeerTurn {
+    /// Tokens in a second, by the median of its steps.
+    pub tokens_per_second: f64,
+    /// The most memory the process has had.
+    pub peak_rss_mib: f64,
+    /// Of the program behind the script.
+    pub version: String,
+}
+
+/// What `metier bench --json` prints; more keys are its own affair.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct OurTurn {
+    /// Tokens in a second.
+    pub tokens_per_second: f64,
+    /// The most memory the process has had.
+    pub peak_rss_bytes: f64,
+    /// The machine's most, by name.
+    pub ceilings: BTreeMap<String, f64>,
+    /// How much of `f32_flop_per_second` was reached.
+    pub share_of_f32_ceiling: f64,
+}
+
+/// A peer's process: after it said that it is ready, each line `go` gives it a turn. While another has its turn it
+/// waits for its input. When it is dropped its input ends, and so does it.
+pub struct Serving {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Serving {
+    /// Starts it and waits until it is ready.
+    pub fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}: `{}`", command.get_program().to_string_lossy()))?;
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().context("a piped output is there")?);
+        let mut serving = Self { name: name.to_owned(), child, input, output };
+        let line = serving.line()?;
+        let ready: serde_json::Value = serde_json::from_str(&line)?;
+        if ready["ready"] != true {
+            bail!("{name} printed {line} where {{\"ready\": true}} was due");
+        }
+        Ok(serving)
+    }
+
+    /// Gives it a turn and waits for what it saw.
+    pub fn turn(&mut self) -> Result<PeerTurn> {
+        let name = self.name.clone();
+        let input = self.input.as_mut().context("its input is open until it is dropped")?;
+        // A peer that has ended is told apart below, with its exit status.
+        let _ = input.write_all(b"go\n").and_then(|()| input.flush());
+        let line = self.line()?;
+        serde_json::from_str(&line)
+            .with_context(|| format!("{name} printed {line} where the figures of a turn were due"))
+    }
+
+    /// Its next line that is an object of JSON; others are libraries' talk and shown.
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.output.read_line(&mut line)? == 0 {
+                let status = self.child.wait()?;
+                bail!("{} ended in the middle of the race ({status}); what it said stands above", self.name);
+            }
+            if line.starts_with('{') {
+                return Ok(line.trim().to_owned());
+            }
+            eprint!("{line}");
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It may be in the middle of a turn that nobody wants any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the command for one turn; what it printed, and the most memory it had in MiB.
+pub fn our_turn(command: &mut Command) -> Result<(OurTurn, f64)> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{name}`"))?;
+    let mut output = child.stdout.take().context("a piped output is there")?;
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    let mut peak: f64 = 0.0;
+    let status = loop {
+        peak = peak.max(peak_rss_mib(child.id()).unwrap_or_default());
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(LOOK);
+    };
+    let text = reader.join().map_err(|_| anyhow::anyhow!("the output of `{name}` could not be read"))??;
+    if !status.success() {
+        bail!("`{name}` failed ({status}); what it said stands above");
+    }
+    let turn: OurTurn = serde_json::from_str(&text)
+        .with_context(|| format!("`{name}` printed {} where the figures of a turn were due", text.trim()))?;
+    // The last look may be too early for the peak; the program's own word may leave out what was before it.
+    let memory = peak.max(turn.peak_rss_bytes / MIB);
+    Ok((turn, memory))
+}
+
+/// The most memory that a running process has had, as Linux counts it.
+fn peak_rss_mib(process: u32) -> Option<f64> {
+    peak_in(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+}
+
+fn peak_in(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// Rates and memory over the rounds.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    rates: Vec<f64>,
+    memory: f64,
+}
+
+impl Rounds {
+    /// Adds a round.
+    pub fn add(&mut self, rate: f64, memory: f64) {
+        self.rates.push(rate);
+        self.memory = self.memory.max(memory);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.rates.len()
+    }
+
+    /// Least, middle and greatest rate, and the most memory, rounded.
+    pub fn figures(&self) -> Result<[f64; 4]> {
+        let median = receipt::median(&self.rates).context("a race has one round or more")?;
+        let min = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = self.rates.iter().copied().fold(0.0, f64::max);
+        Ok([min, median, max, self.memory].map(receipt::rounded))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the figures are exact")]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_peer_takes_a_turn_for_each_line() {
+        let script = r#"echo talk; echo '{"ready": true}'
+            turn=0
+            while read -r line; do
+                turn=$((turn + 1))
+                [ "$line" = go ] && echo "{\"tokens_per_second\": ${turn}00, \"peak_rss_mib\": 10, \"version\": \"1\", \"steps\": 3}"
+            done"#;
+        let mut peer = Serving::start("a fake", &mut shell(script)).unwrap();
+        assert_eq!(peer.turn().unwrap().tokens_per_second, 100.0);
+        let second = peer.turn().unwrap();
+        assert_eq!(second, PeerTurn { tokens_per_second: 200.0, peak_rss_mib: 10.0, version: "1".to_owned() });
+    }
+
+    #[test]
+    fn a_peer_that_fails_is_named() {
+        let start = |script| Serving::start("a fake", &mut shell(script));
+        let error = start("exit 3").err().unwrap().to_string();
+        assert_eq!(error, "a fake ended in the middle of the race (exit status: 3); what it said stands above");
+        let error = start("echo '{}'").err().unwrap().to_string();
+        assert_eq!(error, "a fake printed {} where {\"ready\": true} was due");
+        let mut peer = start(r#"echo '{"ready": true}'; read -r line; echo '{"tokens_per_second": 1}'"#).unwrap();
+        let error = format!("{:#}", peer.turn().unwrap_err());
+        assert!(error.contains("where the figures of a turn were due: missing field `peak_rss_mib`"), "{error}");
+        assert!(peer.turn().unwrap_err().to_string().starts_with("a fake ended in the middle"));
+    }
+
+    #[test]
+    fn our_turn_is_read_and_measured() {
+        let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
+            "share_of_f32_ceiling": 0.5, "kernel": "avx512"}"#;
+        let (turn, memory) = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
+        assert_eq!(turn.tokens_per_second, 5.5);
+        assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);
+        assert_eq!(memory, 1000.0);
+        // Its own word is too small: what was seen from outside counts.
+        let (_, memory) =
+            our_turn(&mut shell(&format!("sleep 0.2; echo '{}'", report.replace("1048576000", "1")))).unwrap();
+        assert!(memory > 0.1 && memory < 1000.0, "{memory}");
+        let error = our_turn(&mut shell("exit 2")).unwrap_err().to_string();
+        assert_eq!(error, "`sh` failed (exit status: 2); what it said stands above");
+        let error = format!("{:#}", our_turn(&mut shell("echo '{}'")).unwrap_err());
+        assert!(error.contains("missing field `tokens_per_second`"), "{error}");
+    }
+
+    #[test]
+    fn the_peak_is_read() {
+        assert_eq!(peak_in("VmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t  1 kB\n"), Some(2.0));
+        assert_eq!(peak_in("Name:\tzombie\n"), None);
+    }
+
+    #[test]
+    fn rounds_are_summed_up() {
+        let mut rounds = Rounds::default();
+        assert!(rounds.figures().is_err());
+        for (rate, memory) in [(3.0, 7.0), (1.0, 9.0), (2.0, 8.0)] {
+            rounds.add(rate, memory);
+        }
+        assert_eq!(rounds.count(), 3);
+        assert_eq!(rounds.figures().unwrap(), [1.0, 2.0, 3.0, 9.0]);
+    }
+}

@@ -1,0 +1,142 @@
+//! The races, as data: what runs on our side, what on the peers', and in which environment.
+
+/// The script of peers that train: PyTorch, started once and taking turns.
+const TRAIN_STEP: &str = "bench/train_step.py";
+
+/// One race.
+#[derive(Debug)]
+pub struct Race {
+    /// Its name, and that of its receipt.
+    pub name: &'static str,
+    /// What every contender does.
+    pub work: &'static str,
+    /// Our arguments; `--seconds`, `--threads` and `--json` are added.
+    pub ours: &'static [&'static str],
+    /// Variables set for us.
+    pub our_environment: &'static [(&'static str, &'static str)],
+    /// The peers' Python script; it knows `--seconds`, `--threads` and `--serve`.
+    pub script: &'static str,
+    /// What all peers' arguments begin with.
+    pub script_arguments: &'static [&'static str],
+    /// Variables set for every peer.
+    pub peer_environment: &'static [(&'static str, &'static str)],
+    /// Who we race against.
+    pub peers: &'static [Peer],
+    /// How long a turn is when the caller does not say.
+    pub seconds: u32,
+}
+
+/// One way of running the peers' script.
+#[derive(Debug)]
+pub struct Peer {
+    /// What it is called in the receipt.
+    pub name: &'static str,
+    /// Its own arguments.
+    pub arguments: &'static [&'static str],
+}
+
+const F32_EAGER: Peer = Peer { name: "PyTorch f32 eager", arguments: &["--dtype", "f32", "--mode", "eager"] };
+const F32_COMPILED: Peer = Peer { name: "PyTorch f32 compiled", arguments: &["--dtype", "f32", "--mode", "compile"] };
+const BF16_EAGER: Peer = Peer { name: "PyTorch bf16 eager", arguments: &["--dtype", "bf16", "--mode", "eager"] };
+const BF16_COMPILED: Peer =
+    Peer { name: "PyTorch bf16 compiled", arguments: &["--dtype", "bf16", "--mode", "compile"] };
+const ALL: &[Peer] = &[F32_EAGER, F32_COMPILED, BF16_EAGER, BF16_COMPILED];
+const F32: &[Peer] = &[F32_EAGER, F32_COMPILED];
+
+const S: &str = "training step of a 5.8M Llama (vocabulary 4,096, hidden 256, 6 layers), 8 x 256 tokens, AdamW";
+
+/// Every race, in the order in which they are listed.
+pub const RACES: &[Race] = &[
+    Race {
+        name: "train-s",
+        work: S,
+        ours: &["bench", "--step", "s"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "s"],
+        peer_environment: &[],
+        peers: ALL,
+        seconds: 10,
+    },
+    Race {
+        name: "train-m",
+        work: "training step of a 41.7M Llama (vocabulary 32,000, hidden 512, 8 layers), 4 x 512 tokens, AdamW",
+        ours: &["bench", "--step", "m"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "m"],
+        peer_environment: &[],
+        peers: ALL,
+        seconds: 20,
+    },
+    Race {
+        name: "train-135m-full",
+        work: "training step of a 135M Llama (the shape of SmolLM2-135M), all weights, 1 x 1,024 tokens, AdamW",
+        ours: &["bench", "--step", "135m-full"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "135m-full"],
+        peer_environment: &[],
+        peers: ALL,
+        seconds: 30,
+    },
+    Race {
+        name: "train-135m-lora",
+        work: "training step of LoRA, rank 16 on all linear layers of a 135M Llama, 1 x 2,048 tokens, AdamW",
+        ours: &["bench", "--step", "135m-lora"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "135m-lora"],
+        peer_environment: &[],
+        peers: ALL,
+        seconds: 40,
+    },
+    // As on a processor without AMX; PyTorch's own loops, oneDNN and MKL are told each in its way.
+    Race {
+        name: "train-s-f32-avx512",
+        work: S,
+        ours: &["bench", "--step", "s"],
+        our_environment: &[("METIER_KERNEL", "avx512")],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "s"],
+        peer_environment: &[
+            ("ATEN_CPU_CAPABILITY", "avx512"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX512"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
+        ],
+        peers: F32,
+        seconds: 10,
+    },
+    // As on a processor without AVX-512.
+    Race {
+        name: "train-s-f32-avx2",
+        work: S,
+        ours: &["bench", "--step", "s"],
+        our_environment: &[("METIER_KERNEL", "avx2")],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "s"],
+        peer_environment: &[
+            ("ATEN_CPU_CAPABILITY", "avx2"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        ],
+        peers: F32,
+        seconds: 10,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn races_have_names_and_peers_of_their_own() {
+        let names: BTreeSet<_> = RACES.iter().map(|race| race.name).collect();
+        assert_eq!(names.len(), RACES.len());
+        for race in RACES {
+            let peers: BTreeSet<_> = race.peers.iter().map(|peer| peer.name).collect();
+            assert!(!peers.is_empty() && peers.len() == race.peers.len(), "{}", race.name);
+        }
+    }
+}
