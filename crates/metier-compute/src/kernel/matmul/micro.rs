@@ -213,7 +213,7 @@ macro_rules! tile {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::{Left, UNROLLED};
-    #[expect(clippy::wildcard_imports, reason = "the names of instructions")]
+    #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
     use std::arch::x86_64::*;
 
     type Vector = __m512;
@@ -321,7 +321,7 @@ mod avx512 {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::{Left, UNROLLED};
-    #[expect(clippy::wildcard_imports, reason = "the names of instructions")]
+    #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
     use std::arch::x86_64::*;
 
     type Vector = __m256;
