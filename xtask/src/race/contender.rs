@@ -4,13 +4,12 @@ use super::receipt;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 /// How often the memory of a running command is looked at.
-const LOOK: Duration = Duration::from_millis(50);
-const MIB: f64 = 1024.0 * 1024.0;
+/// Bytes in a MiB.
+pub const MIB: f64 = 1024.0 * 1024.0;
 
 /// What a peer's script prints for a turn; more keys are its own affair.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -101,47 +100,21 @@ impl Drop for Serving {
     }
 }
 
-/// Runs the command for one turn; what it printed, and the most memory it had in MiB.
-pub fn our_turn(command: &mut Command) -> Result<(OurTurn, f64)> {
+/// Runs the command for one turn; what it printed. Its memory is its own word, taken before it measures the machine's
+/// ceilings, which need more memory than a small model.
+pub fn our_turn(command: &mut Command) -> Result<OurTurn> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
+    let output = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::inherit())
+        .output()
         .with_context(|| format!("cannot start `{name}`"))?;
-    let mut output = child.stdout.take().context("a piped output is there")?;
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
-    });
-    let mut peak: f64 = 0.0;
-    let status = loop {
-        peak = peak.max(peak_rss_mib(child.id()).unwrap_or_default());
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        std::thread::sleep(LOOK);
-    };
-    let text = reader.join().map_err(|_| anyhow::anyhow!("the output of `{name}` could not be read"))??;
-    if !status.success() {
-        bail!("`{name}` failed ({status}); what it said stands above");
+    if !output.status.success() {
+        bail!("`{name}` failed ({}); what it said stands above", output.status);
     }
-    let turn: OurTurn = serde_json::from_str(&text)
-        .with_context(|| format!("`{name}` printed {} where the figures of a turn were due", text.trim()))?;
-    // The last look may be too early for the peak; the program's own word may leave out what was before it.
-    let memory = peak.max(turn.peak_rss_bytes / MIB);
-    Ok((turn, memory))
-}
-
-/// The most memory that a running process has had, as Linux counts it.
-fn peak_rss_mib(process: u32) -> Option<f64> {
-    peak_in(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
-}
-
-fn peak_in(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .with_context(|| format!("`{name}` printed {} where the figures of a turn were due", text.trim()))
 }
 
 /// Rates and memory over the rounds.
@@ -214,24 +187,13 @@ mod tests {
     fn our_turn_is_read_and_measured() {
         let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
             "share_of_f32_ceiling": 0.5, "kernel": "avx512"}"#;
-        let (turn, memory) = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
-        assert_eq!(turn.tokens_per_second, 5.5);
+        let turn = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
+        assert_eq!((turn.tokens_per_second, turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
         assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);
-        assert_eq!(memory, 1000.0);
-        // Its own word is too small: what was seen from outside counts.
-        let (_, memory) =
-            our_turn(&mut shell(&format!("sleep 0.2; echo '{}'", report.replace("1048576000", "1")))).unwrap();
-        assert!(memory > 0.1 && memory < 1000.0, "{memory}");
         let error = our_turn(&mut shell("exit 2")).unwrap_err().to_string();
         assert_eq!(error, "`sh` failed (exit status: 2); what it said stands above");
         let error = format!("{:#}", our_turn(&mut shell("echo '{}'")).unwrap_err());
         assert!(error.contains("missing field `tokens_per_second`"), "{error}");
-    }
-
-    #[test]
-    fn the_peak_is_read() {
-        assert_eq!(peak_in("VmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t  1 kB\n"), Some(2.0));
-        assert_eq!(peak_in("Name:\tzombie\n"), None);
     }
 
     #[test]

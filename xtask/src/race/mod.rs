@@ -174,8 +174,8 @@ fn compete<'a>(mut ours: Contender<'a>, peers: Vec<Contender<'a>>, rounds: usize
         for place in 0..contenders {
             let who = (round + place) % contenders;
             let (name, rate, memory) = if who == 0 {
-                let (turn, memory) = contender::our_turn(&mut ours.command)?;
-                let rate = turn.tokens_per_second;
+                let turn = contender::our_turn(&mut ours.command)?;
+                let (rate, memory) = (turn.tokens_per_second, turn.peak_rss_bytes / contender::MIB);
                 outcome.ours.1.add(rate, memory);
                 outcome.ours.2.push(turn);
                 (ours.name, rate, memory)

@@ -4,15 +4,16 @@ pub mod operations;
 pub mod step;
 
 use metier_compute::kernel::Ceilings;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// The ceilings as JSON.
+/// The ceilings as JSON; those of instructions that the processor lacks are left out.
 pub fn ceilings_json(ceilings: &Ceilings) -> Value {
-    json!({
-        "f32_flop_per_second": ceilings.f32_flop_per_second,
-        "bf16_flop_per_second": ceilings.bf16_flop_per_second,
-        "int8_op_per_second": ceilings.int8_op_per_second,
-        "read_bytes_per_second": ceilings.read_bytes_per_second,
-        "copy_bytes_per_second": ceilings.copy_bytes_per_second,
-    })
+    let all = [
+        ("f32_flop_per_second", Some(ceilings.f32_flop_per_second)),
+        ("bf16_flop_per_second", ceilings.bf16_flop_per_second),
+        ("int8_op_per_second", ceilings.int8_op_per_second),
+        ("read_bytes_per_second", Some(ceilings.read_bytes_per_second)),
+        ("copy_bytes_per_second", Some(ceilings.copy_bytes_per_second)),
+    ];
+    all.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate?)))).collect()
 }

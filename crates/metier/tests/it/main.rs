@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod bad_input;
+mod bench;
 mod command;
 mod provenance;
 mod resume;

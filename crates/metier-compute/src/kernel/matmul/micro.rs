@@ -49,6 +49,20 @@ pub(super) fn kernel(level: Level) -> Kernel {
     }
 }
 
+/// Asks for the line of the cache that `from` begins in.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn prefetch(from: &[f32]) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    #[expect(unsafe_code, reason = "a hint by pointer")]
+    // SAFETY: a hint reads nothing, and every processor of this kind has it.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(from.as_ptr().cast());
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn prefetch(_: &[f32]) {}
+
 /// Steps of depth in one turn of the innermost loop.
 const UNROLLED: usize = 4;
 

@@ -302,6 +302,20 @@ impl Panels<'_> {
     }
 }
 
+/// Asks for a matrix to be fetched into the second cache while something else is computed.
+fn ahead(matrix: Matrix<'_>) {
+    /// Numbers in a line of the cache.
+    const LINE: usize = 16;
+    let (outer, inner, step) = if matrix.column_step == 1 {
+        (matrix.rows, matrix.columns, matrix.row_step)
+    } else {
+        (matrix.columns, matrix.rows, matrix.column_step)
+    };
+    for line in (0..outer).flat_map(|outer| (0..inner).step_by(LINE).map(move |inner| outer * step + inner)) {
+        micro::prefetch(&matrix.data[line..]);
+    }
+}
+
 /// # Safety
 /// `out` points at the first element of a tile of `a.rows` by `column.len()` elements whose rows are `row_step` apart,
 /// all of them valid to read and write and touched by nobody else. `column` begins with a panel and lies inside `b`,
@@ -330,6 +344,10 @@ unsafe fn tile(
                 let along = a.column_step == 1;
                 let start = a.data[down * a.row_step..].as_ptr();
                 let left = Left { start, step: if along { a.row_step } else { a.column_step }, along };
+                let next = down + kernel.rows;
+                if across == column.start && next < a.rows {
+                    ahead(a.part(next..(next + kernel.rows).min(a.rows), 0..length));
+                }
                 // SAFETY: the rows and the panel are as deep as the block; the caller vouches for the output.
                 unsafe {
                     let out = out.add(down * row_step + across - column.start);

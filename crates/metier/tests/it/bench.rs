@@ -1,0 +1,22 @@
+//! `metier bench` says what it measured.
+
+use crate::command::{fine, json, metier, refused};
+
+#[test]
+fn a_training_step_is_measured_against_the_ceilings() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = || json(&fine(metier(folder.path()).args(["bench", "--step", "s", "--seconds", "1", "--json"])));
+    let report = run();
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is missing: {report}"));
+    let ceiling = |key: &str| report["ceilings"][key].as_f64().unwrap();
+    assert_eq!((report["step"].as_str(), report["parameters"].as_u64()), (Some("s"), Some(5_795_072)));
+    assert!(number("steps") >= 3.0 && number("tokens_per_second") > 1.0);
+    for key in ["f32_flop_per_second", "read_bytes_per_second", "copy_bytes_per_second"] {
+        assert!(ceiling(key) > 1e8, "{key}: {report}");
+    }
+    let share = number("flop_per_second") / ceiling("f32_flop_per_second");
+    assert!((number("share_of_f32_ceiling") / share - 1.0).abs() < 1e-6 && share < 1.5, "{report}");
+    // A random model guesses among 4,096 tokens, ln 4096 = 8.3; three steps teach it the one batch a little.
+    assert!((5.0..8.4).contains(&number("loss")), "{report}");
+    refused(metier(folder.path()).args(["bench", "--step", "xxl"]), &["xxl", "possible values: s, m"]);
+}
