@@ -133,13 +133,12 @@ leveled! {
     fn total(values: &[u64]) -> u64 {
         let quarters: [&[u64]; STREAMS] =
             std::array::from_fn(|stream| &values[values.len() / STREAMS * stream..][..values.len() / STREAMS]);
-        let quarters = quarters.map(|values| values.as_chunks::<8>().0);
+        let [a, b, c, d] = quarters.map(|values| values.as_chunks::<8>().0);
         let mut sums = [[0_u64; 8]; STREAMS];
-        for step in 0..quarters[0].len() {
-            for stream in 0..STREAMS {
-                let values = &quarters[stream][step];
-                for lane in 0..8 {
-                    sums[stream][lane] = sums[stream][lane].wrapping_add(values[lane]);
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            for lane in 0..8 {
+                for (sums, values) in sums.iter_mut().zip([a, b, c, d]) {
+                    sums[lane] = sums[lane].wrapping_add(values[lane]);
                 }
             }
         }
