@@ -127,8 +127,8 @@ fn pack_along(kernel: Kernel, panel: &mut [f32], from: Matrix<'_>, width: usize)
     }
 }
 
-/// The tile of an instruction set whose module has `Vector`, `LANES`, `ROWS`, `COLUMNS`, `zero`, `load`, `splat`, `fma`, `write` and the
-/// vectors of a row as `ACROSS`.
+/// The tile of an instruction set whose module has `Vector`, `LANES`, `ROWS`, `COLUMNS`, `zero`, `load`, `splat`,
+/// `fma`, `write` and the vectors of a row as `ACROSS`.
 macro_rules! tile {
     ($(#[$features:meta])*; $($rows:literal)*) => {
         /// As [`super::Tile`], with the rows known to the compiler.
@@ -403,7 +403,8 @@ mod avx2 {
             for steps in [0, LANES] {
                 // SAFETY: as the caller promises; this kernel is chosen only where the processor has the features.
                 unsafe {
-                    let from = from.add(half.min(rows) * row_step + steps);
+                    // Past the last row nothing is read.
+                    let from = from.wrapping_add(half * row_step + steps);
                     eight(
                         from,
                         row_step,

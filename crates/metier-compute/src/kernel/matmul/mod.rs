@@ -13,6 +13,8 @@ use micro::{Kernel, Left};
 const TILE: (usize, usize) = (192, 1024);
 /// Steps of depth that are packed at once at most, so that a panel of columns stays in the nearest cache.
 const DEPTH: usize = 192;
+/// Blocks of depth that are packed before they are used: they bound the memory of the panels to 12 MiB.
+const BLOCKS: usize = 16;
 /// Tiles are cut smaller than that until there are this many, so that several threads have work.
 const WANTED: usize = 8;
 /// ... but not below this many rows or columns.
@@ -169,17 +171,22 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
     let kernel = micro::kernel(super::level());
     let output = Output::new(out);
     let mut packed = PACKED.take();
-    for first in (0..columns).step_by(TILE.1) {
+    let chunk = block(depth) * BLOCKS;
+    let chunks =
+        (0..columns).step_by(TILE.1).flat_map(|first| (0..depth).step_by(chunk).map(move |deep| (first, deep)));
+    for (first, deep) in chunks {
         let here = first..(first + TILE.1).min(columns);
-        let right = b.part(0..depth, here.clone());
-        let (length, count) = Panels::size(kernel, depth, here.len());
+        let steps = deep..(deep + chunk).min(depth);
+        let add = add || deep > 0;
+        let (left, right) = (a.part(0..rows, steps.clone()), b.part(steps.clone(), here.clone()));
+        let (length, count) = Panels::size(kernel, steps.len(), here.len());
         let panels = at_least(&mut packed, length * count);
         threads::chunks(panels, length, 2 * length * count, |index, panel| Panels::fill(kernel, panel, right, index));
         let panels = Panels { kernel, data: panels, columns: here.len() };
         let (tile_rows, tile_columns) = tile_size(rows, here.len());
         let across = here.len().div_ceil(tile_columns);
         let count = rows.div_ceil(tile_rows) * across;
-        threads::for_each(count, rows * here.len() * depth / 8, |index| {
+        threads::for_each(count, rows * here.len() * steps.len() / 8, |index| {
             let row = piece(index / across, tile_rows, rows);
             let column = piece(index % across, tile_columns, here.len());
             let output = &output;
@@ -188,7 +195,7 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
             // borrowed for the whole call.
             unsafe {
                 let start = output.start.add(row.start * columns + first + column.start);
-                tile(start, columns, a.part(row, 0..depth), &panels, column, alpha, add);
+                tile(start, columns, left.part(row, 0..steps.len()), &panels, column, alpha, add);
             }
         });
     }
@@ -394,6 +401,19 @@ mod tests {
         for (at, out) in out.iter().enumerate() {
             let terms = (0..6).map(|step| data[at / 7 * 20 + step * 3] * data[step * 2 + at % 7 * 9]);
             assert!((terms.sum::<f32>() - out).abs() < 1e-3, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_product_deeper_than_one_chunk_is_whole() {
+        let (rows, columns, depth) = (7, 5, DEPTH * BLOCKS + 300);
+        let a: Vec<f32> = (0..rows * depth).map(|at| (at % 5) as f32 - 2.0).collect();
+        let b: Vec<f32> = (0..depth * columns).map(|at| (at % 7) as f32 - 3.0).collect();
+        let mut out = vec![1.0; rows * columns];
+        multiply(&mut out, Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns), 1.0, true);
+        for (at, out) in out.iter().enumerate() {
+            let terms = (0..depth).map(|step| a[at / columns * depth + step] * b[step * columns + at % columns]);
+            assert!((1.0 + terms.sum::<f32>() - out).abs() < 0.5, "{at}: small whole numbers add up exactly");
         }
     }
 
