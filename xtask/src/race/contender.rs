@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// How often the memory of a running command is looked at.
 /// Bytes in a MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
 

@@ -13,7 +13,8 @@ Generated from `receipts/` by `cargo xtask race`; do not edit. metier and its pe
 taking turns in one run; figures are medians of the rounds.
 
 *Ratio* is our rate by that of the fastest peer: above 1 metier is faster. *Memory* is our peak by that of the peer that needs
-least: below 1 metier needs less. *Of the limit* is how much we reach of what `metier bench` measured as the machine's most.
+least, each over the whole life of its process up to the last step, loading and compiling included: below 1 metier needs less.
+*Of the limit* is how much we reach of what `metier bench` measured as the machine's most.
 
 ";
 

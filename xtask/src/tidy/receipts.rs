@@ -157,7 +157,7 @@ mod tests {
     fn the_page_is_made_of_the_receipts() {
         let tree = plant(&receipt::tests::good());
         tree.edit(readme::PATH, "6,000", "7,000");
-        tree.fails("bench/README.md:11: the page does not match the receipts; `cargo xtask generate` mends it");
+        tree.fails("bench/README.md:12: the page does not match the receipts; `cargo xtask generate` mends it");
         std::fs::remove_file(tree.root().join(readme::PATH)).unwrap();
         tree.fails("bench/README.md:1: the page of the receipts is missing");
         let none = Planted::good();
