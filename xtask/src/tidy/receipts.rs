@@ -164,6 +164,6 @@ mod tests {
         none.write(readme::PATH, &readme::text(&[]));
         none.passes();
         none.edit(readme::PATH, "There is no receipt", "Here is a receipt");
-        none.fails("bench/README.md:9: the page does not match the receipts");
+        none.fails("bench/README.md:10: the page does not match the receipts");
     }
 }
