@@ -1,6 +1,7 @@
 //! Products of a few rows with a large matrix, which cost what reading the matrix costs.
 
 use super::matmul::{Matrix, Output};
+use super::reduce::{LANES, fold};
 use super::threads::{for_each, piece};
 
 /// Rows for which reading the matrix takes longer than the arithmetic.
@@ -9,7 +10,6 @@ pub(super) const FEW: usize = 4;
 const PIECE: usize = 1 << 15;
 /// Rows of the matrix that are read side by side: more streams than one fill the memory's queue.
 const SIDE: usize = 4;
-const LANES: usize = 16;
 
 leveled! {
     /// The products of `x` with each of four rows.
@@ -33,17 +33,7 @@ leveled! {
                 sums[side][lane] += x * rows[side][done + lane];
             }
         }
-        sums.map(|lanes| {
-            let mut lanes = lanes;
-            let mut width = LANES / 2;
-            while width > 0 {
-                for lane in 0..width {
-                    lanes[lane] += lanes[lane + width];
-                }
-                width /= 2;
-            }
-            lanes[0]
-        })
+        sums.map(|lanes| fold(&lanes))
     }
 }
 

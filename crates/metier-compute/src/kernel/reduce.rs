@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 /// Rows that one partial sum covers.
 pub(crate) const ROWS: usize = 64;
-const LANES: usize = 16;
+/// Sums that run side by side.
+pub(super) const LANES: usize = 16;
 /// Elements of one partial sum of [`sum_of_squares`].
 const PIECE: usize = 1 << 16;
 
@@ -79,9 +80,10 @@ leveled! {
     }
 }
 
+/// The sum of all lanes, added pairwise.
 #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
-fn fold(lanes: &[f32; LANES]) -> f32 {
+pub(super) fn fold(lanes: &[f32; LANES]) -> f32 {
     let mut lanes = *lanes;
     let mut width = LANES / 2;
     while width > 0 {

@@ -1,8 +1,7 @@
 //! The parts of a softmax over one row.
 
 use super::math::exp;
-
-const LANES: usize = 16;
+use super::reduce::{LANES, fold};
 
 leveled! {
     /// The largest element; negative infinity for none. NaN elements are passed over.
@@ -36,14 +35,7 @@ leveled! {
             *value = exp(*value * scale - shift);
             *lane += *value;
         }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for lane in 0..width {
-                lanes[lane] += lanes[lane + width];
-            }
-            width /= 2;
-        }
-        lanes[0]
+        fold(&lanes)
     }
 }
 

@@ -47,7 +47,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     }
     let timed = operations::measure(duration / 20, &ceilings)?;
     if !global.json {
-        super::print(&format!("\n{}", operations_table(&timed)))?;
+        let note = "what fits in a cache can be above the memory's ceiling";
+        super::print(&format!("\n{}{note}\n", operations_table(&timed)))?;
     }
     let mut steps = Vec::new();
     for shape in [Shape::S, Shape::M] {
