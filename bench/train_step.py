@@ -51,6 +51,7 @@ LOSS_AFTER = 3
 # So many numbers are hashed at a time, so that making weights does not set the peak of memory.
 CHUNK = 1 << 20
 MASK = (1 << 64) - 1
+FUSED_LOSS = hasattr(functional, "linear_cross_entropy")
 
 
 def signed(number):
@@ -193,11 +194,15 @@ class Llama(nn.Module):
     def __init__(self, shape, chunked):
         super().__init__()
         self.model = Decoder(shape)
-        self.options = nn.LinearCrossEntropyOptions() if chunked else None
+        # PyTorch before 2.15 has no product with the head and loss in one.
+        self.options = nn.LinearCrossEntropyOptions() if chunked and FUSED_LOSS else None
 
     def forward(self, ids, targets):
         x = self.model(ids).flatten(0, 1)
-        return functional.linear_cross_entropy(x, self.model.embed_tokens.weight, targets, options=self.options)
+        weight = self.model.embed_tokens.weight
+        if FUSED_LOSS:
+            return functional.linear_cross_entropy(x, weight, targets, options=self.options)
+        return functional.cross_entropy(functional.linear(x, weight), targets)
 
 
 class Transformers(nn.Module):

@@ -1,6 +1,7 @@
 //! The weights that learn: their gradients, and what the optimizer keeps about them.
 
 use crate::optimizer::{Optimizer, Update};
+use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
 use metier_core::Result;
 use metier_model::Decoder;
@@ -9,6 +10,8 @@ use metier_model::Decoder;
 pub struct Learner<'a> {
     /// The model.
     pub decoder: &'a mut Decoder,
+    /// How products see their inputs; [`Precision::F32`] at first.
+    pub precision: Precision,
     trainable: Vec<ParameterId>,
     /// For each of `trainable` the optimizer's tensors, of the weight's shape.
     state: Vec<Vec<Tensor>>,
@@ -28,7 +31,7 @@ impl<'a> Learner<'a> {
             (0..optimizer.states()).map(|_| Tensor::zeros(shape)).collect()
         };
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
-        Ok(Self { decoder, trainable, state, gradients: Gradients::default() })
+        Ok(Self { decoder, precision: Precision::F32, trainable, state, gradients: Gradients::default() })
     }
 
     /// Forgets the gradients of the step before.
@@ -47,6 +50,7 @@ impl<'a> Learner<'a> {
     ) -> Result<f64> {
         let decoder = &*self.decoder;
         let mut tape = Tape::training(&decoder.parameters);
+        tape.set_precision(self.precision);
         let mean = loss(decoder, &mut tape)?;
         let value = tape.value(mean)?.item()?;
         let scaled = op::scale(&mut tape, mean, share as f32)?;

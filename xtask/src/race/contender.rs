@@ -31,7 +31,7 @@ pub struct OurTurn {
     /// The machine's most, by name.
     pub ceilings: BTreeMap<String, f64>,
     /// How much of `f32_flop_per_second` was reached.
-    pub share_of_f32_ceiling: f64,
+    pub share_of_ceiling: f64,
 }
 
 /// A peer's process: after it said that it is ready, each line `go` gives it a turn. While another has its turn it
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn our_turn_is_read_and_measured() {
         let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
-            "share_of_f32_ceiling": 0.5, "kernel": "avx512"}"#;
+            "share_of_ceiling": 0.5, "kernel": "avx512"}"#;
         let turn = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
         assert_eq!((turn.tokens_per_second, turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
         assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);

@@ -233,7 +233,7 @@ fn limit(turns: &[OurTurn]) -> Result<(BTreeMap<String, f64>, Limit)> {
     // A share is of its own round's ceiling.
     let reached = turns
         .iter()
-        .map(|turn| Ok(turn.share_of_f32_ceiling * turn.ceilings.get(CEILING).with_context(missing)?))
+        .map(|turn| Ok(turn.share_of_ceiling * turn.ceilings.get(CEILING).with_context(missing)?))
         .collect::<Result<Vec<f64>>>()?;
     let share = receipt::rounded(receipt::median(&reached).with_context(missing)? / value);
     Ok((ceilings, Limit { what: CEILING.to_owned(), value, share }))
@@ -275,7 +275,7 @@ mod tests {
         let order = folder.path().join("order");
         let ours = format!(
             r#"echo ours >> '{}'; turn=$(grep -c ours '{0}')
-            echo "{{\"tokens_per_second\": ${{turn}}00, \"peak_rss_bytes\": 104857600, \"share_of_f32_ceiling\": 0.5,
+            echo "{{\"tokens_per_second\": ${{turn}}00, \"peak_rss_bytes\": 104857600, \"share_of_ceiling\": 0.5,
                 \"ceilings\": {{\"f32_flop_per_second\": 1${{turn}}0000000000, \"read_bytes_per_second\": 2e10}}}}""#,
             order.display()
         );

@@ -13,6 +13,10 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// AVX-512 with the products of pairs of bf16.
+    Avx512Bf16,
+    /// AMX tiles of bf16, besides all of the above.
+    Amx,
 }
 
 impl Level {
@@ -24,9 +28,15 @@ impl Level {
 
 /// What forces a level.
 const VARIABLE: &str = "METIER_KERNEL";
-const NAMES: [(&str, Level); 3] = [("avx2", Level::Avx2), ("avx512", Level::Avx512), ("portable", Level::Portable)];
+const NAMES: [(&str, Level); 5] = [
+    ("amx", Level::Amx),
+    ("avx2", Level::Avx2),
+    ("avx512", Level::Avx512),
+    ("avx512bf16", Level::Avx512Bf16),
+    ("portable", Level::Portable),
+];
 
-/// The level of this machine; `METIER_KERNEL=portable`, `avx2` or `avx512` lowers it. What [`check_level`] would
+/// The level of this machine; `METIER_KERNEL=portable`, `avx2`, `avx512` or `avx512bf16` lowers it. What [`check_level`] would
 /// refuse is passed over here.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -60,9 +70,12 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    match (avx2, avx512) {
-        (true, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
+    let bf16 = is_x86_feature_detected!("avx512bf16");
+    match (avx2, avx512, bf16) {
+        (true, true, true) if super::amx::allowed() => Level::Amx,
+        (true, true, true) => Level::Avx512Bf16,
+        (true, true, false) => Level::Avx512,
+        (true, false, _) => Level::Avx2,
         _ => Level::Portable,
     }
 }
@@ -92,7 +105,7 @@ macro_rules! leveled {
                 #[cfg(target_arch = "x86_64")]
                 #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
                 // SAFETY: the level is only reached when the processor was seen to have these features.
-                $crate::kernel::Level::Avx512 => unsafe { avx512($($argument),*) },
+                level if level >= $crate::kernel::Level::Avx512 => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
                 // SAFETY: as above.

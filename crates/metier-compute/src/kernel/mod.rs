@@ -5,6 +5,8 @@
 #[macro_use]
 mod dispatch;
 pub(crate) mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod binary;
@@ -23,6 +25,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use dispatch::{Level, check_level, level};
 pub use peak::{Ceilings, Product, measure_ceilings, measure_peak};
 pub use threads::{set_threads, threads};
+
+/// How the inputs of products are seen; sums and everything else are `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to `bf16`: 8 bits of precision, the range of `f32`.
+    Bf16,
+}
 
 static CHECK_FINITE: AtomicBool = AtomicBool::new(false);
 

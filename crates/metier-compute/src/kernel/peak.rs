@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::matmul::{Matrix, multiply};
+use super::Precision;
+use super::matmul::{Matrix, multiply_as};
 use super::threads::{self, for_each};
 
 /// Rows, columns and depth of the product that [`measure_peak`] times.
@@ -12,11 +13,11 @@ const SIDE: usize = 1536;
 /// The highest rate, in floating point operations a second, that a large `f32` matrix product reaches on
 /// the kernel threads; repeats the product for `duration`, twice at least.
 pub fn measure_peak(duration: Duration) -> f64 {
-    let product = Product { rows: SIDE, columns: SIDE, depth: SIDE, left_turned: false, right_turned: false };
+    let product = Product { rows: SIDE, columns: SIDE, depth: SIDE, left_turned: false, right_turned: false, precision: Precision::F32 };
     product.flop() / product.measure(duration)
 }
 
-/// A product of two `f32` matrices, `[rows, depth]` by `[depth, columns]`; what is turned lies in memory transposed.
+/// A product of two matrices of `f32`, `[rows, depth]` by `[depth, columns]`; what is turned lies in memory transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Product {
     /// Of the left matrix and the output.
@@ -29,6 +30,8 @@ pub struct Product {
     pub left_turned: bool,
     /// The right matrix lies as `[columns, depth]`.
     pub right_turned: bool,
+    /// How both are seen.
+    pub precision: Precision,
 }
 
 impl Product {
@@ -39,7 +42,7 @@ impl Product {
 
     /// The shortest run in `duration`, two at least, in seconds.
     pub fn measure(&self, duration: Duration) -> f64 {
-        let &Self { rows, columns, depth, left_turned, right_turned } = self;
+        let &Self { rows, columns, depth, left_turned, right_turned, precision } = self;
         let noise = |count: usize, modulus: usize| -> Vec<f32> {
             (0..count).map(|at| (at % modulus) as f32 / modulus as f32 - 0.5).collect()
         };
@@ -49,7 +52,7 @@ impl Product {
         };
         let (a, b) = (matrix(&left, rows, depth, left_turned), matrix(&right, depth, columns, right_turned));
         let mut out = vec![0.0_f32; rows * columns];
-        let seconds = best_of(duration, || multiply(&mut out, a, b, 1.0, false));
+        let seconds = best_of(duration, || multiply_as(precision, &mut out, a, b, 1.0, false));
         black_box(&out);
         seconds
     }
@@ -60,14 +63,24 @@ impl Product {
 pub struct Ceilings {
     /// Multiplications and additions of `f32` in registers, at the chosen [`super::Level`].
     pub f32_flop_per_second: f64,
-    /// The same of pairs of `bf16` into `f32`; `None` without AVX-512 BF16.
+    /// The same of pairs of `bf16` into `f32`; `None` without AVX-512 BF16 or AMX.
     pub bf16_flop_per_second: Option<f64>,
-    /// The same of fours of 8-bit integers into 32 bits; `None` without AVX-512 VNNI.
+    /// The same of fours of 8-bit integers into 32 bits; `None` without AVX-512 VNNI or AMX.
     pub int8_op_per_second: Option<f64>,
     /// Bytes read from memory, far more than the caches hold.
     pub read_bytes_per_second: f64,
     /// Bytes read and written by a copy in memory, both counted.
     pub copy_bytes_per_second: f64,
+}
+
+impl Ceilings {
+    /// The rate of products whose inputs are seen so. Without instructions for `bf16` that is the rate of `f32`.
+    pub fn flop_per_second(&self, precision: Precision) -> f64 {
+        match precision {
+            Precision::F32 => self.f32_flop_per_second,
+            Precision::Bf16 => self.bf16_flop_per_second.unwrap_or(self.f32_flop_per_second),
+        }
+    }
 }
 
 /// Measures every ceiling, each for a fifth of `duration`.
@@ -207,7 +220,7 @@ fn f32_portable(turns: usize) {
 fn f32_loop() -> Loop {
     match super::level() {
         #[cfg(target_arch = "x86_64")]
-        super::Level::Avx512 => (wide::avx512, CHAINS * 32),
+        level if level >= super::Level::Avx512 => (wide::avx512, CHAINS * 32),
         #[cfg(target_arch = "x86_64")]
         super::Level::Avx2 => (wide::avx2, CHAINS * 16),
         _ => (f32_portable, CHAINS * 4),
@@ -216,13 +229,19 @@ fn f32_loop() -> Loop {
 
 #[cfg(target_arch = "x86_64")]
 fn bf16_loop() -> Option<Loop> {
-    let here = super::level() == super::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
-    here.then_some((wide::bf16 as fn(usize), CHAINS * 64))
+    match super::level() {
+        super::Level::Amx => Some((super::amx::turns_of_bf16, 65_536)),
+        super::Level::Avx512Bf16 => Some((wide::bf16, CHAINS * 64)),
+        _ => None,
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 fn int8_loop() -> Option<Loop> {
-    let here = super::level() == super::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
+    if super::level() == super::Level::Amx {
+        return Some((super::amx::turns_of_int8, 131_072));
+    }
+    let here = super::level() >= super::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
     here.then_some((wide::int8 as fn(usize), CHAINS * 128))
 }
 

@@ -3,7 +3,7 @@ use metier_core::Result;
 use super::head;
 use super::refuse;
 use crate::kernel::elementwise;
-use crate::kernel::matmul::{Matrix, multiply};
+use crate::kernel::matmul::{Matrix, multiply_as};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -29,6 +29,7 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
     let (rows, width, vocabulary) = head::check(OP, &value, &table)?;
     head::check_targets(OP, rows, vocabulary, targets)?;
     let total = check_weights(rows, weights)?;
+    let precision = tape.precision();
 
     let counted: Vec<usize> = (0..rows).filter(|&row| weights[row] > 0.0).collect();
     let (wants_x, wants_head) = (tape.needs_gradient(x), tape.needs_gradient(head));
@@ -48,7 +49,7 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
         }
         let x_matrix = Matrix::new(gathered, count, width);
         let logits = &mut logits.data_mut()[..count * vocabulary];
-        multiply(logits, x_matrix, by_output.transposed(), 1.0, false);
+        multiply_as(precision, logits, x_matrix, by_output.transposed(), 1.0, false);
 
         let shares: Vec<(usize, f32)> =
             picked.iter().map(|&row| (targets[row] as usize, (f64::from(weights[row]) / total) as f32)).collect();
@@ -61,10 +62,10 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
         let p = Matrix::new(logits, count, vocabulary);
         if let Some(dx) = &mut dx {
             let out = &mut dx.data_mut()[index * chunk * width..][..count * width];
-            multiply(out, p, by_output, 1.0, false);
+            multiply_as(precision, out, p, by_output, 1.0, false);
         }
         if let Some(dhead) = &mut dhead {
-            multiply(dhead.data_mut(), p.transposed(), x_matrix, 1.0, index > 0);
+            multiply_as(precision, dhead.data_mut(), p.transposed(), x_matrix, 1.0, index > 0);
         }
     }
     let loss = counted.iter().zip(&losses).map(|(&row, &loss)| f64::from(weights[row]) * f64::from(loss)).sum::<f64>();

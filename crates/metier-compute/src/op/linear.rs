@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use metier_core::Result;
 
 use super::mismatch;
-use crate::kernel::matmul::{Matrix, multiply};
-use crate::kernel::reduce;
+use crate::kernel::matmul::bf16::{Packed, multiply_packed};
+use crate::kernel::matmul::{Matrix, multiply, multiply_as};
+use crate::kernel::{Precision, reduce};
 use crate::kernel::threads::{chunks, piece};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
@@ -11,9 +14,53 @@ struct Linear {
     x: Var,
     weight: Var,
     bias: Option<Var>,
+    precision: Precision,
     /// Kept only when the weight wants a gradient.
-    x_value: Option<Tensor>,
+    x_value: Option<Input>,
     weight_value: Tensor,
+}
+
+/// An input of a projection as its backward keeps it.
+#[derive(Clone)]
+pub(super) enum Input {
+    Whole(Tensor),
+    /// Rounded to `bf16` and packed for the left of a product.
+    Rounded(Arc<Packed>),
+}
+
+impl Input {
+    /// `x`, a matrix, as products of the tape's precision read it.
+    pub fn new(tape: &mut Tape<'_>, op: &'static str, x: Var) -> Result<Self> {
+        tape.matrix(op, "x", x)?;
+        Ok(match tape.precision() {
+            Precision::F32 => Self::Whole(tape.value(x)?.clone()),
+            Precision::Bf16 => Self::Rounded(tape.packed(op, "x", x)?),
+        })
+    }
+
+    /// Rows and columns.
+    pub fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Whole(x) => (x.shape()[0], x.shape()[1]),
+            Self::Rounded(x) => (x.line_count(), x.depth()),
+        }
+    }
+
+    /// `out = alpha x right`, or `+=`.
+    pub fn multiply(&self, out: &mut [f32], right: Matrix<'_>, alpha: f32, add: bool) {
+        match self {
+            Self::Whole(x) => multiply(out, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), right, alpha, add),
+            Self::Rounded(x) => multiply_packed(out, x, &Packed::right(right), alpha, add),
+        }
+    }
+
+    /// `out = alpha left x`, or `+=`.
+    pub fn multiply_after(&self, out: &mut [f32], left: Matrix<'_>, alpha: f32, add: bool) {
+        match self {
+            Self::Whole(x) => multiply(out, left, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), alpha, add),
+            Self::Rounded(x) => multiply_packed(out, &Packed::left(left), &x.turned(), alpha, add),
+        }
+    }
 }
 
 /// `y = x W^T + b`.
@@ -21,7 +68,8 @@ struct Linear {
 /// `x` is `[N, I]`, `weight` `[O, I]`, `bias` `[O]`, the output `[N, O]`.
 /// Backward: `dx = dy W`, `dW = dy^T x`, `db = sum over rows of dy`, each only when wanted.
 pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Result<Var> {
-    let mut out = forward(tape, "linear", x, weight)?;
+    let input = Input::new(tape, "linear", x)?;
+    let mut out = forward(tape, "linear", &input, weight)?;
     if let Some(bias) = bias {
         let value = tape.value(bias)?;
         let outputs = out.shape()[1];
@@ -33,24 +81,24 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Re
         add_to_rows(out.data_mut(), bias);
     }
     let weight_value = tape.value(weight)?.clone();
-    let x_value = if tape.needs_gradient(weight) { Some(tape.value(x)?.clone()) } else { None };
+    let x_value = tape.needs_gradient(weight).then_some(input);
+    let precision = tape.precision();
     let inputs = [Some(x), Some(weight), bias];
     let inputs: Vec<Var> = inputs.into_iter().flatten().collect();
-    tape.push("linear", out, &inputs, || Box::new(Linear { x, weight, bias, x_value, weight_value }))
+    tape.push("linear", out, &inputs, || Box::new(Linear { x, weight, bias, precision, x_value, weight_value }))
 }
 
 /// `x W^T`, checked.
-pub(super) fn forward(tape: &Tape<'_>, op: &'static str, x: Var, weight: Var) -> Result<Tensor> {
-    let (rows, inputs) = tape.matrix(op, "x", x)?;
+pub(super) fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<Tensor> {
+    let (rows, inputs) = x.size();
     let (outputs, width) = tape.matrix(op, "weight", weight)?;
     if inputs != width {
-        let shapes = (("x", tape.shape(x)?), ("weight", tape.shape(weight)?));
+        let shapes = (("x", &[rows, inputs][..]), ("weight", tape.shape(weight)?));
         return Err(mismatch(op, shapes.0, shapes.1, "x is [rows, inputs], the weight [outputs, inputs]"));
     }
     let mut out = Tensor::stale(&[rows, outputs])?;
-    let x = Matrix::new(tape.value(x)?.data(), rows, inputs);
     let weight = Matrix::new(tape.value(weight)?.data(), outputs, inputs);
-    multiply(out.data_mut(), x, weight.transposed(), 1.0, false);
+    x.multiply(out.data_mut(), weight.transposed(), 1.0, false);
     Ok(out)
 }
 
@@ -92,12 +140,13 @@ impl Record<'_> for Linear {
         let rows = gradient.shape()[0];
         let dy = Matrix::new(gradient.data(), rows, outputs);
         pass.accumulate_with(self.x, |out, add| {
-            multiply(out, dy, Matrix::new(self.weight_value.data(), outputs, inputs), 1.0, add);
+            let weight = Matrix::new(self.weight_value.data(), outputs, inputs);
+            multiply_as(self.precision, out, dy, weight, 1.0, add);
             Ok(())
         })?;
         if let Some(x) = &self.x_value {
             pass.accumulate_with(self.weight, |out, add| {
-                multiply(out, dy.transposed(), Matrix::new(x.data(), rows, inputs), 1.0, add);
+                x.multiply_after(out, dy.transposed(), 1.0, add);
                 Ok(())
             })?;
         }

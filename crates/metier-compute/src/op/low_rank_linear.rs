@@ -1,12 +1,15 @@
 use metier_core::Result;
 
-use super::{linear, mismatch};
-use crate::kernel::matmul::{Matrix, multiply};
+use super::linear::{self, Input};
+use super::mismatch;
+use crate::kernel::Precision;
+use crate::kernel::matmul::{Matrix, multiply_as};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
 struct LowRankLinear {
-    x: (Var, Tensor),
+    precision: Precision,
+    x: (Var, Input),
     weight: (Var, Tensor),
     a: (Var, Tensor),
     b: (Var, Tensor),
@@ -32,16 +35,18 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
         let shapes = (("a", tape.shape(a)?), ("b", tape.shape(b)?));
         return Err(mismatch(OP, shapes.0, shapes.1, "b is [outputs of the weight, rank of a]"));
     }
-    let mut out = linear::forward(tape, OP, x, weight)?;
-    let inner = linear::forward(tape, OP, x, a)?;
+    let input = Input::new(tape, OP, x)?;
+    let precision = tape.precision();
+    let mut out = linear::forward(tape, OP, &input, weight)?;
+    let inner = linear::forward(tape, OP, &input, a)?;
     let rows = out.shape()[0];
     let up = Matrix::new(tape.value(b)?.data(), outputs, rank).transposed();
-    multiply(out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
+    multiply_as(precision, out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
     let keep = |var: Var| -> Result<(Var, Tensor)> { Ok((var, tape.value(var)?.clone())) };
-    let kept = (keep(x)?, keep(weight)?, keep(a)?, keep(b)?);
+    let kept = ((x, input), keep(weight)?, keep(a)?, keep(b)?);
     tape.push(OP, out, &[x, weight, a, b], || {
         let (x, weight, a, b) = kept;
-        Box::new(LowRankLinear { x, weight, a, b, inner, factor: scale })
+        Box::new(LowRankLinear { precision, x, weight, a, b, inner, factor: scale })
     })
 }
 
@@ -51,26 +56,28 @@ impl Record<'_> for LowRankLinear {
         let (outputs, inputs) = (weight.1.shape()[0], weight.1.shape()[1]);
         let (rows, rank) = (gradient.shape()[0], a.1.shape()[0]);
         let dy = Matrix::new(gradient.data(), rows, outputs);
-        let x_matrix = Matrix::new(x.1.data(), rows, inputs);
+        let product = |out: &mut [f32], left, right, alpha, add| {
+            multiply_as(self.precision, out, left, right, alpha, add);
+        };
 
         pass.accumulate_with(b.0, |out, add| {
-            multiply(out, dy.transposed(), Matrix::new(self.inner.data(), rows, rank), self.factor, add);
+            product(out, dy.transposed(), Matrix::new(self.inner.data(), rows, rank), self.factor, add);
             Ok(())
         })?;
         let mut d_inner = Tensor::stale(&[rows, rank])?;
-        multiply(d_inner.data_mut(), dy, Matrix::new(b.1.data(), outputs, rank), self.factor, false);
+        product(d_inner.data_mut(), dy, Matrix::new(b.1.data(), outputs, rank), self.factor, false);
         let d_inner = Matrix::new(d_inner.data(), rows, rank);
         pass.accumulate_with(a.0, |out, add| {
-            multiply(out, d_inner.transposed(), x_matrix, 1.0, add);
+            x.1.multiply_after(out, d_inner.transposed(), 1.0, add);
             Ok(())
         })?;
         pass.accumulate_with(weight.0, |out, add| {
-            multiply(out, dy.transposed(), x_matrix, 1.0, add);
+            x.1.multiply_after(out, dy.transposed(), 1.0, add);
             Ok(())
         })?;
         pass.accumulate_with(x.0, |out, add| {
-            multiply(out, dy, Matrix::new(weight.1.data(), outputs, inputs), 1.0, add);
-            multiply(out, d_inner, Matrix::new(a.1.data(), rank, inputs), 1.0, true);
+            product(out, dy, Matrix::new(weight.1.data(), outputs, inputs), 1.0, add);
+            product(out, d_inner, Matrix::new(a.1.data(), rank, inputs), 1.0, true);
             Ok(())
         })
     }

@@ -3,11 +3,13 @@
 use metier_core::{Error, Result};
 
 use super::{Pass, Record, Tape, Var};
+use crate::kernel::Precision;
 use crate::tensor::Tensor;
 
 type Body<'p> = dyn Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p;
 
 struct Checkpoint<'p> {
+    precision: Precision,
     parameters: &'p super::Parameters,
     body: Box<Body<'p>>,
     inputs: Vec<(Var, Tensor)>,
@@ -28,6 +30,8 @@ impl<'p> Tape<'p> {
         }
         let values = inputs.iter().map(|&input| Ok(self.value(input)?.clone())).collect::<Result<Vec<_>>>()?;
         let mut inner = Tape::inference(self.parameters);
+        let precision = self.precision;
+        inner.set_precision(precision);
         inner.angles = self.angles.take();
         let leaves: Vec<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
         let output = body(&mut inner, &leaves)?;
@@ -39,7 +43,7 @@ impl<'p> Tape<'p> {
         let parameters = self.parameters;
         let record: Option<Box<dyn Record<'p> + 'p>> = needs_gradient.then(|| {
             let inputs = inputs.iter().copied().zip(values).collect();
-            Box::new(Checkpoint { parameters, body: Box::new(body), inputs }) as _
+            Box::new(Checkpoint { precision, parameters, body: Box::new(body), inputs }) as _
         });
         Ok(self.add("checkpoint", value, needs_gradient, record))
     }
@@ -48,6 +52,7 @@ impl<'p> Tape<'p> {
 impl<'p> Record<'p> for Checkpoint<'p> {
     fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
         let mut tape = Tape::training(self.parameters);
+        tape.set_precision(self.precision);
         let mut leaves = Vec::with_capacity(self.inputs.len());
         for (outer, value) in &self.inputs {
             let value = value.clone();

@@ -6,11 +6,14 @@ mod parameters;
 mod pass;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use metier_core::{Error, Place, Result};
 
-use crate::kernel;
+use crate::kernel::matmul::Matrix;
+use crate::kernel::matmul::bf16::Packed;
+use crate::kernel::{self, Precision};
 use crate::op::rotary::Angles;
 use crate::tensor::Tensor;
 
@@ -47,6 +50,9 @@ pub struct Tape<'p> {
     recording: bool,
     id: u32,
     angles: Option<Angles>,
+    precision: Precision,
+    /// The value that was packed last: several projections in a row read the same one.
+    packed: Option<(Var, Arc<Packed>)>,
 }
 
 impl<'p> Tape<'p> {
@@ -63,7 +69,29 @@ impl<'p> Tape<'p> {
     fn new(parameters: &'p Parameters, recording: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { parameters, nodes: Vec::new(), known: HashMap::new(), recording, id, angles: None }
+        Self { parameters, nodes: Vec::new(), known: HashMap::new(), recording, id, angles: None, precision: Precision::F32, packed: None }
+    }
+
+    /// How the products of linear layers, heads and attention see their inputs from now on; `F32` at first.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A matrix on the tape, rounded and packed for the left of products.
+    pub(crate) fn packed(&mut self, op: &'static str, what: &str, var: Var) -> Result<Arc<Packed>> {
+        if let Some((last, packed)) = &self.packed
+            && *last == var
+        {
+            return Ok(Arc::clone(packed));
+        }
+        let (rows, columns) = self.matrix(op, what, var)?;
+        let packed = Arc::new(Packed::left(Matrix::new(self.value(var)?.data(), rows, columns)));
+        self.packed = Some((var, Arc::clone(&packed)));
+        Ok(packed)
     }
 
     /// True when the tape can walk back.

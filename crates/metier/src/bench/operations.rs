@@ -1,6 +1,6 @@
 //! Single operations at the shapes of known models, each against what the machine could do at most.
 
-use metier_compute::kernel::Ceilings;
+use metier_compute::kernel::{Ceilings, Precision};
 use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var};
 use metier_core::{Result, stop};
@@ -45,8 +45,8 @@ const MODELS: [Widths; 3] = [
 ///
 /// # Errors
 /// When the memory does not suffice.
-pub fn measure(duration: Duration, ceilings: &Ceilings) -> Result<Vec<Timed>> {
-    let mut bench = Bench { duration, ceilings, done: Vec::new() };
+pub fn measure(duration: Duration, precision: Precision, ceilings: &Ceilings) -> Result<Vec<Timed>> {
+    let mut bench = Bench { duration, precision, ceilings, done: Vec::new() };
     for model in MODELS {
         let Widths { rows, hidden, inside, .. } = model;
         for (inputs, outputs) in [(hidden, hidden), (hidden, inside), (inside, hidden)] {
@@ -63,6 +63,7 @@ pub fn measure(duration: Duration, ceilings: &Ceilings) -> Result<Vec<Timed>> {
 
 struct Bench<'a> {
     duration: Duration,
+    precision: Precision,
     ceilings: &'a Ceilings,
     done: Vec<Timed>,
 }
@@ -102,6 +103,7 @@ impl Bench<'_> {
                 return Err(stop::interrupted());
             }
             let mut tape = if back { Tape::training(&parameters) } else { Tape::inference(&parameters) };
+            tape.set_precision(self.precision);
             let vars: Vec<Var> = ids.iter().map(|id| tape.parameter(*id)).collect();
             let mut began = Instant::now();
             let out = body(&mut tape, &vars)?;
@@ -121,7 +123,7 @@ impl Bench<'_> {
     fn add(&mut self, operation: &str, shape: String, seconds: f64, flop: f64, bytes: f64) {
         // Whatever is mostly read is held against the rate of reading.
         let memory = self.ceilings.read_bytes_per_second.max(self.ceilings.copy_bytes_per_second);
-        let at_least = (flop / self.ceilings.f32_flop_per_second).max(bytes / memory);
+        let at_least = (flop / self.ceilings.flop_per_second(self.precision)).max(bytes / memory);
         self.done.push(Timed {
             operation: operation.to_owned(),
             shape,
@@ -200,6 +202,7 @@ impl Bench<'_> {
         let (started, mut best) = (Instant::now(), f64::INFINITY);
         while best.is_infinite() || started.elapsed() < self.duration {
             let mut tape = Tape::training(&parameters);
+            tape.set_precision(self.precision);
             let (x, table) = (tape.parameter(x), tape.parameter(table));
             let began = Instant::now();
             op::head_cross_entropy(&mut tape, x, table, &targets, &weights)?;

@@ -1,5 +1,6 @@
 //! Whole training steps of models of known shapes.
 
+use metier_compute::kernel::Precision;
 use metier_core::part::Build;
 use metier_core::seed::Seed;
 use metier_core::{Place, Result, stop};
@@ -40,8 +41,8 @@ pub struct Measured {
     /// By the middle one of the steps' times.
     pub tokens_per_second: f64,
     pub flop_per_second: f64,
-    /// `flop_per_second` of the ceiling of `f32`; whoever measures the ceiling fills it in.
-    pub share_of_f32_ceiling: f64,
+    /// `flop_per_second` of the ceiling of the precision; whoever measures the ceiling fills it in.
+    pub share_of_ceiling: f64,
     /// Memory of tensors at most, and of the whole process.
     pub tensor_bytes: u64,
     pub peak_rss_bytes: Option<u64>,
@@ -94,7 +95,7 @@ impl Shape {
 ///
 /// # Errors
 /// When the memory does not suffice.
-pub fn measure(shape: Shape, duration: Duration) -> Result<Measured> {
+pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result<Measured> {
     let mut decoder = Decoder::random(&shape.config(), Seed::new(0))?;
     if shape == Shape::Lora135m {
         Lora { rank: 16, ..Lora::default() }.build(&Place::default())?.attach(&mut decoder, Seed::new(1))?;
@@ -107,6 +108,7 @@ pub fn measure(shape: Shape, duration: Duration) -> Result<Measured> {
     let trainable = decoder.trainable_numbers();
     let optimizer = Adamw::default().build(&Place::default())?;
     let mut learner = Learner::new(&mut decoder, &*optimizer)?;
+    learner.precision = precision;
     let mut seconds = Vec::new();
     let mut loss = step(&mut learner, &batch, &*optimizer, 1)?;
     let started = Instant::now();
@@ -129,7 +131,7 @@ pub fn measure(shape: Shape, duration: Duration) -> Result<Measured> {
         steps,
         tokens_per_second: tokens as f64 / middle,
         flop_per_second: flop / middle,
-        share_of_f32_ceiling: f64::NAN,
+        share_of_ceiling: f64::NAN,
         tensor_bytes: metier_compute::memory_peak(),
         peak_rss_bytes: peak_rss(),
         loss,

@@ -4,7 +4,7 @@ use super::{Global, Verdict, size, table};
 use crate::bench::ceilings_json;
 use crate::bench::operations::{self, Timed};
 use crate::bench::step::{self, Measured, Shape};
-use metier_compute::kernel;
+use metier_compute::kernel::{self, Precision};
 use metier_core::{Error, Result};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,13 +19,29 @@ pub struct Arguments {
     /// How long each training step is repeated; operations take a twentieth of it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
+    /// How products see their inputs
+    #[arg(long, value_enum, default_value_t = Inputs::F32)]
+    precision: Inputs,
+}
+
+/// What inputs of products are rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Inputs {
+    /// Nothing
+    F32,
+    /// bf16, summed in f32
+    Bf16,
 }
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let duration = Duration::from_secs(arguments.seconds.into());
+    let precision = match arguments.precision {
+        Inputs::F32 => Precision::F32,
+        Inputs::Bf16 => Precision::Bf16,
+    };
     // The step goes first: what measures the memory's rates takes more memory than a small model.
-    let measured = arguments.step.map(|shape| step::measure(shape, duration)).transpose()?;
+    let measured = arguments.step.map(|shape| step::measure(shape, precision, duration)).transpose()?;
     let ceilings = kernel::measure_ceilings(Duration::from_secs(2));
     let mut report = json!({
         "kernel": kernel::level().name(),
@@ -37,7 +53,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         super::print(&ceilings_table(&ceilings))?;
     }
     if let Some(mut measured) = measured {
-        measured.share_of_f32_ceiling = measured.flop_per_second / ceilings.f32_flop_per_second;
+        measured.share_of_ceiling = measured.flop_per_second / ceilings.flop_per_second(precision);
         if global.json {
             merge(&mut report, json_of(&measured)?);
             return super::print_json(&report).map(|()| Verdict::Fine);
@@ -45,15 +61,15 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         super::print(&format!("\n{}", steps_table(&[measured])))?;
         return Ok(Verdict::Fine);
     }
-    let timed = operations::measure(duration / 20, &ceilings)?;
+    let timed = operations::measure(duration / 20, precision, &ceilings)?;
     if !global.json {
         let note = "what fits in a cache can be above the memory's ceiling";
         super::print(&format!("\n{}{note}\n", operations_table(&timed)))?;
     }
     let mut steps = Vec::new();
     for shape in [Shape::S, Shape::M] {
-        let mut measured = step::measure(shape, duration)?;
-        measured.share_of_f32_ceiling = measured.flop_per_second / ceilings.f32_flop_per_second;
+        let mut measured = step::measure(shape, precision, duration)?;
+        measured.share_of_ceiling = measured.flop_per_second / ceilings.flop_per_second(precision);
         steps.push(measured);
     }
     if global.json {
@@ -125,13 +141,13 @@ fn steps_table(steps: &[Measured]) -> String {
                 super::count(step.tokens),
                 format!("{:.0}", step.tokens_per_second),
                 format!("{:.1}", step.flop_per_second / 1e9),
-                format!("{:.0} %", step.share_of_f32_ceiling * 100.0),
+                format!("{:.0} %", step.share_of_ceiling * 100.0),
                 size(step.tensor_bytes),
             ]
         })
         .collect();
     table(
-        &["training step", "parameters", "trained", "tokens", "tokens/s", "GFLOP/s", "of f32 ceiling", "tensors"],
+        &["training step", "parameters", "trained", "tokens", "tokens/s", "GFLOP/s", "of ceiling", "tensors"],
         &rows,
         &[false, true, true, true, true, true, true, true],
     )

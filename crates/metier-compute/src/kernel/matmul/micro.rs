@@ -42,7 +42,7 @@ pub(super) struct Kernel {
 pub(super) fn kernel(level: Level) -> Kernel {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => avx512::KERNEL,
+        level if level >= Level::Avx512 => avx512::KERNEL,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::KERNEL,
         _ => portable::KERNEL,
@@ -225,6 +225,9 @@ macro_rules! tile {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(super) use avx512::transposed;
+
+#[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::{Left, UNROLLED};
     #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
@@ -298,6 +301,17 @@ mod avx512 {
             // SAFETY: the caller vouches for 16 elements of each of the rows.
             *vector = unsafe { _mm512_loadu_ps(from.add(row * row_step)) };
         }
+        r = transposed(r);
+        for (step, vector) in r.into_iter().enumerate() {
+            // SAFETY: the caller vouches for 16 elements at each step.
+            unsafe { _mm512_storeu_ps(to.add(step * to_step), vector) };
+        }
+    }
+
+    /// 16 vectors of the 16 lanes that were in one place.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) fn transposed(mut r: [Vector; 16]) -> [Vector; 16] {
         // Pairs, then fours within the quarters of the registers, then the quarters themselves.
         let mut t = [_mm512_setzero_ps(); 16];
         for i in 0..8 {
@@ -325,10 +339,7 @@ mod avx512 {
             r[8 + i] = _mm512_shuffle_f32x4::<0xdd>(t[i], t[8 + i]);
             r[12 + i] = _mm512_shuffle_f32x4::<0xdd>(t[4 + i], t[12 + i]);
         }
-        for (step, vector) in r.into_iter().enumerate() {
-            // SAFETY: the caller vouches for 16 elements at each step.
-            unsafe { _mm512_storeu_ps(to.add(step * to_step), vector) };
-        }
+        r
     }
 }
 

@@ -1,10 +1,12 @@
 //! Matrix products.
 
+pub(crate) mod bf16;
 mod micro;
 
 use std::cell::Cell;
 use std::ops::Range;
 
+use super::Precision;
 use super::matvec;
 use super::threads::{self, piece};
 use micro::{Kernel, Left};
@@ -200,6 +202,21 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
         });
     }
     PACKED.set(packed);
+}
+
+/// As [`multiply`], with the inputs seen as `precision` says.
+pub(crate) fn multiply_as(
+    precision: Precision,
+    out: &mut [f32],
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    alpha: f32,
+    add: bool,
+) {
+    match precision {
+        Precision::F32 => multiply(out, a, b, alpha, add),
+        Precision::Bf16 => bf16::multiply(out, a, b, alpha, add),
+    }
 }
 
 /// As [`multiply`] on the calling thread, into rows that start `row_step` elements apart.
