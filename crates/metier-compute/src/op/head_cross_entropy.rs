@@ -2,8 +2,10 @@ use metier_core::Result;
 
 use super::head;
 use super::refuse;
+use crate::kernel::Precision;
 use crate::kernel::elementwise;
-use crate::kernel::matmul::{Matrix, multiply_as};
+use crate::kernel::head::Head;
+use crate::kernel::matmul::{Matrix, multiply};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -21,7 +23,7 @@ struct HeadCrossEntropy {
 /// `y = sum over n of weights[n] (-ln softmax(x[n] head^T)[targets[n]]) / sum of weights`, a scalar.
 ///
 /// `x` is `[N, D]`, `head` `[V, D]`; `targets` and `weights` have `N` elements. Logits exist for
-/// some rows at a time, about 64 MiB of them; rows of weight 0 cost nothing. Weights must be finite, not negative and not all 0.
+/// some rows at a time, about 64 MiB of them, or with `bf16` for a tile of rows and tokens; rows of weight 0 cost nothing. Weights must be finite, not negative and not all 0.
 /// Backward is computed with the forward while the logits are there, and only for inputs that want it:
 /// with `P = weights / sum of weights (softmax - target)`, `dx = P head` and `dhead = P^T x`.
 pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32], weights: &[f32]) -> Result<Var> {
@@ -29,17 +31,20 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
     let (rows, width, vocabulary) = head::check(OP, &value, &table)?;
     head::check_targets(OP, rows, vocabulary, targets)?;
     let total = check_weights(rows, weights)?;
-    let precision = tape.precision();
 
     let counted: Vec<usize> = (0..rows).filter(|&row| weights[row] > 0.0).collect();
     let (wants_x, wants_head) = (tape.needs_gradient(x), tape.needs_gradient(head));
-    let by_output = Matrix::new(table.data(), vocabulary, width);
-    let chunk = head::chunk(counted.len(), vocabulary);
-    let mut logits = Tensor::stale(&[chunk, vocabulary])?;
-    let mut gathered = Tensor::stale(&[chunk, width])?;
     let mut dx = if wants_x { Some(Tensor::stale(&[counted.len(), width])?) } else { None };
     let mut dhead = if wants_head { Some(Tensor::stale(&[vocabulary, width])?) } else { None };
     let mut losses = vec![0.0_f32; counted.len()];
+    let by_output = Matrix::new(table.data(), vocabulary, width);
+    // In f32 computing the logits twice costs more than passing over them again.
+    let chunk = match tape.precision() {
+        Precision::F32 => head::chunk(counted.len(), vocabulary),
+        Precision::Bf16 => counted.len().max(1),
+    };
+    let mut logits = Tensor::stale(&[if tape.precision() == Precision::F32 { chunk } else { 0 }, vocabulary])?;
+    let mut gathered = Tensor::stale(&[chunk, width])?;
 
     for (index, picked) in counted.chunks(chunk).enumerate() {
         let count = picked.len();
@@ -48,12 +53,17 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
             into.copy_from_slice(&value.data()[row * width..][..width]);
         }
         let x_matrix = Matrix::new(gathered, count, width);
-        let logits = &mut logits.data_mut()[..count * vocabulary];
-        multiply_as(precision, logits, x_matrix, by_output.transposed(), 1.0, false);
-
         let shares: Vec<(usize, f32)> =
             picked.iter().map(|&row| (targets[row] as usize, (f64::from(weights[row]) / total) as f32)).collect();
         let losses = &mut losses[index * chunk..][..count];
+        if tape.precision() == Precision::Bf16 {
+            let head = Head { x: x_matrix, table: by_output, rows: &shares };
+            let (dx, dhead) = (dx.as_mut().map(Tensor::data_mut), dhead.as_mut().map(Tensor::data_mut));
+            crate::kernel::head::loss(&head, losses, dx, dhead);
+            continue;
+        }
+        let logits = &mut logits.data_mut()[..count * vocabulary];
+        multiply(logits, x_matrix, by_output.transposed(), 1.0, false);
         if !wants_x && !wants_head {
             head::loss_only(logits, losses, vocabulary, &shares);
             continue;
@@ -62,10 +72,10 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
         let p = Matrix::new(logits, count, vocabulary);
         if let Some(dx) = &mut dx {
             let out = &mut dx.data_mut()[index * chunk * width..][..count * width];
-            multiply_as(precision, out, p, by_output, 1.0, false);
+            multiply(out, p, by_output, 1.0, false);
         }
         if let Some(dhead) = &mut dhead {
-            multiply_as(precision, dhead.data_mut(), p.transposed(), x_matrix, 1.0, index > 0);
+            multiply(dhead.data_mut(), p.transposed(), x_matrix, 1.0, index > 0);
         }
     }
     let loss = counted.iter().zip(&losses).map(|(&row, &loss)| f64::from(weights[row]) * f64::from(loss)).sum::<f64>();

@@ -67,10 +67,19 @@ impl Packed {
     fn lines(matrix: Matrix<'_>, side: Side) -> Self {
         let mut packed = Self::stale(side, matrix.rows, matrix.columns);
         let (lines, depth) = (matrix.rows, matrix.columns);
-        let length = packed.panel_length();
-        threads::chunks(packed.words_mut(), length, lines * depth, |index, panel| {
-            pack::panel(panel, matrix.part(piece(index, LINES, lines), 0..depth), side);
+        // Several panels together read whole lines of the cache, and a few pages, at a time.
+        let together = (lines.div_ceil(LINES) / 4).clamp(1, 8);
+        let length = packed.panel_length() * together;
+        threads::chunks(packed.words_mut(), length, lines * depth, |index, panels| {
+            pack::panels(panels, matrix.part(piece(index, together * LINES, lines), 0..depth), side);
         });
+        packed
+    }
+
+    /// The lines of `matrix`, its rows, for `side`, packed on the calling thread.
+    pub fn here(matrix: Matrix<'_>, side: Side) -> Self {
+        let mut packed = Self::stale(side, matrix.rows, matrix.columns);
+        pack::panels(packed.words_mut(), matrix, side);
         packed
     }
 
@@ -163,6 +172,48 @@ pub(crate) fn multiply_packed(out: &mut [f32], left: &Packed, right: &Packed, al
     }
 }
 
+/// `out = a b`, or `+=`, on the calling thread, for some lines of a left matrix: `place` is the first element of the
+/// output and the distance of its rows.
+pub(crate) fn multiply_here(
+    output: Output,
+    (start, step): (usize, usize),
+    (left, rows): Lines<'_>,
+    right: &Packed,
+    add: bool,
+) {
+    multiply_some(output, Place { start, step }, (left, rows), (right, 0), add);
+}
+
+/// As [`multiply_here`] for all of `left`, whose depth is a part of that of `right` from element `.1` on, a multiple
+/// of 32.
+pub(crate) fn multiply_steps(
+    output: Output,
+    (start, step): (usize, usize),
+    left: &Packed,
+    right: (&Packed, usize),
+    add: bool,
+) {
+    multiply_some(output, Place { start, step }, (left, 0..left.lines), right, add);
+}
+
+fn multiply_some(output: Output, place: Place, (left, rows): Lines<'_>, (right, deep): (&Packed, usize), add: bool) {
+    assert!(left.side == Side::Left && right.side == Side::Right, "a matrix is packed for the other side");
+    assert!(rows.start.is_multiple_of(LINES) && deep.is_multiple_of(LINES), "a part does not begin with a panel");
+    assert!(left.depth + deep <= right.depth && rows.end <= left.lines, "the matrices of a product do not fit");
+    if rows.is_empty() || right.lines == 0 {
+        return;
+    }
+    let end = place.start + (rows.len() - 1) * place.step + right.lines;
+    assert!(end <= output.length, "a product reaches past its output");
+    #[expect(unsafe_code, reason = "writes a tile by pointer")]
+    // SAFETY: the last element lies inside the output; the slice it was made of is the caller's, who gives each place
+    // to one thread.
+    unsafe {
+        let start = output.start.add(place.start);
+        tile(level(), start, place.step, (left, rows), (right, 0..right.lines), deep / LINES, 1.0, add);
+    }
+}
+
 /// Where in an output a product lies.
 #[derive(Clone, Copy)]
 struct Place {
@@ -187,7 +238,7 @@ unsafe fn multiply_parts(output: &Output, place: Place, left: &Packed, right: &P
         // SAFETY: the tile lies inside the product, and no other index covers any of its elements.
         unsafe {
             let start = output.start.add(place.start + row.start * place.step + column.start);
-            tile(level(), start, place.step, (left, row), (right, column), alpha, add);
+            tile(level(), start, place.step, (left, row), (right, column), 0, alpha, add);
         }
     });
 }
@@ -208,22 +259,24 @@ fn tile_size(rows: usize, columns: usize) -> (usize, usize) {
 /// Some lines of a matrix; they begin with a panel.
 type Lines<'a> = (&'a Packed, Range<usize>);
 
-/// One piece of a product, on the calling thread.
+/// One piece of a product, on the calling thread; the depth of `left` begins at step `deep` of `right`.
 ///
 /// # Safety
 /// `out` points at the first element of a tile of that many rows and columns whose rows are `row_step` apart, all of
 /// them valid to read and write and touched by nobody else.
 #[expect(unsafe_code, reason = "the product is a raw routine")]
+#[expect(clippy::too_many_arguments, reason = "two matrices, a place and what to do with it")]
 unsafe fn tile(
     level: Level,
     out: *mut f32,
     row_step: usize,
     (left, row): Lines<'_>,
     (right, column): Lines<'_>,
+    deep: usize,
     alpha: f32,
     add: bool,
 ) {
-    let steps = left.depth.div_ceil(LINES);
+    let (steps, right_steps) = (left.depth.div_ceil(LINES), right.depth.div_ceil(LINES));
     // Equal blocks of depth, not a short one at the end.
     let block = steps.div_ceil(steps.div_ceil(DEPTH).max(1)).max(1);
     let kernel = tile::kernel(level);
@@ -232,8 +285,16 @@ unsafe fn tile(
         let count = block.min(steps - first);
         let add = add || first > 0;
         for across in column.clone().step_by(LINES) {
-            let right = right_words[(across / LINES * steps + first) * STEP..][..count * STEP].as_ptr();
+            let right = right_words[(across / LINES * right_steps + deep + first) * STEP..][..count * STEP].as_ptr();
             for down in row.clone().step_by(LINES) {
+                // The output of the next product is fetched during this one.
+                let next = down + LINES;
+                if next < row.end {
+                    let columns = LINES.min(column.end - across);
+                    for row in next - row.start..(next + LINES).min(row.end) - row.start {
+                        tile::fetch(out.wrapping_add(row * row_step + across - column.start), columns);
+                    }
+                }
                 let left = left_words[(down / LINES * steps + first) * STEP..][..count * STEP].as_ptr();
                 let (rows, columns) = (LINES.min(row.end - down), LINES.min(column.end - across));
                 // SAFETY: the panels are `count` steps long; the caller vouches for the output.
@@ -296,7 +357,7 @@ mod tests {
                     // SAFETY: the tile is the whole output.
                     unsafe {
                         let lines = ((&packed_a, 0..rows), (&packed_b, 0..columns));
-                        tile(level, out.as_mut_ptr(), columns, lines.0, lines.1, alpha, add);
+                        tile(level, out.as_mut_ptr(), columns, lines.0, lines.1, 0, alpha, add);
                     }
                     for (at, out) in out.iter().enumerate() {
                         let (row, column) = (at / columns, at % columns);

@@ -96,7 +96,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Some rows and columns of it.
-    fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+    pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let start = rows.start * self.row_step + columns.start * self.column_step;
         Self { data: &self.data[start.min(self.data.len())..], rows: rows.len(), columns: columns.len(), ..self }
     }

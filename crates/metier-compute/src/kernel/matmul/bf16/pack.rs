@@ -22,32 +22,39 @@ struct Source {
     depth: usize,
 }
 
-/// Packs at most 32 lines, the rows of `from`, into `panel`.
-pub(super) fn panel(panel: &mut [f32], from: Matrix<'_>, side: Side) {
-    assert!(from.rows <= LINES && panel.len() == from.columns.div_ceil(LINES) * STEP, "a panel does not fit");
+/// Packs the lines, the rows of `from`, into `panels`, which has a panel for every 32 of them.
+pub(super) fn panels(panels: &mut [f32], from: Matrix<'_>, side: Side) {
+    let steps = from.columns.div_ceil(LINES);
+    assert!(panels.len() == from.rows.div_ceil(LINES) * steps * STEP, "panels do not fit");
     let along = from.column_step == 1;
     assert!(along || from.row_step == 1, "neither lines nor steps of depth lie side by side");
     let pack = packer();
-    for (tile, to) in panel.as_chunks_mut::<{ SIDE * SIDE }>().0.iter_mut().enumerate() {
-        let (deep, line) = (tile / 2 * DEEP, tile % 2 * SIDE);
-        let lines = from.rows.saturating_sub(line).min(SIDE);
-        if lines == 0 {
-            to.fill(0.0);
-            continue;
-        }
-        let source = Source {
-            start: from.data[line * from.row_step + deep * from.column_step..].as_ptr(),
-            step: if along { from.row_step } else { from.column_step },
-            along,
-            lines,
-            depth: (from.columns - deep).min(DEEP),
-        };
-        // Along the depth a tile of the left side comes out as it is, across it one of the right side.
-        let turn = along == (side == Side::Right);
-        #[expect(unsafe_code, reason = "calls the loop of an instruction set")]
-        // SAFETY: the packer is of this machine; the lines and the depth of the source lie in the matrix.
-        unsafe {
-            pack(to, &source, turn);
+    let count = panels.len() / (steps * STEP).max(1);
+    // Memory is read in the order it lies in.
+    for index in 0..count * steps {
+        let (panel, step) = if along { (index / steps, index % steps) } else { (index % count, index / count) };
+        let to = &mut panels[(panel * steps + step) * STEP..][..STEP];
+        for (half, to) in to.as_chunks_mut::<{ SIDE * SIDE }>().0.iter_mut().enumerate() {
+            let (deep, line) = (step * DEEP, panel * LINES + half * SIDE);
+            let lines = from.rows.saturating_sub(line).min(SIDE);
+            if lines == 0 {
+                to.fill(0.0);
+                continue;
+            }
+            let source = Source {
+                start: from.data[line * from.row_step + deep * from.column_step..].as_ptr(),
+                step: if along { from.row_step } else { from.column_step },
+                along,
+                lines,
+                depth: (from.columns - deep).min(DEEP),
+            };
+            // Along the depth a tile of the left side comes out as it is, across it one of the right side.
+            let turn = along == (side == Side::Right);
+            #[expect(unsafe_code, reason = "calls the loop of an instruction set")]
+            // SAFETY: the packer is of this machine; the lines and the depth of the source lie in the matrix.
+            unsafe {
+                pack(to, &source, turn);
+            }
         }
     }
 }
@@ -146,41 +153,55 @@ mod wide {
             #[expect(unsafe_code, reason = "reads lines by pointer")]
             pub(in super::super) unsafe fn tile(to: &mut [f32; SIDE * SIDE], from: &Source, turn: bool) {
                 // SAFETY: as the caller promises; chosen only where the processor has the features.
-                unsafe { vectors(to, from, turn) }
+                unsafe {
+                    match (from.along, turn, from.lines == SIDE && from.depth == 2 * SIDE) {
+                        (true, true, true) => vectors::<true, true, true>(to, from),
+                        (true, true, false) => vectors::<true, true, false>(to, from),
+                        (true, false, true) => vectors::<true, false, true>(to, from),
+                        (true, false, false) => vectors::<true, false, false>(to, from),
+                        (false, true, true) => vectors::<false, true, true>(to, from),
+                        (false, true, false) => vectors::<false, true, false>(to, from),
+                        (false, false, true) => vectors::<false, false, true>(to, from),
+                        (false, false, false) => vectors::<false, false, false>(to, from),
+                    }
+                }
             }
 
             #[expect(unsafe_code, reason = "reads lines by pointer")]
             #[target_feature(enable = $features)]
-            unsafe fn vectors(to: &mut [f32; SIDE * SIDE], from: &Source, turn: bool) {
-                let mut rows = [_mm512_setzero_si512(); SIDE];
-                if from.along {
-                    let (low, high) = (first(from.depth.min(SIDE)), first(from.depth.saturating_sub(SIDE)));
-                    for (line, row) in rows.iter_mut().enumerate().take(from.lines) {
-                        // SAFETY: the caller vouches for the depth of each line, and the masks have no more.
-                        *row = unsafe {
-                            let line = from.start.add(line * from.step);
-                            let low = _mm512_maskz_loadu_ps(low, line);
-                            adjacent(low, _mm512_maskz_loadu_ps(high, line.wrapping_add(SIDE)))
+            unsafe fn vectors<const ALONG: bool, const TURN: bool, const FULL: bool>(
+                to: &mut [f32; SIDE * SIDE],
+                from: &Source,
+            ) {
+                let lines = if FULL { SIDE } else { from.lines };
+                let depth = if FULL { 2 * SIDE } else { from.depth };
+                let mut rows = [_mm512_setzero_ps(); SIDE];
+                for (at, row) in rows.iter_mut().enumerate() {
+                    // SAFETY: the caller vouches for the lines and the depth, and the masks have no more.
+                    unsafe {
+                        let (start, low, high) = if ALONG {
+                            let here = if at < lines { depth } else { 0 };
+                            (at * from.step, first(here.min(SIDE)), first(here.saturating_sub(SIDE)))
+                        } else {
+                            let here = |deep| if deep < depth { first(lines) } else { 0 };
+                            (2 * at * from.step, here(2 * at), here(2 * at + 1))
                         };
-                    }
-                } else {
-                    let lines = first(from.lines);
-                    for (pair, row) in rows.iter_mut().enumerate().take(from.depth.div_ceil(2)) {
-                        // SAFETY: the caller vouches for the lines at each depth, and the masks have no more.
-                        *row = unsafe {
-                            let even = from.start.add(2 * pair * from.step);
-                            let odd = if 2 * pair + 1 < from.depth { lines } else { 0 };
-                            let even_values = _mm512_maskz_loadu_ps(lines, even);
-                            paired(even_values, _mm512_maskz_loadu_ps(odd, even.wrapping_add(from.step)))
+                        let start = from.start.wrapping_add(start);
+                        let next = start.wrapping_add(if ALONG { SIDE } else { from.step });
+                        let (low, high) = if FULL {
+                            (_mm512_loadu_ps(start), _mm512_loadu_ps(next))
+                        } else {
+                            (_mm512_maskz_loadu_ps(low, start), _mm512_maskz_loadu_ps(high, next))
                         };
+                        *row = if ALONG { adjacent(low, high) } else { paired(low, high) };
                     }
                 }
-                if turn {
-                    rows = transposed(rows);
+                if TURN {
+                    rows = crate::kernel::matmul::micro::transposed(rows);
                 }
                 for (row, to) in rows.into_iter().zip(to.as_chunks_mut::<SIDE>().0) {
                     // SAFETY: a row of the tile is one vector.
-                    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), row) };
+                    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), row) };
                 }
             }
         };
@@ -202,18 +223,17 @@ mod wide {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw")]
-        fn adjacent(low: __m512, high: __m512) -> __m512i {
-            let [low, high] = [low, high].map(|values| {
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded(values)))
-            });
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        fn adjacent(low: __m512, high: __m512) -> __m512 {
+            let low = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded(low)));
+            let high = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded(high)));
+            _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
         }
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw")]
-        fn paired(even: __m512, odd: __m512) -> __m512i {
+        fn paired(even: __m512, odd: __m512) -> __m512 {
             let odd = _mm512_and_si512(rounded(odd), _mm512_set1_epi32(-0x1_0000));
-            _mm512_or_si512(_mm512_srli_epi32::<16>(rounded(even)), odd)
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32::<16>(rounded(even)), odd))
         }
 
         packer!("avx512f,avx512bw");
@@ -225,21 +245,22 @@ mod wide {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
         #[expect(unsafe_code, reason = "the same 512 bits under another type")]
-        fn adjacent(low: __m512, high: __m512) -> __m512i {
+        fn adjacent(low: __m512, high: __m512) -> __m512 {
             // SAFETY: both are 512 bits, and every pattern is a value.
-            unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+            unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
         }
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
         #[expect(unsafe_code, reason = "the same 256 bits under another type")]
-        fn paired(even: __m512, odd: __m512) -> __m512i {
-            let wide = |values: __m512| {
-                // SAFETY: both are 256 bits, and every pattern is a value.
-                let narrow = unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) };
-                _mm512_cvtepu16_epi32(narrow)
+        fn paired(even: __m512, odd: __m512) -> __m512 {
+            // SAFETY: all are 256 bits, and every pattern is a value.
+            let (even, odd) = unsafe {
+                let even = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(even));
+                (even, std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(odd)))
             };
-            _mm512_or_si512(wide(even), _mm512_slli_epi32::<16>(wide(odd)))
+            let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(even), odd))
         }
 
         packer!("avx512f,avx512bw,avx512bf16");
@@ -248,12 +269,5 @@ mod wide {
     /// A mask of the first `count` lanes.
     fn first(count: usize) -> __mmask16 {
         ((1_u32 << count) - 1) as __mmask16
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn transposed(rows: [__m512i; SIDE]) -> [__m512i; SIDE] {
-        crate::kernel::matmul::micro::transposed(rows.map(|row| _mm512_castsi512_ps(row)))
-            .map(|row| _mm512_castps_si512(row))
     }
 }

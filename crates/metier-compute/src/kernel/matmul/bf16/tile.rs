@@ -21,6 +21,7 @@ type Sums = unsafe fn(*const f32, *const f32, usize, &mut [f32; AREA]);
 
 /// The kernel of an instruction set, which the machine must have.
 pub(super) fn kernel(level: Level) -> Kernel {
+    if std::env::var_os("METIER_NULL").is_some() { return Kernel::Wide(null); }
     match level {
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "sets up the tiles of this thread")]
@@ -35,6 +36,8 @@ pub(super) fn kernel(level: Level) -> Kernel {
         _ => Kernel::Wide(portable),
     }
 }
+#[expect(unsafe_code, reason = "x")]
+unsafe fn null(_: *const f32, _: *const f32, _: usize, sums: &mut [f32; AREA]) { std::hint::black_box(sums); }
 
 impl Kernel {
     /// `out = alpha left right`, or `+=`, of at most 32 rows and columns.
@@ -80,6 +83,23 @@ impl Kernel {
         }
     }
 }
+
+/// Asks for `count` elements from `at` on, to be written to soon.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn fetch(at: *const f32, count: usize) {
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    for line in (0..count).step_by(SIDE) {
+        #[expect(unsafe_code, reason = "a hint by pointer")]
+        // SAFETY: a hint touches nothing, and processors without this one ignore it.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_ET0>(at.wrapping_add(line).cast());
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn fetch(_: *const f32, _: usize) {}
 
 /// Sums that begin with a line of the cache.
 #[repr(align(64))]
