@@ -76,7 +76,7 @@ pub(crate) fn loss(head: &Head<'_>, losses: &mut [f32], dx: Option<&mut [f32]>, 
             for first in (0..count).step_by(ROWS) {
                 let rows = first..(first + ROWS).min(count);
                 let p = &mut logits.as_mut_slice()[..rows.len() * tokens.len()];
-                multiply_here(Output::new(p), (0, tokens.len()), (&left, rows.clone()), &to_logits, false);
+                multiply_here(Output::new(p), (0, tokens.len()), (&left, rows.clone()), (&to_logits, 0..tokens.len()), false);
                 for (row, p) in rows.clone().zip(p.chunks_exact_mut(tokens.len())) {
                     let (target, share) = head.rows[row];
                     exponentials(p, 1.0, normalizers.as_slice()[row]);
@@ -89,7 +89,7 @@ pub(crate) fn loss(head: &Head<'_>, losses: &mut [f32], dx: Option<&mut [f32]>, 
                 if let Some(to_x) = &to_x {
                     let p = Packed::here(p, Side::Left);
                     let start = part * size + first * width;
-                    multiply_here(sum_output, (start, width), (&p, 0..rows.len()), to_x, number > 0);
+                    multiply_here(sum_output, (start, width), (&p, 0..rows.len()), (to_x, 0..width), number > 0);
                 }
                 if let (Some(output), Some(right)) = (head_output, &right) {
                     let p = Packed::here(p.transposed(), Side::Left);
@@ -127,7 +127,7 @@ fn normalizers(head: &Head<'_>, left: &Packed, at_target: &mut [f32]) -> Buffer 
         for first in (0..count).step_by(ROWS) {
             let rows = first..(first + ROWS).min(count);
             let logits = &mut logits.as_mut_slice()[..rows.len() * tokens.len()];
-            multiply_here(Output::new(logits), (0, tokens.len()), (left, rows.clone()), &right, false);
+            multiply_here(Output::new(logits), (0, tokens.len()), (left, rows.clone()), (&right, 0..tokens.len()), false);
             for (row, logits) in rows.zip(logits.chunks_exact(tokens.len())) {
                 let top = largest(logits);
                 parts[2 * row] = top;

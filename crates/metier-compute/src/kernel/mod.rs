@@ -11,6 +11,7 @@ pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod binary;
 pub(crate) mod elementwise;
+pub(crate) mod feed_forward;
 pub(crate) mod head;
 pub(crate) mod math;
 pub(crate) mod matmul;

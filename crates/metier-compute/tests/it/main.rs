@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
 
+mod bf16;
 mod general;
 mod general_axes;
 mod general_products;

@@ -7,7 +7,7 @@
 use crate::config::Config;
 use crate::decode::BlockCache;
 use crate::layer::{Axis, Linear, Presence, WeightPattern, WeightShape, shapes_of};
-use metier_compute::op::{self, AttentionShape, Rotary, Sequence};
+use metier_compute::op::{self, AttentionShape, GatedFeedForward, Rotary, Sequence};
 use metier_compute::{ParameterId, Parameters, Tape, Var};
 use metier_core::{Error, Result};
 
@@ -193,10 +193,15 @@ impl Block {
         let x = op::add(tape, x, mixed)?;
         let weight = tape.parameter(self.feed_forward_norm);
         let normed = op::rms_norm(tape, x, weight, self.epsilon)?;
-        let gate = self.gate.forward(tape, normed)?;
-        let up = self.up.forward(tape, normed)?;
-        let inside = op::swiglu(tape, gate, up)?;
-        let back = self.down.forward(tape, inside)?;
+        let projections = (self.gate.projection(tape), self.up.projection(tape), self.down.projection(tape));
+        let back = if let (Some(gate), Some(up), Some(down)) = projections {
+            op::gated_feed_forward(tape, normed, &GatedFeedForward { gate, up, down })?
+        } else {
+            let gate = self.gate.forward(tape, normed)?;
+            let up = self.up.forward(tape, normed)?;
+            let inside = op::swiglu(tape, gate, up)?;
+            self.down.forward(tape, inside)?
+        };
         op::add(tape, x, back)
     }
 }

@@ -1,6 +1,6 @@
 //! The one linear layer; what differs between plain and adapted weights is a variant below it.
 
-use metier_compute::op;
+use metier_compute::op::{self, Projection};
 use metier_compute::{ParameterId, Tape, Var};
 use metier_core::Result;
 
@@ -33,6 +33,20 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Its weight and addition on the tape, when it has no bias.
+    pub fn projection(&self, tape: &mut Tape<'_>) -> Option<Projection> {
+        if self.bias.is_some() {
+            return None;
+        }
+        let weight = tape.parameter(self.weight);
+        let low_rank = self.low_rank.map(|LowRank { a, b, scale }| op::LowRank {
+            a: tape.parameter(a),
+            b: tape.parameter(b),
+            scale,
+        });
+        Some(Projection { weight, low_rank })
+    }
+
     /// `y` of `x`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         let weight = tape.parameter(self.weight);

@@ -59,7 +59,8 @@ impl Packed {
         Self::lines(matrix.transposed(), Side::Right)
     }
 
-    fn stale(side: Side, lines: usize, depth: usize) -> Self {
+    /// A matrix that holds whatever its buffer held before; the caller writes all of it.
+    pub fn stale(side: Side, lines: usize, depth: usize) -> Self {
         let words = lines.div_ceil(LINES) * depth.div_ceil(LINES) * STEP;
         Self { buffer: Buffer::scratch(words + ALIGNMENT), side, lines, depth }
     }
@@ -98,6 +99,12 @@ impl Packed {
         packed
     }
 
+    /// A way to write parts of it from several threads.
+    pub fn shared(&mut self) -> Shared {
+        let (side, lines, depth) = (self.side, self.lines, self.depth);
+        Shared { output: Output::new(self.words_mut()), side, lines, depth }
+    }
+
     /// Rows of a left matrix, columns of a right one.
     pub fn line_count(&self) -> usize {
         self.lines
@@ -124,6 +131,36 @@ impl Packed {
     fn words_mut(&mut self) -> &mut [f32] {
         let (start, length) = (self.start(), self.words().len());
         &mut self.buffer.as_mut_slice()[start..][..length]
+    }
+}
+
+/// A packed matrix that pieces of work write to at places that do not overlap.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    output: Output,
+    side: Side,
+    lines: usize,
+    depth: usize,
+}
+
+impl Shared {
+    /// Packs a part whose rows are lines from `line` on and whose columns are depth from `deep` on. Both are multiples
+    /// of 32, and so are the sizes of the part unless it ends where the matrix ends.
+    ///
+    /// # Safety
+    /// The matrix that this was made of is still borrowed, and nobody else reads or writes this part meanwhile.
+    #[expect(unsafe_code, reason = "writes one part through the shared pointer")]
+    pub unsafe fn write(self, part: Matrix<'_>, (line, deep): (usize, usize)) {
+        let ends = |start: usize, count: usize, all: usize| {
+            start.is_multiple_of(LINES) && (start + count == all || start + count < all && count.is_multiple_of(LINES))
+        };
+        assert!(ends(line, part.rows, self.lines) && ends(deep, part.columns, self.depth), "a part does not fit");
+        let steps = self.depth.div_ceil(LINES);
+        // SAFETY: the part's panels and steps lie inside the matrix, and the caller vouches for the rest.
+        unsafe {
+            let start = self.output.start.add((line / LINES * steps + deep / LINES) * STEP);
+            pack::panels_at(start, steps * STEP, part, self.side);
+        }
     }
 }
 
@@ -172,45 +209,48 @@ pub(crate) fn multiply_packed(out: &mut [f32], left: &Packed, right: &Packed, al
     }
 }
 
-/// `out = a b`, or `+=`, on the calling thread, for some lines of a left matrix: `place` is the first element of the
+/// `out = a b`, or `+=`, on the calling thread, for some lines of both matrices: `place` is the first element of the
 /// output and the distance of its rows.
-pub(crate) fn multiply_here(
-    output: Output,
-    (start, step): (usize, usize),
-    (left, rows): Lines<'_>,
-    right: &Packed,
-    add: bool,
-) {
-    multiply_some(output, Place { start, step }, (left, rows), (right, 0), add);
+pub(crate) fn multiply_here(output: Output, place: (usize, usize), left: Lines<'_>, right: Lines<'_>, add: bool) {
+    multiply_some(output, place, left, right, 0, add);
 }
 
 /// As [`multiply_here`] for all of `left`, whose depth is a part of that of `right` from element `.1` on, a multiple
 /// of 32.
 pub(crate) fn multiply_steps(
     output: Output,
-    (start, step): (usize, usize),
+    place: (usize, usize),
     left: &Packed,
-    right: (&Packed, usize),
+    (right, deep): (&Packed, usize),
     add: bool,
 ) {
-    multiply_some(output, Place { start, step }, (left, 0..left.lines), right, add);
+    multiply_some(output, place, (left, 0..left.lines), (right, 0..right.lines), deep, add);
 }
 
-fn multiply_some(output: Output, place: Place, (left, rows): Lines<'_>, (right, deep): (&Packed, usize), add: bool) {
+fn multiply_some(
+    output: Output,
+    (start, step): (usize, usize),
+    (left, rows): Lines<'_>,
+    (right, columns): Lines<'_>,
+    deep: usize,
+    add: bool,
+) {
     assert!(left.side == Side::Left && right.side == Side::Right, "a matrix is packed for the other side");
-    assert!(rows.start.is_multiple_of(LINES) && deep.is_multiple_of(LINES), "a part does not begin with a panel");
-    assert!(left.depth + deep <= right.depth && rows.end <= left.lines, "the matrices of a product do not fit");
-    if rows.is_empty() || right.lines == 0 {
+    assert!(
+        [rows.start, columns.start, deep].iter().all(|start| start.is_multiple_of(LINES)),
+        "a part does not begin with a panel"
+    );
+    let fits = left.depth + deep <= right.depth && rows.end <= left.lines && columns.end <= right.lines;
+    assert!(fits, "the matrices of a product do not fit");
+    if rows.is_empty() || columns.is_empty() {
         return;
     }
-    let end = place.start + (rows.len() - 1) * place.step + right.lines;
-    assert!(end <= output.length, "a product reaches past its output");
+    assert!(start + (rows.len() - 1) * step + columns.len() <= output.length, "a product reaches past its output");
     #[expect(unsafe_code, reason = "writes a tile by pointer")]
     // SAFETY: the last element lies inside the output; the slice it was made of is the caller's, who gives each place
     // to one thread.
     unsafe {
-        let start = output.start.add(place.start);
-        tile(level(), start, place.step, (left, rows), (right, 0..right.lines), deep / LINES, 1.0, add);
+        tile(level(), output.start.add(start), step, (left, rows), (right, columns), deep / LINES, 1.0, add);
     }
 }
 

@@ -24,16 +24,30 @@ struct Source {
 
 /// Packs the lines, the rows of `from`, into `panels`, which has a panel for every 32 of them.
 pub(super) fn panels(panels: &mut [f32], from: Matrix<'_>, side: Side) {
-    let steps = from.columns.div_ceil(LINES);
-    assert!(panels.len() == from.rows.div_ceil(LINES) * steps * STEP, "panels do not fit");
+    let length = from.columns.div_ceil(LINES) * STEP;
+    assert!(panels.len() == from.rows.div_ceil(LINES) * length, "panels do not fit");
+    #[expect(unsafe_code, reason = "panels of a larger matrix are not one slice")]
+    // SAFETY: every panel lies in the slice.
+    unsafe {
+        panels_at(panels.as_mut_ptr(), length, from, side);
+    }
+}
+
+/// As [`panels`], for panels that begin `length` words apart from `start` on.
+///
+/// # Safety
+/// For every 32 lines of `from` a panel with a step for every 32 elements of depth may be written.
+#[expect(unsafe_code, reason = "panels of a larger matrix are not one slice")]
+pub(super) unsafe fn panels_at(start: *mut f32, length: usize, from: Matrix<'_>, side: Side) {
+    let (count, steps) = (from.rows.div_ceil(LINES), from.columns.div_ceil(LINES));
     let along = from.column_step == 1;
     assert!(along || from.row_step == 1, "neither lines nor steps of depth lie side by side");
     let pack = packer();
-    let count = panels.len() / (steps * STEP).max(1);
     // Memory is read in the order it lies in.
     for index in 0..count * steps {
         let (panel, step) = if along { (index / steps, index % steps) } else { (index % count, index / count) };
-        let to = &mut panels[(panel * steps + step) * STEP..][..STEP];
+        // SAFETY: as the caller promises.
+        let to = unsafe { std::slice::from_raw_parts_mut(start.add(panel * length + step * STEP), STEP) };
         for (half, to) in to.as_chunks_mut::<{ SIDE * SIDE }>().0.iter_mut().enumerate() {
             let (deep, line) = (step * DEEP, panel * LINES + half * SIDE);
             let lines = from.rows.saturating_sub(line).min(SIDE);
@@ -50,7 +64,6 @@ pub(super) fn panels(panels: &mut [f32], from: Matrix<'_>, side: Side) {
             };
             // Along the depth a tile of the left side comes out as it is, across it one of the right side.
             let turn = along == (side == Side::Right);
-            #[expect(unsafe_code, reason = "calls the loop of an instruction set")]
             // SAFETY: the packer is of this machine; the lines and the depth of the source lie in the matrix.
             unsafe {
                 pack(to, &source, turn);
