@@ -1,34 +1,33 @@
 //! The tiles of attention.
+//!
+//! Keys are taken some at a time, packed once, and met by strips of queries; what a strip does not see at the end of its
+//! keys is not computed. All that a piece of work needs besides its inputs lies in memory of its thread.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use metier_core::Result;
 
 use super::elementwise::add_scaled;
-use super::matmul::{Matrix, Output, multiply_here};
-use super::reduce::{ROWS, dot};
-use super::softmax::{exponentials, largest, probability_gradient, scale_row};
+use super::matmul::{Matrix, Output, PackedRight, multiply_packed};
+use super::reduce::{LANES, ROWS, dot};
+use super::softmax::{Band, online, online_gradient, scale_row};
 use super::threads::{chunks, for_each, piece};
 use crate::op::{AttentionShape, Sequence};
 use crate::tensor::Tensor;
 
-/// Queries and keys of one tile.
-const QUERIES: usize = 128;
-const KEYS: usize = 256;
+/// Keys that are packed at one time.
+const KEYS: usize = 512;
+/// Queries that share packed keys in one piece of the work forward.
+const QUERIES: usize = 256;
+/// Queries of one strip.
+const STRIP: usize = 32;
 
 /// What the rows of one call mean.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout<'a> {
     pub shape: &'a AttentionShape,
     pub sequences: &'a [Sequence],
-}
-
-/// One tile of queries of one head of one sequence.
-struct Rows<'a> {
-    sequence: &'a Sequence,
-    head: usize,
-    /// Within the sequence.
-    queries: Range<usize>,
 }
 
 impl Layout<'_> {
@@ -49,16 +48,30 @@ impl Layout<'_> {
         pairs * self.shape.heads * self.shape.head_dim
     }
 
-    /// A tile of the rows of a matrix of `heads` heads, for one of them.
+    /// The most that any sequence has.
+    fn longest(&self, length: impl Fn(&Sequence) -> usize) -> usize {
+        self.sequences.iter().map(length).max().unwrap_or(0)
+    }
+
+    /// Some rows of a matrix of `heads` heads, for one of them.
     fn rows<'d>(&self, data: &'d [f32], heads: usize, head: usize, rows: Range<usize>) -> Matrix<'d> {
         let (step, width) = (heads * self.shape.head_dim, self.shape.head_dim);
         Matrix::strided(&data[rows.start * step + head * width..], rows.len(), width, step)
     }
 
-    /// The key tiles of `keys`, at fixed places in the sequence.
-    fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        (keys.start / KEYS..keys.end.div_ceil(KEYS))
-            .map(move |tile| (tile * KEYS).max(keys.start)..((tile + 1) * KEYS).min(keys.end))
+    /// The columns of a tile of `keys` that `queries` see, from where a packed matrix can be cut, and what each query
+    /// sees of those; `None` when they see nothing.
+    fn tile(&self, sequence: &Sequence, queries: &Range<usize>, keys: &Range<usize>) -> Option<(Range<usize>, Band)> {
+        let seen = self.seen_by(sequence, queries);
+        let (start, end) = (seen.start.max(keys.start), seen.end.min(keys.end));
+        if start >= end {
+            return None;
+        }
+        let columns = (start - keys.start) / PackedRight::STEP * PackedRight::STEP..end - keys.start;
+        let first = self.seen(sequence, queries.start);
+        let end = first.end as isize - (keys.start + columns.start) as isize;
+        let start = self.shape.window.map_or(isize::MIN / 2, |window| end.saturating_sub_unsigned(window));
+        Some((columns, Band { start, end }))
     }
 }
 
@@ -66,145 +79,170 @@ fn shift(range: &Range<usize>, by: usize) -> Range<usize> {
     range.start + by..range.end + by
 }
 
+/// The tiles of `keys`, at fixed places in the sequence.
+fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    (keys.start / KEYS..keys.end.div_ceil(KEYS)).map(move |tile| tile * KEYS..((tile + 1) * KEYS).min(keys.end))
+}
+
+/// The strips of `queries`.
+fn strips(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    queries.clone().step_by(STRIP).map(move |start| start..(start + STRIP).min(queries.end))
+}
+
+/// Elements of a row of a tile that is `columns` wide: whole vectors.
+fn padded(columns: usize) -> usize {
+    columns.next_multiple_of(LANES)
+}
+
+/// Runs `work` with memory of the calling thread, cut into parts of these sizes, which hold whatever they last held.
+fn with_memory<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
+    thread_local! {
+        static MEMORY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let mut memory = MEMORY.take();
+    let total = sizes.iter().sum();
+    if memory.len() < total {
+        memory.resize(total, 0.0);
+    }
+    let mut rest = memory.as_mut_slice();
+    work(sizes.map(|size| {
+        let (part, behind) = std::mem::take(&mut rest).split_at_mut(size);
+        rest = behind;
+        part
+    }));
+    MEMORY.set(memory);
+}
+
 /// Writes the output `[N, H D]` and the normalizer `[N, H]`.
 pub(crate) fn forward(layout: Layout<'_>, [q, k, v]: [&[f32]; 3], out: &mut [f32], normalizer: &mut [f32]) {
     let AttentionShape { heads, head_dim, .. } = *layout.shape;
-    out.fill(0.0);
-    normalizer.fill(0.0);
+    let covered: usize = layout.sequences.iter().map(|sequence| sequence.query.len()).sum();
+    if covered * heads < normalizer.len() || head_dim == 0 {
+        out.fill(0.0);
+        normalizer.fill(0.0);
+    }
     if head_dim == 0 {
         return;
     }
-    let mut tiles = Vec::new();
-    for sequence in layout.sequences {
-        for head in 0..heads {
-            for start in (0..sequence.query.len()).step_by(QUERIES) {
-                let queries = start..(start + QUERIES).min(sequence.query.len());
-                tiles.push(Rows { sequence, head, queries });
+    let outputs = [Output::new(out), Output::new(normalizer)];
+    let across = layout.longest(|sequence| sequence.query.len()).div_ceil(QUERIES);
+    for_each(layout.sequences.len() * heads * across, layout.steps(), |index| {
+        let sequence = &layout.sequences[index / across / heads];
+        let queries = piece(index % across, QUERIES, sequence.query.len());
+        if !queries.is_empty() {
+            forward_piece(layout, sequence, index / across % heads, queries, [q, k, v], outputs);
+        }
+    });
+}
+
+fn forward_piece(
+    layout: Layout<'_>,
+    sequence: &Sequence,
+    head: usize,
+    queries: Range<usize>,
+    [q, k, v]: [&[f32]; 3],
+    [out, normalizer]: [Output; 2],
+) {
+    let AttentionShape { heads, kv_heads, head_dim, scale, .. } = *layout.shape;
+    let kv_head = head / (heads / kv_heads);
+    let seen = layout.seen_by(sequence, &queries);
+    let (count, most) = (queries.len(), seen.end.min(KEYS));
+    let sizes = [
+        PackedRight::size(head_dim, most),
+        PackedRight::size(most, head_dim),
+        STRIP * padded(most),
+        count * head_dim,
+        count,
+        count,
+    ];
+    with_memory(sizes, |[k_memory, v_memory, scores, result, tops, sums]| {
+        result.fill(0.0);
+        tops.fill(f32::NEG_INFINITY);
+        sums.fill(0.0);
+        for keys in key_tiles(seen) {
+            let rows = shift(&keys, sequence.key.start);
+            let k = PackedRight::new(k_memory, layout.rows(k, kv_heads, kv_head, rows.clone()).transposed());
+            let v = PackedRight::new(v_memory, layout.rows(v, kv_heads, kv_head, rows));
+            for strip in strips(queries.clone()) {
+                let Some((columns, band)) = layout.tile(sequence, &strip, &keys) else { continue };
+                let width = padded(columns.len());
+                let q = layout.rows(q, heads, head, shift(&strip, sequence.query.start));
+                let here = strip.start - queries.start..strip.end - queries.start;
+                let result = &mut result[here.start * head_dim..here.end * head_dim];
+                let scores = &mut scores[..strip.len() * width];
+                multiply_packed(scores, width, q, k.part(0..head_dim, columns.clone()), scale, false);
+                online(scores, width, band, &mut tops[here.clone()], &mut sums[here], result);
+                let p = Matrix::strided(scores, strip.len(), columns.len(), width);
+                multiply_packed(result, head_dim, p, v.part(columns, 0..head_dim), 1.0, true);
             }
         }
-    }
-    let step = heads * head_dim;
-    let (out_at, normalizer_at) = (Output::new(out), Output::new(normalizer));
-    for_each(tiles.len(), layout.steps(), |index| {
-        let tile = &tiles[index];
-        let (result, normal) = forward_tile(layout, tile, q, k, v);
-        let first = tile.sequence.query.start + tile.queries.start;
-        for (row, (values, normal)) in (first..).zip(result.chunks_exact(head_dim).zip(normal)) {
-            #[expect(unsafe_code, reason = "tiles write rows of one head, which are not one slice")]
-            // SAFETY: each row and head belongs to exactly one tile, since query ranges do not overlap; both
-            // outputs are borrowed for the whole function.
+        for (at, values) in result.chunks_exact_mut(head_dim).enumerate() {
+            scale_row(values, 1.0 / sums[at]);
+            let place = (sequence.query.start + queries.start + at) * heads + head;
+            #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
+            // SAFETY: each row and head belongs to exactly one piece, since query ranges do not overlap; both
+            // outputs are borrowed for the whole of `forward`.
             unsafe {
-                out_at.write(row * step + tile.head * head_dim, values);
-                normalizer_at.write(row * heads + tile.head, &[normal]);
+                out.write(place * head_dim, values);
+                normalizer.write(place, &[tops[at] + sums[at].ln()]);
             }
         }
     });
 }
 
-fn forward_tile(layout: Layout<'_>, tile: &Rows<'_>, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let AttentionShape { heads, kv_heads, head_dim, scale, .. } = *layout.shape;
-    let (sequence, count) = (tile.sequence, tile.queries.len());
-    let kv_head = tile.head / (heads / kv_heads);
-    let q = layout.rows(q, heads, tile.head, shift(&tile.queries, sequence.query.start));
-    let mut result = vec![0.0_f32; count * head_dim];
-    let mut top = vec![f32::NEG_INFINITY; count];
-    let mut sums = vec![0.0_f32; count];
-    let mut scores = vec![0.0_f32; count * KEYS];
-    for keys in Layout::key_tiles(layout.seen_by(sequence, &tile.queries)) {
-        let width = keys.len();
-        let rows = shift(&keys, sequence.key.start);
-        let k = layout.rows(k, kv_heads, kv_head, rows.clone());
-        let v = layout.rows(v, kv_heads, kv_head, rows);
-        let scores = &mut scores[..count * width];
-        multiply_here(scores, width, q, k.transposed(), scale, false);
-        for (at, scores) in scores.chunks_exact_mut(width).enumerate() {
-            let seen = within(&layout.seen(sequence, tile.queries.start + at), &keys);
-            scores[..seen.start].fill(0.0);
-            scores[seen.end..].fill(0.0);
-            let scores = &mut scores[seen];
-            if scores.is_empty() {
-                continue;
-            }
-            let higher = top[at].max(largest(scores));
-            let correction = super::math::exp(top[at] - higher);
-            if correction < 1.0 {
-                scale_row(&mut result[at * head_dim..(at + 1) * head_dim], correction);
-            }
-            sums[at] = sums[at] * correction + exponentials(scores, 1.0, higher);
-            top[at] = higher;
-        }
-        multiply_here(&mut result, head_dim, Matrix::new(scores, count, width), v, 1.0, true);
-    }
-    for ((row, sum), top) in result.chunks_exact_mut(head_dim).zip(&sums).zip(&mut top) {
-        scale_row(row, 1.0 / sum);
-        *top += sum.ln();
-    }
-    (result, top)
-}
-
-/// `seen` as places in the tile `keys`.
-fn within(seen: &Range<usize>, keys: &Range<usize>) -> Range<usize> {
-    let start = seen.start.clamp(keys.start, keys.end) - keys.start;
-    let end = seen.end.clamp(keys.start, keys.end) - keys.start;
-    start..end.max(start)
+/// Where gradients of keys or values of one head of one sequence go.
+#[derive(Clone, Copy)]
+struct KeyRows {
+    start: usize,
+    step: usize,
 }
 
 /// Writes the gradients of queries, keys and values.
 ///
-/// Each head of each sequence is one piece of work with key gradients of its own; those are added over
-/// sequences and heads in their order at the end.
-pub(crate) fn backward(
-    layout: Layout<'_>,
-    [q, k, v]: [&[f32]; 3],
-    [out, normalizer, gradient]: [&[f32]; 3],
-    [dq, dk, dv]: [&mut [f32]; 3],
-) -> Result<()> {
+/// Each head of each sequence is one piece of work. Where several share a key, each has a key gradient of its
+/// own; those are added over sequences and heads in their order at the end.
+pub(crate) fn backward(layout: Layout<'_>, inputs: [&[f32]; 6], [dq, dk, dv]: [&mut [f32]; 3]) -> Result<()> {
     let AttentionShape { heads, kv_heads, head_dim, .. } = *layout.shape;
-    dq.fill(0.0);
+    let width = kv_heads * head_dim;
+    let covered: usize = layout.sequences.iter().map(|sequence| sequence.query.len()).sum();
+    if covered * heads * head_dim < dq.len() {
+        dq.fill(0.0);
+    }
+    let total: usize = layout.sequences.iter().map(|sequence| sequence.key.len()).sum();
+    let apart = layout.sequences.windows(2).all(|pair| pair[0].key.end <= pair[1].key.start);
+    let own = heads == kv_heads && apart;
+    if own && total * width < dk.len() {
+        dk.fill(0.0);
+        dv.fill(0.0);
+    }
     if head_dim == 0 {
         return Ok(());
     }
-    // Longest first, so that the last pieces to run are short.
-    let mut pieces: Vec<(usize, usize)> =
-        (0..layout.sequences.len()).flat_map(|sequence| (0..heads).map(move |head| (sequence, head))).collect();
-    pieces.sort_by_key(|&(sequence, _)| std::cmp::Reverse(layout.sequences[sequence].key.len()));
-    let mut starts = Vec::with_capacity(layout.sequences.len());
-    let mut total = 0;
-    for sequence in layout.sequences {
-        starts.push(total);
-        total += sequence.key.len() * heads * head_dim;
-    }
-    let mut dk_parts = Tensor::stale(&[total])?;
-    let mut dv_parts = Tensor::stale(&[total])?;
-    let outputs = [Output::new(dq), Output::new(dk_parts.data_mut()), Output::new(dv_parts.data_mut())];
-    for_each(pieces.len(), layout.steps() * 3, |index| {
-        let (number, head) = pieces[index];
-        let sequence = &layout.sequences[number];
-        let inputs = [q, k, v, out, normalizer, gradient];
-        let [dq_head, dk_head, dv_head] = backward_head(layout, sequence, head, inputs);
-        let start = starts[number] + head * sequence.key.len() * head_dim;
-        #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
-        // SAFETY: each row and head of the queries belongs to one piece, since query ranges do not overlap,
-        // and each piece has a stretch of its own in the parts; all three are borrowed throughout.
-        unsafe {
-            for (row, values) in sequence.query.clone().zip(dq_head.chunks_exact(head_dim)) {
-                outputs[0].write((row * heads + head) * head_dim, values);
-            }
-            outputs[1].write(start, &dk_head);
-            outputs[2].write(start, &dv_head);
-        }
+    let parts_length = if own { 0 } else { total * heads * head_dim };
+    let (mut dk_parts, mut dv_parts) = (Tensor::stale(&[parts_length])?, Tensor::stale(&[parts_length])?);
+    let (dk_rows, dv_rows) = if own { (&mut *dk, &mut *dv) } else { (dk_parts.data_mut(), dv_parts.data_mut()) };
+    let outputs = [Output::new(dq), Output::new(dk_rows), Output::new(dv_rows)];
+    for_each(layout.sequences.len() * heads, layout.steps() * 3, |index| {
+        let (number, head) = (index / heads, index % heads);
+        let rows = if own {
+            KeyRows { start: layout.sequences[number].key.start * width + head * head_dim, step: width }
+        } else {
+            KeyRows { start: part_start(layout, number, head), step: head_dim }
+        };
+        backward_piece(layout, &layout.sequences[number], head, inputs, outputs, rows);
     });
-
-    let width = kv_heads * head_dim;
+    if own {
+        return Ok(());
+    }
     let rows = dk.len().checked_div(width).unwrap_or(0);
     for (target, parts) in [(dk, &dk_parts), (dv, &dv_parts)] {
-        chunks(target, ROWS * width, total, |index, target| {
+        chunks(target, ROWS * width, parts_length, |index, target| {
             let rows = piece(index, ROWS, rows);
             target.fill(0.0);
-            for (sequence, start) in layout.sequences.iter().zip(&starts) {
+            for (number, sequence) in layout.sequences.iter().enumerate() {
                 for row in rows.start.max(sequence.key.start)..rows.end.min(sequence.key.end) {
                     for head in 0..heads {
-                        let from = start + (head * sequence.key.len() + row - sequence.key.start) * head_dim;
+                        let from = part_start(layout, number, head) + (row - sequence.key.start) * head_dim;
                         let into = (row - rows.start) * width + head / (heads / kv_heads) * head_dim;
                         add_scaled(&mut target[into..][..head_dim], &parts.data()[from..][..head_dim], 1.0);
                     }
@@ -215,58 +253,84 @@ pub(crate) fn backward(
     Ok(())
 }
 
-fn backward_head(
+/// Where the rows of one head of one sequence begin when all have rows of their own.
+fn part_start(layout: Layout<'_>, number: usize, head: usize) -> usize {
+    let before: usize = layout.sequences[..number].iter().map(|sequence| sequence.key.len()).sum();
+    (before * layout.shape.heads + head * layout.sequences[number].key.len()) * layout.shape.head_dim
+}
+
+fn backward_piece(
     layout: Layout<'_>,
     sequence: &Sequence,
     head: usize,
     [q, k, v, out, normalizer, gradient]: [&[f32]; 6],
-) -> [Vec<f32>; 3] {
+    [dq_out, dk_out, dv_out]: [Output; 3],
+    key_rows: KeyRows,
+) {
     let AttentionShape { heads, kv_heads, head_dim, scale, .. } = *layout.shape;
     let kv_head = head / (heads / kv_heads);
-    let mut dq = vec![0.0_f32; sequence.query.len() * head_dim];
-    let mut dk = vec![0.0_f32; sequence.key.len() * head_dim];
-    let mut dv = vec![0.0_f32; sequence.key.len() * head_dim];
-    let mut probabilities = vec![0.0_f32; QUERIES * KEYS];
-    let mut changes = vec![0.0_f32; QUERIES * KEYS];
-    for start in (0..sequence.query.len()).step_by(QUERIES) {
-        let queries = start..(start + QUERIES).min(sequence.query.len());
-        let rows = shift(&queries, sequence.query.start);
-        let along: Vec<f32> = rows
-            .clone()
-            .map(|row| {
-                let at = (row * heads + head) * head_dim;
-                dot(&gradient[at..at + head_dim], &out[at..at + head_dim])
-            })
-            .collect();
-        let q = layout.rows(q, heads, head, rows.clone());
-        let dy = layout.rows(gradient, heads, head, rows);
-        for keys in Layout::key_tiles(layout.seen_by(sequence, &queries)) {
-            let width = keys.len();
-            let key_rows = shift(&keys, sequence.key.start);
-            let k = layout.rows(k, kv_heads, kv_head, key_rows.clone());
-            let v = layout.rows(v, kv_heads, kv_head, key_rows);
-            let p = &mut probabilities[..queries.len() * width];
-            let ds = &mut changes[..queries.len() * width];
-            multiply_here(p, width, q, k.transposed(), scale, false);
-            multiply_here(ds, width, dy, v.transposed(), 1.0, false);
-            for (at, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
-                let seen = within(&layout.seen(sequence, queries.start + at), &keys);
-                for row in [&mut *p, &mut *ds] {
-                    row[..seen.start].fill(0.0);
-                    row[seen.end..].fill(0.0);
+    let most = sequence.key.len().min(KEYS);
+    let (across, down) = (PackedRight::size(head_dim, most), PackedRight::size(most, head_dim));
+    let (strip, tile) = (PackedRight::size(STRIP, head_dim), STRIP * padded(most));
+    let key = most * head_dim;
+    let sizes = [across, across, down, strip, strip, tile, tile, STRIP * head_dim, key, key, 2 * STRIP];
+    with_memory(sizes, |[kt_memory, vt_memory, k_memory, q_memory, dy_memory, p, ds, dq, dk, dv, numbers]| {
+        let (along, normalizers) = numbers.split_at_mut(STRIP);
+        for keys in key_tiles(0..sequence.key.len()) {
+            let rows = shift(&keys, sequence.key.start);
+            let k = layout.rows(k, kv_heads, kv_head, rows.clone());
+            let v = layout.rows(v, kv_heads, kv_head, rows);
+            let kt = PackedRight::new(kt_memory, k.transposed());
+            let vt = PackedRight::new(vt_memory, v.transposed());
+            let k = PackedRight::new(k_memory, k);
+            let (dk, dv) = (&mut dk[..keys.len() * head_dim], &mut dv[..keys.len() * head_dim]);
+            dk.fill(0.0);
+            dv.fill(0.0);
+            for queries in strips(0..sequence.query.len()) {
+                let Some((columns, band)) = layout.tile(sequence, &queries, &keys) else { continue };
+                let (count, width) = (queries.len(), padded(columns.len()));
+                let first = sequence.query.start + queries.start;
+                for (at, (along, normal)) in along.iter_mut().zip(&mut *normalizers).enumerate().take(count) {
+                    let place = (first + at) * heads + head;
+                    let row = place * head_dim..(place + 1) * head_dim;
+                    *along = dot(&gradient[row.clone()], &out[row]);
+                    *normal = normalizer[place];
                 }
-                let row = sequence.query.start + queries.start + at;
-                exponentials(&mut p[seen.clone()], 1.0, normalizer[row * heads + head]);
-                probability_gradient(&mut ds[seen.clone()], &p[seen], along[at], scale);
+                let q = layout.rows(q, heads, head, first..first + count);
+                let dy = layout.rows(gradient, heads, head, first..first + count);
+                let (p, ds) = (&mut p[..count * width], &mut ds[..count * width]);
+                multiply_packed(p, width, q, kt.part(0..head_dim, columns.clone()), scale, false);
+                multiply_packed(ds, width, dy, vt.part(0..head_dim, columns.clone()), 1.0, false);
+                online_gradient(p, ds, width, band, &normalizers[..count], &along[..count], scale);
+                let p = Matrix::strided(p, count, columns.len(), width);
+                let ds = Matrix::strided(ds, count, columns.len(), width);
+                let of_keys = columns.start * head_dim..columns.end * head_dim;
+                let dy = PackedRight::new(dy_memory, dy);
+                multiply_packed(&mut dv[of_keys.clone()], head_dim, p.transposed(), dy, 1.0, true);
+                let q = PackedRight::new(q_memory, q);
+                multiply_packed(&mut dk[of_keys], head_dim, ds.transposed(), q, 1.0, true);
+                let dq = &mut dq[..count * head_dim];
+                multiply_packed(dq, head_dim, ds, k.part(columns, 0..head_dim), 1.0, false);
+                let add = layout.seen_by(sequence, &queries).start < keys.start;
+                for (place, values) in (first..).zip(dq.chunks_exact(head_dim)) {
+                    #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
+                    // SAFETY: each row and head of the queries belongs to one piece, since query ranges do not
+                    // overlap, and the output is borrowed for the whole of `backward`.
+                    unsafe {
+                        dq_out.merge((place * heads + head) * head_dim, values, add);
+                    }
+                }
             }
-            let p = Matrix::new(p, queries.len(), width);
-            let ds = Matrix::new(ds, queries.len(), width);
-            let of_keys = keys.start * head_dim..keys.end * head_dim;
-            let of_queries = queries.start * head_dim..queries.end * head_dim;
-            multiply_here(&mut dv[of_keys.clone()], head_dim, p.transposed(), dy, 1.0, true);
-            multiply_here(&mut dk[of_keys], head_dim, ds.transposed(), q, 1.0, true);
-            multiply_here(&mut dq[of_queries], head_dim, ds, k, 1.0, true);
+            let rows = dk.chunks_exact(head_dim).zip(dv.chunks_exact(head_dim));
+            for (row, (dk, dv)) in (keys.start..).zip(rows) {
+                let place = key_rows.start + row * key_rows.step;
+                #[expect(unsafe_code, reason = "as above")]
+                // SAFETY: `backward` gives every piece rows of its own in these outputs, and borrows them throughout.
+                unsafe {
+                    dk_out.write(place, dk);
+                    dv_out.write(place, dv);
+                }
+            }
         }
-    }
-    [dq, dk, dv]
+    });
 }

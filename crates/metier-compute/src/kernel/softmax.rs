@@ -1,6 +1,6 @@
 //! The parts of a softmax over one row.
 
-use super::math::exp;
+use super::math::{exp, exp_of_small};
 use super::reduce::{LANES, fold};
 
 leveled! {
@@ -79,6 +79,98 @@ leveled! {
     pub(crate) fn scale_row(row: &mut [f32], factor: f32) {
         for value in row {
             *value *= factor;
+        }
+    }
+}
+
+/// Which columns of a tile each of its rows sees: row `i` those of `start + i .. end + i` that exist.
+#[derive(Clone, Copy)]
+pub(super) struct Band {
+    pub start: isize,
+    pub end: isize,
+}
+
+impl Band {
+    #[inline(always)]
+    fn row(self, row: usize, width: usize) -> (usize, usize) {
+        let place = |at: isize| (at.saturating_add_unsigned(row)).clamp(0, width as isize) as usize;
+        (place(self.start), place(self.end).max(place(self.start)))
+    }
+}
+
+leveled! {
+    /// One step of a softmax over rows that come in tiles. Each row of `width` scores becomes `e^(score - top)`, 0 for
+    /// those that it does not see, where `top` is the largest score of the row so far. When a row's `top` rises, what was
+    /// summed up before, in `sums` and in the row of `result`, is scaled down.
+    pub(super) fn online(
+        scores: &mut [f32],
+        width: usize,
+        band: Band,
+        tops: &mut [f32],
+        sums: &mut [f32],
+        result: &mut [f32],
+    ) {
+        let columns = result.len() / tops.len();
+        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+            let (start, end) = band.row(row, width);
+            scores[..start].fill(f32::NEG_INFINITY);
+            scores[end..].fill(f32::NEG_INFINITY);
+            let (wide, _) = scores.as_chunks_mut::<LANES>();
+            if start == end {
+                wide.as_flattened_mut().fill(0.0);
+                continue;
+            }
+            let mut lanes = [tops[row]; LANES];
+            for scores in &*wide {
+                for lane in 0..LANES {
+                    lanes[lane] = if scores[lane] > lanes[lane] { scores[lane] } else { lanes[lane] };
+                }
+            }
+            let top = lanes.iter().fold(f32::NEG_INFINITY, |best, lane| if *lane > best { *lane } else { best });
+            let correction = exp_of_small(tops[row] - top);
+            if correction < 1.0 {
+                result[row * columns..(row + 1) * columns].iter_mut().for_each(|value| *value *= correction);
+            }
+            let mut lanes = [0.0_f32; LANES];
+            for scores in wide {
+                for lane in 0..LANES {
+                    scores[lane] = exp_of_small(scores[lane] - top);
+                    lanes[lane] += scores[lane];
+                }
+            }
+            sums[row] = sums[row] * correction + fold(&lanes);
+            tops[row] = top;
+        }
+    }
+}
+
+leveled! {
+    /// Turns scores into probabilities `p = e^(score - normalizer)` and gradients `d` of those into gradients of the
+    /// scores, `p (d - along) scale`; both are 0 where a row sees nothing.
+    pub(super) fn online_gradient(
+        scores: &mut [f32],
+        gradients: &mut [f32],
+        width: usize,
+        band: Band,
+        normalizers: &[f32],
+        along: &[f32],
+        scale: f32,
+    ) {
+        let rows = scores.chunks_exact_mut(width).zip(gradients.chunks_exact_mut(width));
+        for (row, (scores, gradients)) in rows.enumerate() {
+            let (start, end) = band.row(row, width);
+            for (row, unseen) in [(&mut *scores, f32::NEG_INFINITY), (&mut *gradients, 0.0)] {
+                row[..start].fill(unseen);
+                row[end..].fill(unseen);
+            }
+            let (normalizer, along) = (normalizers[row], along[row]);
+            let pairs = scores.as_chunks_mut::<LANES>().0.iter_mut().zip(gradients.as_chunks_mut::<LANES>().0);
+            for (scores, gradients) in pairs {
+                for lane in 0..LANES {
+                    scores[lane] = exp_of_small(scores[lane] - normalizer);
+                    gradients[lane] = scores[lane] * (gradients[lane] - along) * scale;
+                }
+            }
         }
     }
 }

@@ -136,8 +136,7 @@ impl Record<'_> for Attention {
         let mut dv = Tensor::stale(v_value.shape())?;
         attention::backward(
             layout,
-            [q_value.data(), k_value.data(), v_value.data()],
-            [self.out.data(), self.normalizer.data(), gradient.data()],
+            [q_value, k_value, v_value, &self.out, &self.normalizer, &gradient].map(Tensor::data),
             [dq.data_mut(), dk.data_mut(), dv.data_mut()],
         )?;
         drop(gradient);

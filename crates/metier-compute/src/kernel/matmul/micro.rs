@@ -94,6 +94,11 @@ fn pack_across<const W: usize>(panel: &mut [f32], from: Matrix<'_>) {
             *to = *whole;
             continue;
         }
+        if from.row_step == 1 {
+            to[..from.rows].copy_from_slice(&from.data[start..][..from.rows]);
+            to[from.rows..].fill(0.0);
+            continue;
+        }
         for (row, to) in to.iter_mut().enumerate() {
             *to = if row < from.rows { from.data[start + row * from.row_step] } else { 0.0 };
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bf16;
 mod micro;
+mod packed;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use super::Precision;
 use super::matvec;
 use super::threads::{self, piece};
 use micro::{Kernel, Left};
+pub(crate) use packed::{PackedRight, multiply_packed};
 
 /// Rows and columns that one tile of the output has at most, so that its inputs stay near while it is computed.
 const TILE: (usize, usize) = (192, 1024);
@@ -357,27 +359,50 @@ unsafe fn tile(
     let (kernel, depth) = (b.kernel, a.columns);
     for number in 0..depth.div_ceil(block(depth)) {
         let steps = piece(number, block(depth), depth);
-        let length = steps.len();
         let add = add || number > 0;
         let a = a.part(0..a.rows, steps);
         for across in column.clone().step_by(kernel.columns) {
             let width = kernel.columns.min(column.end - across);
             let right = b.panel(number, across, depth);
-            for down in (0..a.rows).step_by(kernel.rows) {
-                let count = kernel.rows.min(a.rows - down);
-                let along = a.column_step == 1;
-                let start = a.data[down * a.row_step..].as_ptr();
-                let left = Left { start, step: if along { a.row_step } else { a.column_step }, along };
-                let next = down + kernel.rows;
-                if across == column.start && next < a.rows {
-                    ahead(a.part(next..(next + kernel.rows).min(a.rows), 0..length));
-                }
-                // SAFETY: the rows and the panel are as deep as the block; the caller vouches for the output.
-                unsafe {
-                    let out = out.add(down * row_step + across - column.start);
-                    (kernel.tile)(count, width, length, left, right, out, row_step, alpha, add);
-                }
+            // SAFETY: the panel is as deep as the block; the caller vouches for the output.
+            unsafe {
+                let out = out.add(across - column.start);
+                rows_of_tiles(kernel, out, row_step, a, right, width, alpha, add, across == column.start);
             }
+        }
+    }
+}
+
+/// All rows of `a` by one panel, of which `width` columns are wanted. With `fetch` the rows are asked for ahead of their
+/// turn.
+///
+/// # Safety
+/// As for [`tile`]; `right` is a panel as deep as `a`.
+#[expect(unsafe_code, reason = "the product is a raw routine")]
+#[expect(clippy::too_many_arguments, reason = "a product has that many")]
+unsafe fn rows_of_tiles(
+    kernel: Kernel,
+    out: *mut f32,
+    row_step: usize,
+    a: Matrix<'_>,
+    right: *const f32,
+    width: usize,
+    alpha: f32,
+    add: bool,
+    fetch: bool,
+) {
+    for down in (0..a.rows).step_by(kernel.rows) {
+        let count = kernel.rows.min(a.rows - down);
+        let along = a.column_step == 1;
+        let start = a.data[down * a.row_step..].as_ptr();
+        let left = Left { start, step: if along { a.row_step } else { a.column_step }, along };
+        let next = down + kernel.rows;
+        if fetch && next < a.rows {
+            ahead(a.part(next..(next + kernel.rows).min(a.rows), 0..a.columns));
+        }
+        // SAFETY: the rows are as deep as the panel; the caller vouches for the rest.
+        unsafe {
+            (kernel.tile)(count, width, a.columns, left, right, out.add(down * row_step), row_step, alpha, add);
         }
     }
 }
