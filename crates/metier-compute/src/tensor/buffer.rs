@@ -16,6 +16,11 @@ impl Buffer {
         Ok(Self { storage: pool::take(length)?, length })
     }
 
+    /// As [`Buffer::stale`], for kernels that need room of their own and have no way to report a refusal.
+    pub fn stale_past_limit(length: usize) -> Self {
+        Self { storage: pool::take_past_limit(length), length }
+    }
+
     /// A buffer made of values that exist already.
     pub fn adopt(values: Vec<f32>) -> Result<Self> {
         let length = values.len();
@@ -33,9 +38,9 @@ impl Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut storage = pool::take_past_limit(self.length);
-        storage[..self.length].copy_from_slice(self.as_slice());
-        Self { storage, length: self.length }
+        let mut copy = Self::stale_past_limit(self.length);
+        copy.as_mut_slice().copy_from_slice(self.as_slice());
+        copy
     }
 }
 

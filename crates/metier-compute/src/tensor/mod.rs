@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use metier_core::{Error, Place, Result};
 
-use buffer::Buffer;
+pub(crate) use buffer::Buffer;
 pub use pool::{memory_in_use, memory_peak, release_unused, set_memory_limit};
 
 /// What an element of a tensor is.
