@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use metier_core::Result;
 
+use super::Precision;
 use super::elementwise::add_scaled;
 use super::matmul::{Matrix, Output, PackedRight, multiply_packed};
 use super::reduce::{LANES, ROWS, dot};
@@ -28,6 +29,7 @@ const STRIP: usize = 32;
 pub(crate) struct Layout<'a> {
     pub shape: &'a AttentionShape,
     pub sequences: &'a [Sequence],
+    pub precision: Precision,
 }
 
 impl Layout<'_> {
@@ -161,8 +163,12 @@ fn forward_piece(
         sums.fill(0.0);
         for keys in key_tiles(seen) {
             let rows = shift(&keys, sequence.key.start);
-            let k = PackedRight::new(k_memory, layout.rows(k, kv_heads, kv_head, rows.clone()).transposed());
-            let v = PackedRight::new(v_memory, layout.rows(v, kv_heads, kv_head, rows));
+            let k = PackedRight::new(
+                k_memory,
+                layout.rows(k, kv_heads, kv_head, rows.clone()).transposed(),
+                layout.precision,
+            );
+            let v = PackedRight::new(v_memory, layout.rows(v, kv_heads, kv_head, rows), layout.precision);
             for strip in strips(queries.clone()) {
                 let Some((columns, band)) = layout.tile(sequence, &strip, &keys) else { continue };
                 let width = padded(columns.len());
@@ -280,9 +286,9 @@ fn backward_piece(
             let rows = shift(&keys, sequence.key.start);
             let k = layout.rows(k, kv_heads, kv_head, rows.clone());
             let v = layout.rows(v, kv_heads, kv_head, rows);
-            let kt = PackedRight::new(kt_memory, k.transposed());
-            let vt = PackedRight::new(vt_memory, v.transposed());
-            let k = PackedRight::new(k_memory, k);
+            let kt = PackedRight::new(kt_memory, k.transposed(), layout.precision);
+            let vt = PackedRight::new(vt_memory, v.transposed(), layout.precision);
+            let k = PackedRight::new(k_memory, k, layout.precision);
             let (dk, dv) = (&mut dk[..keys.len() * head_dim], &mut dv[..keys.len() * head_dim]);
             dk.fill(0.0);
             dv.fill(0.0);
@@ -305,9 +311,9 @@ fn backward_piece(
                 let p = Matrix::strided(p, count, columns.len(), width);
                 let ds = Matrix::strided(ds, count, columns.len(), width);
                 let of_keys = columns.start * head_dim..columns.end * head_dim;
-                let dy = PackedRight::new(dy_memory, dy);
+                let dy = PackedRight::new(dy_memory, dy, layout.precision);
                 multiply_packed(&mut dv[of_keys.clone()], head_dim, p.transposed(), dy, 1.0, true);
-                let q = PackedRight::new(q_memory, q);
+                let q = PackedRight::new(q_memory, q, layout.precision);
                 multiply_packed(&mut dk[of_keys], head_dim, ds.transposed(), q, 1.0, true);
                 let dq = &mut dq[..count * head_dim];
                 multiply_packed(dq, head_dim, ds, k.part(columns, 0..head_dim), 1.0, false);

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
+use super::math::{exp, silu};
 use super::matmul::bf16::{Packed, Shared, Side, multiply_here, multiply_steps};
 use super::matmul::{Matrix, Output};
-use super::math::{exp, silu};
 use super::threads::{for_each, piece};
 use crate::tensor::Buffer;
 

@@ -76,7 +76,13 @@ pub(crate) fn loss(head: &Head<'_>, losses: &mut [f32], dx: Option<&mut [f32]>, 
             for first in (0..count).step_by(ROWS) {
                 let rows = first..(first + ROWS).min(count);
                 let p = &mut logits.as_mut_slice()[..rows.len() * tokens.len()];
-                multiply_here(Output::new(p), (0, tokens.len()), (&left, rows.clone()), (&to_logits, 0..tokens.len()), false);
+                multiply_here(
+                    Output::new(p),
+                    (0, tokens.len()),
+                    (&left, rows.clone()),
+                    (&to_logits, 0..tokens.len()),
+                    false,
+                );
                 for (row, p) in rows.clone().zip(p.chunks_exact_mut(tokens.len())) {
                     let (target, share) = head.rows[row];
                     exponentials(p, 1.0, normalizers.as_slice()[row]);
@@ -127,7 +133,13 @@ fn normalizers(head: &Head<'_>, left: &Packed, at_target: &mut [f32]) -> Buffer 
         for first in (0..count).step_by(ROWS) {
             let rows = first..(first + ROWS).min(count);
             let logits = &mut logits.as_mut_slice()[..rows.len() * tokens.len()];
-            multiply_here(Output::new(logits), (0, tokens.len()), (left, rows.clone()), (&right, 0..tokens.len()), false);
+            multiply_here(
+                Output::new(logits),
+                (0, tokens.len()),
+                (left, rows.clone()),
+                (&right, 0..tokens.len()),
+                false,
+            );
             for (row, logits) in rows.zip(logits.chunks_exact(tokens.len())) {
                 let top = largest(logits);
                 parts[2 * row] = top;

@@ -13,7 +13,14 @@ const SIDE: usize = 1536;
 /// The highest rate, in floating point operations a second, that a large `f32` matrix product reaches on
 /// the kernel threads; repeats the product for `duration`, twice at least.
 pub fn measure_peak(duration: Duration) -> f64 {
-    let product = Product { rows: SIDE, columns: SIDE, depth: SIDE, left_turned: false, right_turned: false, precision: Precision::F32 };
+    let product = Product {
+        rows: SIDE,
+        columns: SIDE,
+        depth: SIDE,
+        left_turned: false,
+        right_turned: false,
+        precision: Precision::F32,
+    };
     product.flop() / product.measure(duration)
 }
 

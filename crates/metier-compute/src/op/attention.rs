@@ -3,6 +3,7 @@ use std::ops::Range;
 use metier_core::Result;
 
 use super::{mismatch, refuse};
+use crate::kernel::Precision;
 use crate::kernel::attention::{self, Layout};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
@@ -41,6 +42,7 @@ struct Attention {
     /// `ln sum e^score` for each row and head, `[N, H]`.
     normalizer: Tensor,
     shape: AttentionShape,
+    precision: Precision,
     sequences: Vec<Sequence>,
 }
 
@@ -86,7 +88,8 @@ pub fn attention(
 
     let mut out = Tensor::stale(q_value.shape())?;
     let mut normalizer = Tensor::stale(&[queries, heads])?;
-    let layout = Layout { shape, sequences };
+    let precision = tape.precision();
+    let layout = Layout { shape, sequences, precision };
     attention::forward(layout, [q_value.data(), k_value.data(), v_value.data()], out.data_mut(), normalizer.data_mut());
     let (kept, sequences) = (out.clone(), sequences.to_vec());
     tape.push(OP, out, &[q, k, v], || {
@@ -97,6 +100,7 @@ pub fn attention(
             out: kept,
             normalizer,
             shape: *shape,
+            precision,
             sequences,
         })
     })
@@ -130,7 +134,7 @@ fn check_sequences(sequences: &[Sequence], queries: usize, keys: usize) -> Resul
 impl Record<'_> for Attention {
     fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let ((q, q_value), (k, k_value), (v, v_value)) = (&self.q, &self.k, &self.v);
-        let layout = Layout { shape: &self.shape, sequences: &self.sequences };
+        let layout = Layout { shape: &self.shape, sequences: &self.sequences, precision: self.precision };
         let mut dq = Tensor::stale(q_value.shape())?;
         let mut dk = Tensor::stale(k_value.shape())?;
         let mut dv = Tensor::stale(v_value.shape())?;

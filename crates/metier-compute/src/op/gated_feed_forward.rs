@@ -4,10 +4,10 @@ use metier_core::Result;
 
 use super::low_rank_linear::Kept;
 use super::{Projection, mismatch, swiglu};
+use crate::kernel::Precision;
 use crate::kernel::feed_forward::{self, Weights};
 use crate::kernel::matmul::Matrix;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
-use crate::kernel::Precision;
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -49,7 +49,9 @@ pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForwar
     let [gate, up, down] = [gate, up, down].map(|projection| Kept::new(tape, OP, projection));
     let (gate, up, down) = (gate?, up?, down?);
     let (inner, outputs) = (gate.size().0, down.size().0);
-    for (name, kept, size) in [("gate", &gate, (inner, inputs)), ("up", &up, (inner, inputs)), ("down", &down, (outputs, inner))] {
+    for (name, kept, size) in
+        [("gate", &gate, (inner, inputs)), ("up", &up, (inner, inputs)), ("down", &down, (outputs, inner))]
+    {
         if kept.size() != size {
             let (x, weight) = (tape.shape(x)?, [kept.size().0, kept.size().1]);
             let rule = "x is [rows, inputs], gate and up [inner, inputs], down [outputs, inner]";
@@ -69,7 +71,8 @@ pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForwar
 }
 
 fn matrices([gate, up, down]: &[Tensor; 3]) -> Weights<'_> {
-    let [gate, up, down] = [gate, up, down].map(|weight| Matrix::new(weight.data(), weight.shape()[0], weight.shape()[1]));
+    let [gate, up, down] =
+        [gate, up, down].map(|weight| Matrix::new(weight.data(), weight.shape()[0], weight.shape()[1]));
     Weights { gate, up, down }
 }
 

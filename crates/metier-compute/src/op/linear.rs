@@ -5,8 +5,8 @@ use metier_core::Result;
 use super::mismatch;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
-use crate::kernel::{Precision, reduce};
 use crate::kernel::threads::{chunks, piece};
+use crate::kernel::{Precision, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 

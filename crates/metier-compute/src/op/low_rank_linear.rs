@@ -62,7 +62,8 @@ impl Kept {
         if let Some(LowRank { a, b, .. }) = low_rank {
             check(tape, op, weight, a, b)?;
         }
-        let keep = |part: LowRank| -> Result<_> { Ok((part, tape.value(part.a)?.clone(), tape.value(part.b)?.clone())) };
+        let keep =
+            |part: LowRank| -> Result<_> { Ok((part, tape.value(part.a)?.clone(), tape.value(part.b)?.clone())) };
         Ok(Self { weight: (weight, tape.value(weight)?.clone()), low_rank: low_rank.map(keep).transpose()? })
     }
 

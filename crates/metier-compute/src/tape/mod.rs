@@ -69,7 +69,16 @@ impl<'p> Tape<'p> {
     fn new(parameters: &'p Parameters, recording: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { parameters, nodes: Vec::new(), known: HashMap::new(), recording, id, angles: None, precision: Precision::F32, packed: None }
+        Self {
+            parameters,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            recording,
+            id,
+            angles: None,
+            precision: Precision::F32,
+            packed: None,
+        }
     }
 
     /// How the products of linear layers, heads and attention see their inputs from now on; `F32` at first.

@@ -43,7 +43,7 @@ pub(super) fn take(length: usize) -> Result<Vec<f32>> {
     pool().take(length, true)
 }
 
-/// For copy on write, which has no way to report a refusal.
+/// For copy on write and the room that kernels need: they have no way to report a refusal.
 pub(super) fn take_past_limit(length: usize) -> Vec<f32> {
     let taken = pool().take(length, false);
     taken.unwrap_or_else(|_| vec![0.0; length])

@@ -57,7 +57,8 @@ fn within_the_band(
         assert_eq!(exact.len(), rounded.len());
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(rounded), bits(alone), "{name} {shapes:?}, {number}: one thread gives another result than two");
-        let size = (exact.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / exact.len().max(1) as f64).sqrt();
+        let size =
+            (exact.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / exact.len().max(1) as f64).sqrt();
         let off = exact.iter().zip(rounded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
         let off = (off / exact.len().max(1) as f64).sqrt();
         assert!(off <= BAND * size, "{name} {shapes:?}, {number}: {off} of {size}");
@@ -85,7 +86,9 @@ fn low_rank_linear() {
 
 #[test]
 fn gated_feed_forward() {
-    for (rows, width, inner, outputs) in [(1, 1, 1, 1), (5, 33, 70, 9), (64, 32, 256, 32), (300, 64, 600, 64), (70, 9, 31, 3)] {
+    for (rows, width, inner, outputs) in
+        [(1, 1, 1, 1), (5, 33, 70, 9), (64, 32, 256, 32), (300, 64, 600, 64), (70, 9, 31, 3)]
+    {
         let shapes: [&[usize]; 4] = [&[rows, width], &[inner, width], &[inner, width], &[outputs, inner]];
         let plain = |weight| Projection { weight, low_rank: None };
         within_the_band("gated_feed_forward", &shapes, |tape, v| {
@@ -94,9 +97,8 @@ fn gated_feed_forward() {
             op::gated_feed_forward(tape, x, &weights)
         });
     }
-    let shapes: [&[usize]; 10] = [
-        &[70, 40], &[100, 40], &[100, 40], &[40, 100], &[4, 40], &[100, 4], &[4, 40], &[100, 4], &[4, 100], &[40, 4],
-    ];
+    let shapes: [&[usize]; 10] =
+        [&[70, 40], &[100, 40], &[100, 40], &[40, 100], &[4, 40], &[100, 4], &[4, 40], &[100, 4], &[4, 100], &[40, 4]];
     within_the_band("gated_feed_forward with low rank", &shapes, |tape, v| {
         let low_rank = |number: usize| Some(LowRank { a: v[4 + 2 * number], b: v[5 + 2 * number], scale: 0.5 });
         let projection = |number: usize| Projection { weight: v[1 + number], low_rank: low_rank(number) };
@@ -113,7 +115,8 @@ fn head_cross_entropy() {
         within_the_band("head_cross_entropy", &shapes, |tape, v| {
             let x = op::scale(tape, v[0], 1.0 / (width as f32).sqrt())?;
             let targets: Vec<u32> = (0..rows).map(|row| (row * 37 % vocabulary) as u32).collect();
-            let weights: Vec<f32> = (0..rows).map(|row| if row % 3 == 1 { 0.0 } else { 0.5 + (row % 2) as f32 }).collect();
+            let weights: Vec<f32> =
+                (0..rows).map(|row| if row % 3 == 1 { 0.0 } else { 0.5 + (row % 2) as f32 }).collect();
             op::head_cross_entropy(tape, x, v[1], &targets, &weights)
         });
     }
@@ -121,9 +124,13 @@ fn head_cross_entropy() {
 
 #[test]
 fn attention() {
-    for (length, heads, kv_heads, head_dim, window) in
-        [(1, 1, 1, 1, None), (70, 4, 2, 32, None), (300, 3, 1, 64, None), (100, 2, 2, 20, Some(17)), (600, 2, 2, 32, None)]
-    {
+    for (length, heads, kv_heads, head_dim, window) in [
+        (5, 2, 1, 8, None),
+        (70, 4, 2, 32, None),
+        (300, 3, 1, 64, None),
+        (100, 2, 2, 20, Some(17)),
+        (600, 2, 2, 32, None),
+    ] {
         let shape = AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window };
         let shapes: [&[usize]; 3] =
             [&[length, heads * head_dim], &[length, kv_heads * head_dim], &[length, kv_heads * head_dim]];

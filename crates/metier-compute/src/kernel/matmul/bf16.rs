@@ -61,8 +61,7 @@ impl Packed {
 
     /// A matrix that holds whatever its buffer held before; the caller writes all of it.
     pub fn stale(side: Side, lines: usize, depth: usize) -> Self {
-        let words = lines.div_ceil(LINES) * depth.div_ceil(LINES) * STEP;
-        Self { buffer: Buffer::scratch(words + ALIGNMENT), side, lines, depth }
+        Self { buffer: Buffer::scratch(panel_words(lines, depth) + ALIGNMENT), side, lines, depth }
     }
 
     fn lines(matrix: Matrix<'_>, side: Side) -> Self {
@@ -119,13 +118,17 @@ impl Packed {
         (self.depth.div_ceil(LINES) * STEP).max(1)
     }
 
+    fn panels(&self) -> Panels<'_> {
+        Panels { words: self.words(), steps: self.depth.div_ceil(LINES) }
+    }
+
     fn start(&self) -> usize {
         self.buffer.as_slice().as_ptr().align_offset(ALIGNMENT * size_of::<f32>()).min(ALIGNMENT)
     }
 
     fn words(&self) -> &[f32] {
         let start = self.start();
-        &self.buffer.as_slice()[start..][..self.lines.div_ceil(LINES) * self.depth.div_ceil(LINES) * STEP]
+        &self.buffer.as_slice()[start..][..panel_words(self.lines, self.depth)]
     }
 
     fn words_mut(&mut self) -> &mut [f32] {
@@ -250,7 +253,8 @@ fn multiply_some(
     // SAFETY: the last element lies inside the output; the slice it was made of is the caller's, who gives each place
     // to one thread.
     unsafe {
-        tile(level(), output.start.add(start), step, (left, rows), (right, columns), deep / LINES, 1.0, add);
+        let steps = (left.depth.div_ceil(LINES), deep / LINES);
+        tile(level(), output.start.add(start), step, (left.panels(), rows), (right.panels(), columns), steps, 1.0, add);
     }
 }
 
@@ -278,7 +282,8 @@ unsafe fn multiply_parts(output: &Output, place: Place, left: &Packed, right: &P
         // SAFETY: the tile lies inside the product, and no other index covers any of its elements.
         unsafe {
             let start = output.start.add(place.start + row.start * place.step + column.start);
-            tile(level(), start, place.step, (left, row), (right, column), 0, alpha, add);
+            let steps = (left.depth.div_ceil(LINES), 0);
+            tile(level(), start, place.step, (left.panels(), row), (right.panels(), column), steps, alpha, add);
         }
     });
 }
@@ -299,44 +304,61 @@ fn tile_size(rows: usize, columns: usize) -> (usize, usize) {
 /// Some lines of a matrix; they begin with a panel.
 type Lines<'a> = (&'a Packed, Range<usize>);
 
-/// One piece of a product, on the calling thread; the depth of `left` begins at step `deep` of `right`.
+/// Panels in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub words: &'a [f32],
+    /// Steps of each panel.
+    pub steps: usize,
+}
+
+/// Words of the panels of so many lines of such a depth.
+pub(super) fn panel_words(lines: usize, depth: usize) -> usize {
+    lines.div_ceil(LINES) * depth.div_ceil(LINES) * STEP
+}
+
+/// Packs the rows of `from` as lines into `words`, which has [`panel_words`] of them.
+pub(super) fn pack_into<'a>(words: &'a mut [f32], from: Matrix<'_>, side: Side) -> Panels<'a> {
+    pack::panels(words, from, side);
+    Panels { words, steps: from.columns.div_ceil(LINES) }
+}
+
+/// One piece of a product, on the calling thread: the first `steps` steps of `left`, and as many of `right` from step
+/// `deep` on.
 ///
 /// # Safety
 /// `out` points at the first element of a tile of that many rows and columns whose rows are `row_step` apart, all of
 /// them valid to read and write and touched by nobody else.
 #[expect(unsafe_code, reason = "the product is a raw routine")]
 #[expect(clippy::too_many_arguments, reason = "two matrices, a place and what to do with it")]
-unsafe fn tile(
+pub(super) unsafe fn tile(
     level: Level,
     out: *mut f32,
     row_step: usize,
-    (left, row): Lines<'_>,
-    (right, column): Lines<'_>,
-    deep: usize,
+    (left, row): (Panels<'_>, Range<usize>),
+    (right, column): (Panels<'_>, Range<usize>),
+    (steps, deep): (usize, usize),
     alpha: f32,
     add: bool,
 ) {
-    let (steps, right_steps) = (left.depth.div_ceil(LINES), right.depth.div_ceil(LINES));
     // Equal blocks of depth, not a short one at the end.
     let block = steps.div_ceil(steps.div_ceil(DEPTH).max(1)).max(1);
     let kernel = tile::kernel(level);
-    let (left_words, right_words) = (left.words(), right.words());
     for first in (0..steps).step_by(block) {
         let count = block.min(steps - first);
         let add = add || first > 0;
         for across in column.clone().step_by(LINES) {
-            let right = right_words[(across / LINES * right_steps + deep + first) * STEP..][..count * STEP].as_ptr();
+            let columns = LINES.min(column.end - across);
+            let right = right.words[(across / LINES * right.steps + deep + first) * STEP..][..count * STEP].as_ptr();
             for down in row.clone().step_by(LINES) {
                 // The output of the next product is fetched during this one.
                 let next = down + LINES;
-                if next < row.end {
-                    let columns = LINES.min(column.end - across);
-                    for row in next - row.start..(next + LINES).min(row.end) - row.start {
-                        tile::fetch(out.wrapping_add(row * row_step + across - column.start), columns);
-                    }
+                for below in next..(next + LINES).min(row.end) {
+                    let at = (below - row.start) * row_step + across - column.start;
+                    tile::fetch(out.wrapping_add(at), columns);
                 }
-                let left = left_words[(down / LINES * steps + first) * STEP..][..count * STEP].as_ptr();
-                let (rows, columns) = (LINES.min(row.end - down), LINES.min(column.end - across));
+                let left = left.words[(down / LINES * left.steps + first) * STEP..][..count * STEP].as_ptr();
+                let rows = LINES.min(row.end - down);
                 // SAFETY: the panels are `count` steps long; the caller vouches for the output.
                 unsafe {
                     let out = out.add((down - row.start) * row_step + across - column.start);
@@ -376,9 +398,12 @@ mod tests {
         for (rows, columns, depth) in sizes {
             let (left, right) = (noise(rows * depth, 1), noise(depth * columns, 2));
             let before = noise(rows * columns, 3);
-            for (turn_left, turn_right, add, alpha) in
-                [(false, false, false, 1.0), (false, true, true, 1.0), (true, false, true, 0.5), (true, true, false, 1.0)]
-            {
+            for (turn_left, turn_right, add, alpha) in [
+                (false, false, false, 1.0),
+                (false, true, true, 1.0),
+                (true, false, true, 0.5),
+                (true, true, false, 1.0),
+            ] {
                 let a = if turn_left {
                     Matrix::new(&left, depth, rows).transposed()
                 } else {
@@ -396,14 +421,16 @@ mod tests {
                     #[expect(unsafe_code, reason = "the product is a raw routine")]
                     // SAFETY: the tile is the whole output.
                     unsafe {
-                        let lines = ((&packed_a, 0..rows), (&packed_b, 0..columns));
-                        tile(level, out.as_mut_ptr(), columns, lines.0, lines.1, 0, alpha, add);
+                        let lines = ((packed_a.panels(), 0..rows), (packed_b.panels(), 0..columns));
+                        let steps = (depth.div_ceil(LINES), 0);
+                        tile(level, out.as_mut_ptr(), columns, lines.0, lines.1, steps, alpha, add);
                     }
                     for (at, out) in out.iter().enumerate() {
                         let (row, column) = (at / columns, at % columns);
                         let products = (0..depth).map(|step| {
                             let a = if turn_left { left[step * rows + row] } else { left[row * depth + step] };
-                            let b = if turn_right { right[column * depth + step] } else { right[step * columns + column] };
+                            let b =
+                                if turn_right { right[column * depth + step] } else { right[step * columns + column] };
                             rounded(a) * rounded(b)
                         });
                         let (sum, size) =

@@ -4,12 +4,12 @@ pub(crate) mod bf16;
 mod micro;
 mod packed;
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::Precision;
 use super::matvec;
 use super::threads::{self, piece};
+use crate::tensor::Buffer;
 use micro::{Kernel, Left};
 pub(crate) use packed::{PackedRight, multiply_packed};
 
@@ -25,6 +25,8 @@ const WANTED: usize = 8;
 const LEAST: usize = 96;
 /// Rows and columns of tiles are multiples of these, which the innermost loops of all instruction sets divide.
 const STEP: (usize, usize) = (12, 32);
+/// Numbers in a line of the cache.
+const LINE: usize = 16;
 
 /// Rows and columns of a tile of an output of this size.
 fn tile_size(rows: usize, columns: usize) -> (usize, usize) {
@@ -174,7 +176,6 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
     let a = a.beside(&mut storage);
     let kernel = micro::kernel(super::level());
     let output = Output::new(out);
-    let mut packed = PACKED.take();
     let chunk = block(depth) * BLOCKS;
     let chunks =
         (0..columns).step_by(TILE.1).flat_map(|first| (0..depth).step_by(chunk).map(move |deep| (first, deep)));
@@ -184,7 +185,8 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
         let add = add || deep > 0;
         let (left, right) = (a.part(0..rows, steps.clone()), b.part(steps.clone(), here.clone()));
         let (length, count) = Panels::size(kernel, steps.len(), here.len());
-        let panels = at_least(&mut packed, length * count);
+        let mut packed = Buffer::scratch(length * count + LINE);
+        let panels = aligned(&mut packed, length * count);
         threads::chunks(panels, length, 2 * length * count, |index, panel| Panels::fill(kernel, panel, right, index));
         let panels = Panels { kernel, data: panels, columns: here.len() };
         let (tile_rows, tile_columns) = tile_size(rows, here.len());
@@ -203,18 +205,10 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
             }
         });
     }
-    PACKED.set(packed);
 }
 
 /// As [`multiply`], with the inputs seen as `precision` says.
-pub(crate) fn multiply_as(
-    precision: Precision,
-    out: &mut [f32],
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    alpha: f32,
-    add: bool,
-) {
+pub(crate) fn multiply_as(precision: Precision, out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, add: bool) {
     match precision {
         Precision::F32 => multiply(out, a, b, alpha, add),
         Precision::Bf16 => bf16::multiply(out, a, b, alpha, add),
@@ -249,8 +243,8 @@ fn multiply_with(
     let mut storage = Vec::new();
     let a = a.beside(&mut storage);
     let (length, count) = Panels::size(kernel, depth, columns);
-    let mut packed = PACKED.take();
-    let panels = at_least(&mut packed, length * count);
+    let mut packed = Buffer::scratch(length * count + LINE);
+    let panels = aligned(&mut packed, length * count);
     for (index, panel) in panels.chunks_exact_mut(length).enumerate() {
         Panels::fill(kernel, panel, b, index);
     }
@@ -260,30 +254,14 @@ fn multiply_with(
     unsafe {
         tile(out.as_mut_ptr(), row_step, a, &panels, 0..columns, alpha, add);
     }
-    PACKED.set(packed);
 }
 
-thread_local! {
-    /// Panels of the right matrix, which all threads read.
-    static PACKED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-}
-
-/// What one vector holds; panels begin with a line, so that no load crosses two lines of the cache.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-/// The first `length` elements of a buffer that grows when it has to.
-fn at_least(buffer: &mut Vec<Line>, length: usize) -> &mut [f32] {
-    let lines = length.div_ceil(16);
-    if buffer.len() < lines {
-        buffer.resize(lines, Line([0.0; 16]));
-    }
-    #[expect(unsafe_code, reason = "lines of numbers, seen as numbers")]
-    // SAFETY: `Line` is its numbers and nothing else, and as many of them as asked for are there.
-    unsafe {
-        std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), length)
-    }
+/// `length` elements of a buffer that is at least a line longer, from the start of a line on, so that no load crosses
+/// two lines of the cache.
+fn aligned(buffer: &mut Buffer, length: usize) -> &mut [f32] {
+    let all = buffer.as_mut_slice();
+    let start = all.as_ptr().align_offset(LINE * size_of::<f32>());
+    &mut all[start..][..length]
 }
 
 /// True when there is nothing left to do.
@@ -330,8 +308,6 @@ impl Panels<'_> {
 
 /// Asks for a matrix to be fetched into the second cache while something else is computed.
 fn ahead(matrix: Matrix<'_>) {
-    /// Numbers in a line of the cache.
-    const LINE: usize = 16;
     let (outer, inner, step) = if matrix.column_step == 1 {
         (matrix.rows, matrix.columns, matrix.row_step)
     } else {
