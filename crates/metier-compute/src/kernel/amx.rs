@@ -51,6 +51,54 @@ fn request() -> bool {
     false
 }
 
+/// Asks for the eight lines of the cache from an offset on: loads of tiles do not start the processor's own fetching.
+macro_rules! next {
+    ($panel:literal, $offset:literal) => {
+        concat!(
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            "]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 64]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 128]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 192]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 256]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 320]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 384]\n",
+            "prefetcht0 [{",
+            $panel,
+            "} + ",
+            $offset,
+            " + 448]"
+        )
+    };
+}
+
 /// The tiles of this thread, all of them 16 rows of 64 bytes, until it is dropped.
 ///
 /// Between its making and its end the system keeps 8 KiB more for the thread, so it is made for a piece of work.
@@ -119,11 +167,19 @@ impl Tiles {
                 "tileloadd tmm4, [{left} + {line}*1]",
                 "tileloadd tmm6, [{right} + {line}*1]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                next!("left", 2048),
+                next!("right", 2048),
                 "tileloadd tmm7, [{right} + {line}*1 + 1024]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                next!("left", 2560),
+                next!("right", 2560),
                 "tileloadd tmm5, [{left} + {line}*1 + 1024]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                next!("left", 3072),
+                next!("right", 3072),
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                next!("left", 3584),
+                next!("right", 3584),
                 "add {left}, 2048",
                 "add {right}, 2048",
                 "dec {steps}",

@@ -15,7 +15,7 @@ use crate::tensor::Buffer;
 
 /// Tokens of the vocabulary, and rows, of a tile of logits.
 const TOKENS: usize = 512;
-const ROWS: usize = 128;
+const ROWS: usize = 256;
 /// Parts of the vocabulary that add up a `dx` of their own; fixed, so that no sum depends on the threads.
 const PARTS: usize = 8;
 

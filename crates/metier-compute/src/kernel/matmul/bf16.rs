@@ -19,8 +19,9 @@ mod tile;
 const LINES: usize = 32;
 /// Words of 32 bits, each a pair of elements, in the two tiles of a step.
 const STEP: usize = 512;
-/// Steps of depth after which the other panels are visited: 32 KiB of a panel stay in the nearest cache.
-const DEPTH: usize = 16;
+/// Steps of depth after which the other panels are visited: fewer would pass over the output more often, which costs
+/// more than panels that leave the nearest cache.
+const DEPTH: usize = 32;
 /// Rows and columns that one piece of work has at most.
 const TILE: (usize, usize) = (256, 1024);
 /// Columns and depth that are packed at once at most when the caller packs nothing: they bound the memory.

@@ -21,9 +21,6 @@ type Sums = unsafe fn(*const f32, *const f32, usize, &mut [f32; AREA]);
 
 /// The kernel of an instruction set, which the machine must have.
 pub(super) fn kernel(level: Level) -> Kernel {
-    if std::env::var_os("METIER_NULL").is_some() {
-        return Kernel::Wide(null);
-    }
     match level {
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "sets up the tiles of this thread")]
@@ -38,11 +35,6 @@ pub(super) fn kernel(level: Level) -> Kernel {
         _ => Kernel::Wide(portable),
     }
 }
-#[expect(unsafe_code, reason = "x")]
-unsafe fn null(_: *const f32, _: *const f32, _: usize, sums: &mut [f32; AREA]) {
-    std::hint::black_box(sums);
-}
-
 impl Kernel {
     /// `out = alpha left right`, or `+=`, of at most 32 rows and columns.
     ///
