@@ -10,7 +10,7 @@ pub struct Learner<'a> {
     /// The model.
     pub decoder: &'a mut Decoder,
     trainable: Vec<ParameterId>,
-    /// For each of `trainable` the optimizer's tensors, of the weight's shape.
+    /// For each of `trainable` the optimizer's tensors.
     state: Vec<Vec<Tensor>>,
     gradients: Gradients,
 }
@@ -24,8 +24,8 @@ impl<'a> Learner<'a> {
         let trainable: Vec<ParameterId> =
             decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
         let zeros = |id: &ParameterId| {
-            let shape = decoder.parameters.get(*id).shape();
-            (0..optimizer.states()).map(|_| Tensor::zeros(shape)).collect()
+            let lengths = optimizer.state(decoder.parameters.get(*id).len());
+            lengths.into_iter().map(|length| Tensor::zeros(&[length])).collect()
         };
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
         Ok(Self { decoder, trainable, state, gradients: Gradients::default() })
@@ -78,9 +78,9 @@ impl<'a> Learner<'a> {
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let mut tensors = Vec::new();
         for (id, state) in self.trainable.iter().zip(&self.state) {
-            let (name, length) = (self.decoder.parameters.name(*id), self.decoder.parameters.get(*id).len());
-            tensors.push((name.to_owned(), length));
-            tensors.extend((0..state.len()).map(|n| (format!("{name}/{n}"), length)));
+            let name = self.decoder.parameters.name(*id);
+            tensors.push((name.to_owned(), self.decoder.parameters.get(*id).len()));
+            tensors.extend((0..).zip(state).map(|(n, tensor)| (format!("{name}/{n}"), tensor.len())));
         }
         tensors
     }
