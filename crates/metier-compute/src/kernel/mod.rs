@@ -5,6 +5,7 @@
 #[macro_use]
 mod dispatch;
 pub(crate) mod activation;
+pub(crate) mod arena;
 pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod binary;

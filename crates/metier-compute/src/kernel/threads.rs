@@ -162,7 +162,6 @@ struct State {
 #[derive(Clone, Copy)]
 struct Job {
     work: *const (),
-    #[expect(unsafe_code, reason = "the type of the work is not known here")]
     call: unsafe fn(*const (), usize),
     count: usize,
 }
