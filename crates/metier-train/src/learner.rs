@@ -13,7 +13,7 @@ pub struct Learner<'a> {
     /// How products see their inputs; [`Precision::F32`] at first.
     pub precision: Precision,
     trainable: Vec<ParameterId>,
-    /// For each of `trainable` the optimizer's tensors, of the weight's shape.
+    /// For each of `trainable` the optimizer's tensors.
     state: Vec<Vec<Tensor>>,
     gradients: Gradients,
 }
@@ -27,8 +27,8 @@ impl<'a> Learner<'a> {
         let trainable: Vec<ParameterId> =
             decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
         let zeros = |id: &ParameterId| {
-            let shape = decoder.parameters.get(*id).shape();
-            (0..optimizer.states()).map(|_| Tensor::zeros(shape)).collect()
+            let lengths = optimizer.state(decoder.parameters.get(*id).len());
+            lengths.into_iter().map(|length| Tensor::zeros(&[length])).collect()
         };
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
         Ok(Self { decoder, precision: Precision::F32, trainable, state, gradients: Gradients::default() })
@@ -82,9 +82,9 @@ impl<'a> Learner<'a> {
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let mut tensors = Vec::new();
         for (id, state) in self.trainable.iter().zip(&self.state) {
-            let (name, length) = (self.decoder.parameters.name(*id), self.decoder.parameters.get(*id).len());
-            tensors.push((name.to_owned(), length));
-            tensors.extend((0..state.len()).map(|n| (format!("{name}/{n}"), length)));
+            let name = self.decoder.parameters.name(*id);
+            tensors.push((name.to_owned(), self.decoder.parameters.get(*id).len()));
+            tensors.extend((0..).zip(state).map(|(n, tensor)| (format!("{name}/{n}"), tensor.len())));
         }
         tensors
     }

@@ -48,7 +48,9 @@ impl Plan {
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
-    let states = parts.optimizer.part.states() as u64;
+    let lengths = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).map(|(_, _, tensor, _)| tensor.len());
+    let states: usize = lengths.flat_map(|length| parts.optimizer.part.state(length)).sum();
+    let changed = 4 * (trained + states as u64);
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
     let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);
     let sampler = &parts.sampler.part;
@@ -62,8 +64,8 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         trainable: trained,
         flop: decoder.flop_per_token(true, context) * tokens as f64,
         weight_bytes: 4 * parameters,
-        state_bytes: 4 * trained * (1 + states),
+        state_bytes: changed,
         activation_bytes: memory.activations.saturating_add(memory.head),
-        checkpoint_bytes: 3 * 4 * trained * (1 + states),
+        checkpoint_bytes: 3 * changed,
     })
 }

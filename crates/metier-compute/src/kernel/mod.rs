@@ -7,6 +7,7 @@ mod dispatch;
 pub(crate) mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+pub(crate) mod arena;
 pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod binary;

@@ -1,7 +1,6 @@
 //! Sums in a fixed order.
 
-use super::threads::{for_each, piece};
-use std::sync::Mutex;
+use super::threads::{chunks, piece};
 
 /// Rows that one partial sum covers.
 pub(crate) const ROWS: usize = 64;
@@ -106,15 +105,17 @@ pub(crate) fn sum_wide(values: &[f32]) -> f64 {
 }
 
 fn in_pieces(values: &[f32], partial: fn(&[f32]) -> f64) -> f64 {
-    let count = values.len().div_ceil(PIECE);
-    let sums = Mutex::new(vec![0.0_f64; count]);
-    for_each(count, values.len(), |index| {
-        let value = partial(&values[piece(index, PIECE, values.len())]);
-        if let Ok(mut sums) = sums.lock() {
-            sums[index] = value;
-        }
-    });
-    sums.into_inner().unwrap_or_default().into_iter().sum()
+    /// Partial sums that are held at once.
+    const HELD: usize = 64;
+    let mut sum = 0.0;
+    for values in values.chunks(HELD * PIECE) {
+        let mut held = [0.0_f64; HELD];
+        chunks(&mut held[..values.len().div_ceil(PIECE)], 1, values.len(), |index, held| {
+            held[0] = partial(&values[piece(index, PIECE, values.len())]);
+        });
+        sum = held.iter().fold(sum, |sum, partial| sum + partial);
+    }
+    sum
 }
 
 /// Adds `parts` rows of `width` into `out` in their order, after zeroing `out` unless `add`.

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::threads::chunks;
+use crate::tensor::Sizes;
+use smallvec::SmallVec;
 
 /// Elements in one piece of work.
 const PIECE: usize = 1 << 14;
@@ -17,8 +19,8 @@ pub(crate) fn count(shape: &[usize]) -> usize {
 }
 
 /// The distance between neighbors along each dimension of a row-major tensor.
-pub(crate) fn row_major(shape: &[usize]) -> Vec<usize> {
-    let mut steps = vec![1_usize; shape.len()];
+pub(crate) fn row_major(shape: &[usize]) -> Sizes {
+    let mut steps = Sizes::from_elem(1, shape.len());
     for at in (1..shape.len()).rev() {
         steps[at - 1] = steps[at].saturating_mul(shape[at]);
     }
@@ -27,14 +29,14 @@ pub(crate) fn row_major(shape: &[usize]) -> Vec<usize> {
 
 /// A shape, walked the last dimension fastest, and how far `N` operands move along each dimension.
 pub(crate) struct Walk<const N: usize> {
-    sizes: Vec<usize>,
-    steps: Vec<[usize; N]>,
+    sizes: Sizes,
+    steps: SmallVec<[[usize; N]; 6]>,
 }
 
 impl<const N: usize> Walk<N> {
     /// Each of `steps` has one distance for each dimension of `shape`; 0 reads the same element again.
     pub fn new(shape: &[usize], steps: [&[usize]; N]) -> Self {
-        let mut walk = Self { sizes: Vec::new(), steps: Vec::new() };
+        let mut walk = Self { sizes: Sizes::new(), steps: SmallVec::new() };
         for (at, &size) in shape.iter().enumerate().filter(|(_, size)| **size != 1) {
             let step = steps.map(|steps| steps[at]);
             match walk.steps.last_mut() {
@@ -71,7 +73,7 @@ impl<const N: usize> Walk<N> {
         // Runs that are copied must fit the buffers.
         let limit = if self.inner() == [1; N] { usize::MAX } else { RUN };
         let last = self.sizes.len() - 1;
-        let mut place = vec![0; last + 1];
+        let mut place = Sizes::from_elem(0, last + 1);
         let mut from = [0; N];
         let mut rest = range.start;
         for dimension in (0..=last).rev() {
@@ -182,10 +184,10 @@ mod tests {
 
     #[test]
     fn dimensions_that_lie_end_to_end_are_one() {
-        assert_eq!(Walk::new(&[2, 3, 4], [&[12, 4, 1], &[12, 4, 1]]).sizes, [24]);
-        assert_eq!(Walk::new(&[2, 3, 4], [&[12, 4, 1], &[0, 0, 1]]).sizes, [6, 4]);
-        assert_eq!(Walk::new(&[2, 1, 4], [&[4, 4, 1]]).sizes, [8]);
-        assert_eq!(Walk::new(&[1, 1], [&[1, 1]]).sizes, [1]);
+        assert_eq!(Walk::new(&[2, 3, 4], [&[12, 4, 1], &[12, 4, 1]]).sizes.as_slice(), [24]);
+        assert_eq!(Walk::new(&[2, 3, 4], [&[12, 4, 1], &[0, 0, 1]]).sizes.as_slice(), [6, 4]);
+        assert_eq!(Walk::new(&[2, 1, 4], [&[4, 4, 1]]).sizes.as_slice(), [8]);
+        assert_eq!(Walk::new(&[1, 1], [&[1, 1]]).sizes.as_slice(), [1]);
     }
 
     #[test]

@@ -17,11 +17,11 @@ pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> 
     let value = tape.value(x)?.clone();
     let mut out = Tensor::stale(value.shape())?;
     activation::values(out.data_mut(), value.data(), kind);
-    tape.push(kind.name(), out, &[x], || Box::new(Activate { x, value, kind }))
+    tape.push(kind.name(), out, &[x], || Activate { x, value, kind })
 }
 
 impl Record<'_> for Activate {
-    fn backward(self: Box<Self>, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         activation::multiply_by_slopes(gradient.data_mut(), self.value.data(), self.kind);
         pass.accumulate(self.x, gradient)
     }

@@ -25,9 +25,28 @@ pub struct AdamwStep {
     pub step: u64,
 }
 
+impl AdamwStep {
+    /// Refused for the operation of this name when the step is no number of a step.
+    pub(super) fn factors(&self, name: &'static str) -> Result<Factors> {
+        if self.step == 0 {
+            return Err(refuse(name, "steps are counted from 1"));
+        }
+        let after = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        Ok(Factors {
+            keep: 1.0 - self.rate * self.decay,
+            rate: (f64::from(self.rate) / after(self.beta1)) as f32,
+            scale: self.scale,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            root: (1.0 / after(self.beta2).sqrt()) as f32,
+            epsilon: self.epsilon,
+        })
+    }
+}
+
 /// What one step multiplies by, with the bias corrections folded in.
 #[derive(Clone, Copy)]
-struct Factors {
+pub(super) struct Factors {
     keep: f32,
     rate: f32,
     scale: f32,
@@ -37,13 +56,20 @@ struct Factors {
     epsilon: f32,
 }
 
+/// Changes one number.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
+#[inline(always)]
+pub(super) fn change(parameter: &mut f32, gradient: f32, m: &mut f32, v: &mut f32, factors: Factors) {
+    let gradient = factors.scale * gradient;
+    *m = factors.beta1 * *m + (1.0 - factors.beta1) * gradient;
+    *v = factors.beta2 * *v + (1.0 - factors.beta2) * gradient * gradient;
+    *parameter = *parameter * factors.keep - factors.rate * *m / (v.sqrt() * factors.root + factors.epsilon);
+}
+
 leveled! {
     fn update(parameter: &mut [f32], m: &mut [f32], v: &mut [f32], gradient: &[f32], factors: Factors) {
         for (((parameter, gradient), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
-            let gradient = factors.scale * gradient;
-            *m = factors.beta1 * *m + (1.0 - factors.beta1) * gradient;
-            *v = factors.beta2 * *v + (1.0 - factors.beta2) * gradient * gradient;
-            *parameter = *parameter * factors.keep - factors.rate * *m / (v.sqrt() * factors.root + factors.epsilon);
+            change(parameter, *gradient, m, v, factors);
         }
     }
 }
@@ -67,21 +93,8 @@ pub fn adamw_step(
         return Err(refuse("adamw_step", format!("parameter, gradient, m and v have the lengths {lengths:?}"))
             .hint("the lengths must be equal"));
     }
-    if step.step == 0 {
-        return Err(refuse("adamw_step", "steps are counted from 1"));
-    }
-    let after = |beta: f32| 1.0 - f64::from(beta).powf(step.step as f64);
-    let factors = Factors {
-        keep: 1.0 - step.rate * step.decay,
-        rate: (f64::from(step.rate) / after(step.beta1)) as f32,
-        scale: step.scale,
-        beta1: step.beta1,
-        beta2: step.beta2,
-        root: (1.0 / after(step.beta2).sqrt()) as f32,
-        epsilon: step.epsilon,
-    };
-    chunks4([parameter, m, v], gradient, PIECE, length * 4, |parameter, m, v, gradient| {
-        update(parameter, m, v, gradient, factors);
-    });
+    let factors = step.factors("adamw_step")?;
+    let outputs = [(parameter, PIECE), (m, PIECE), (v, PIECE)];
+    chunks4(outputs, gradient, length * 4, |parameter, m, v, gradient| update(parameter, m, v, gradient, factors));
     Ok(())
 }

@@ -92,17 +92,15 @@ pub fn attention(
     let layout = Layout { shape, sequences, precision };
     attention::forward(layout, [q_value.data(), k_value.data(), v_value.data()], out.data_mut(), normalizer.data_mut());
     let (kept, sequences) = (out.clone(), sequences.to_vec());
-    tape.push(OP, out, &[q, k, v], || {
-        Box::new(Attention {
-            q: (q, q_value),
-            k: (k, k_value),
-            v: (v, v_value),
-            out: kept,
-            normalizer,
-            shape: *shape,
-            precision,
-            sequences,
-        })
+    tape.push(OP, out, &[q, k, v], || Attention {
+        q: (q, q_value),
+        k: (k, k_value),
+        v: (v, v_value),
+        out: kept,
+        normalizer,
+        shape: *shape,
+        precision,
+        sequences,
     })
 }
 
@@ -132,7 +130,7 @@ fn check_sequences(sequences: &[Sequence], queries: usize, keys: usize) -> Resul
 }
 
 impl Record<'_> for Attention {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let ((q, q_value), (k, k_value), (v, v_value)) = (&self.q, &self.k, &self.v);
         let layout = Layout { shape: &self.shape, sequences: &self.sequences, precision: self.precision };
         let mut dq = Tensor::stale(q_value.shape())?;

@@ -76,7 +76,7 @@ pub fn batched_matmul(tape: &mut Tape<'_>, a: Var, b: Var, transpose: Transpose)
     let mut out = Tensor::stale(&shape)?;
     let jobs: Vec<_> = batch.of_a.iter().zip(&batch.of_b).map(|(&a, &b)| vec![(a, b)]).collect();
     products(out.data_mut(), &jobs, batch.a(&left, transpose.a), batch.b(&right, transpose.b), false);
-    tape.push(OP, out, &[a, b], || Box::new(BatchedMatmul { a: (a, left), b: (b, right), batch, transpose }))
+    tape.push(OP, out, &[a, b], || BatchedMatmul { a: (a, left), b: (b, right), batch, transpose })
 }
 
 fn turned([rows, columns]: [usize; 2], transposed: bool) -> [usize; 2] {
@@ -144,8 +144,8 @@ fn uses(count: usize, own: &[usize], partner: &[usize], partner_first: bool) -> 
 }
 
 impl Record<'_> for BatchedMatmul {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
-        let Self { a: (a, left), b: (b, right), batch, transpose } = &*self;
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let Self { a: (a, left), b: (b, right), batch, transpose } = &self;
         let dy = Stack { data: gradient.data(), rows: batch.rows, columns: batch.columns, transposed: false };
         let (left, right) = (batch.a(left, transpose.a), batch.b(right, transpose.b));
         pass.accumulate_with(*a, |out, add| {

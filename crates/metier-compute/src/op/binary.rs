@@ -4,11 +4,11 @@ use super::broadcast;
 use crate::kernel::binary::{self, Binary};
 use crate::kernel::walk::apply;
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{Sizes, Tensor};
 
 struct Pair {
     operands: [Var; 2],
-    shapes: [Vec<usize>; 2],
+    shapes: [Sizes; 2],
     /// Kept only where the gradients need them.
     values: Option<[Tensor; 2]>,
     kind: Binary,
@@ -63,14 +63,14 @@ fn forward(tape: &mut Tape<'_>, op: &'static str, operands: [Var; 2], kind: Bina
     let walk = broadcast::walk([&a, &b], &shape);
     apply(out.data_mut(), &walk, [a.data(), b.data()], |out, operands| binary::values(out, operands, kind));
     tape.push(op, out, &operands, || {
-        let shapes = [a.shape().to_vec(), b.shape().to_vec()];
+        let shapes = [&a, &b].map(|x| Sizes::from_slice(x.shape()));
         let values = (!matches!(kind, Binary::Add | Binary::Subtract)).then_some([a, b]);
-        Box::new(Pair { operands, shapes, values, kind })
+        Pair { operands, shapes, values, kind }
     })
 }
 
 impl Record<'_> for Pair {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let full = gradient.shape();
         let [a, b] = self.values.as_ref().map_or([&gradient; 2], |[a, b]| [a, b]);
         let walk = broadcast::walk([a, b, &gradient], full);
@@ -84,7 +84,7 @@ impl Record<'_> for Pair {
             if !pass.needs(operand) {
             } else if matches!((self.kind, first), (Binary::Add, _) | (Binary::Subtract, true)) {
                 pass.accumulate(operand, broadcast::reduced(gradient.clone(), shape)?)?;
-            } else if shape == full {
+            } else if shape.as_slice() == full {
                 pass.accumulate_with(operand, |out, add| {
                     write(out, first, add);
                     Ok(())

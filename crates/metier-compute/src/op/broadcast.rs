@@ -6,10 +6,10 @@ use metier_core::Result;
 use super::mismatch;
 use crate::kernel::axis::{Axis, sums};
 use crate::kernel::walk::{Walk, count, row_major};
-use crate::tensor::Tensor;
+use crate::tensor::{Sizes, Tensor};
 
 /// The shape that both stretch to.
-pub(super) fn stretched(op: &'static str, a: (&str, &[usize]), b: (&str, &[usize])) -> Result<Vec<usize>> {
+pub(super) fn stretched(op: &'static str, a: (&str, &[usize]), b: (&str, &[usize])) -> Result<Sizes> {
     let rank = a.1.len().max(b.1.len());
     let sizes = (0..rank).map(|at| match (size(a.1, rank, at), size(b.1, rank, at)) {
         (a, b) if a == b || b == 1 => Some(a),
@@ -28,7 +28,7 @@ fn size(shape: &[usize], rank: usize, at: usize) -> usize {
 /// A walk over the shape `out`, which every operand stretches to.
 pub(super) fn walk<const N: usize>(operands: [&Tensor; N], out: &[usize]) -> Walk<N> {
     let steps = operands.map(|operand| steps(operand.shape(), out));
-    Walk::new(out, steps.each_ref().map(Vec::as_slice))
+    Walk::new(out, steps.each_ref().map(Sizes::as_slice))
 }
 
 /// For each element of `out` in order, the element of a tensor of `shape` that is stretched to it.
@@ -41,7 +41,7 @@ pub(super) fn sources(shape: &[usize], out: &[usize]) -> Vec<usize> {
 }
 
 /// How far a row-major tensor of `shape` moves along each dimension of `out`, which it stretches to.
-fn steps(shape: &[usize], out: &[usize]) -> Vec<usize> {
+fn steps(shape: &[usize], out: &[usize]) -> Sizes {
     let own = row_major(shape);
     let lead = out.len() - shape.len();
     (0..out.len()).map(|at| if size(shape, out.len(), at) == 1 { 0 } else { own[at - lead] }).collect()
@@ -49,7 +49,7 @@ fn steps(shape: &[usize], out: &[usize]) -> Vec<usize> {
 
 /// The sum of a stretched gradient over all that one element of `shape` was stretched to.
 pub(super) fn reduced(mut gradient: Tensor, shape: &[usize]) -> Result<Tensor> {
-    let full = gradient.shape().to_vec();
+    let full = Sizes::from_slice(gradient.shape());
     let stretched = |at: usize| size(shape, full.len(), at) == 1;
     let (mut at, mut outer) = (0, 1);
     while at < full.len() {

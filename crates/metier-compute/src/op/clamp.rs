@@ -40,11 +40,11 @@ pub fn clamp(tape: &mut Tape<'_>, x: Var, low: f32, high: f32) -> Result<Var> {
     let mut out = Tensor::stale(value.shape())?;
     let walk = Walk::new(&[value.len()], [&[1]]);
     apply(out.data_mut(), &walk, [value.data()], |out, [x]| clamped(out, x, low, high));
-    tape.push("clamp", out, &[x], || Box::new(Clamp { x, value, low, high }))
+    tape.push("clamp", out, &[x], || Clamp { x, value, low, high })
 }
 
 impl Record<'_> for Clamp {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let mut out = Tensor::stale(gradient.shape())?;
         let walk = Walk::new(&[gradient.len()], [&[1], &[1]]);
         apply(out.data_mut(), &walk, [self.value.data(), gradient.data()], |out, [x, dy]| {

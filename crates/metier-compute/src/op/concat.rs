@@ -42,11 +42,11 @@ pub fn concat(tape: &mut Tape<'_>, parts: &[Var], axis: usize) -> Result<Var> {
         pieces.push((part, piece));
         start = end;
     }
-    tape.push("concat", out, parts, || Box::new(Concat { parts: pieces }))
+    tape.push("concat", out, parts, || Concat { parts: pieces })
 }
 
 impl Record<'_> for Concat {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         for (part, piece) in &self.parts {
             if pass.needs(*part) {
                 pass.accumulate(*part, piece.of(&gradient)?)?;

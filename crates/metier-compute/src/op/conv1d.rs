@@ -72,7 +72,7 @@ pub fn conv1d(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>, shape
     let mut out = Tensor::stale(&[plan.batch, outputs, plan.positions])?;
     plan.forward(out.data_mut(), value.data(), filters.data(), bias_value.map(Tensor::data));
     let operands: Vec<Var> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-    tape.push(OP, out, &operands, || Box::new(Convolution { x: (x, value), weight: (weight, filters), bias, plan }))
+    tape.push(OP, out, &operands, || Convolution { x: (x, value), weight: (weight, filters), bias, plan })
 }
 
 fn plan(x: &[usize], weight: &[usize], shape: Conv1d) -> Result<Plan> {
@@ -261,8 +261,8 @@ impl Plan {
 }
 
 impl Record<'_> for Convolution {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
-        let Self { x: (x, value), weight: (weight, filters), bias, plan } = &*self;
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let Self { x: (x, value), weight: (weight, filters), bias, plan } = &self;
         pass.accumulate_with(*x, |out, add| {
             plan.input_gradient(out, filters.data(), gradient.data(), add);
             Ok(())

@@ -19,11 +19,11 @@ pub fn cumsum(tape: &mut Tape<'_>, x: Var, axis: usize) -> Result<Var> {
     let axis = along("cumsum", value.shape(), axis)?;
     let mut out = Tensor::stale(value.shape())?;
     running_sums(out.data_mut(), value.data(), axis, false);
-    tape.push("cumsum", out, &[x], || Box::new(Cumsum { x, axis }))
+    tape.push("cumsum", out, &[x], || Cumsum { x, axis })
 }
 
 impl Record<'_> for Cumsum {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let mut out = Tensor::stale(gradient.shape())?;
         running_sums(out.data_mut(), gradient.data(), self.axis, true);
         pass.accumulate(self.x, out)

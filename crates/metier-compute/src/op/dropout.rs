@@ -33,7 +33,7 @@ pub fn dropout(tape: &mut Tape<'_>, x: Var, rate: f32, seed: &Seed) -> Result<Va
     }
     let mask = Mask { rate, seed: *seed };
     mask.apply(out.data_mut());
-    tape.push("dropout", out, &[x], || Box::new(Dropout { x, mask }))
+    tape.push("dropout", out, &[x], || Dropout { x, mask })
 }
 
 impl Mask {
@@ -57,7 +57,7 @@ impl Mask {
 }
 
 impl Record<'_> for Dropout {
-    fn backward(self: Box<Self>, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         self.mask.apply(gradient.data_mut());
         pass.accumulate(self.x, gradient)
     }

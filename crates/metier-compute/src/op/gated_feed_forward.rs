@@ -67,7 +67,7 @@ pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForwar
     for kept in [&gate, &up, &down] {
         inputs.extend(kept.vars());
     }
-    tape.push(OP, out, &inputs, || Box::new(Fused { x: (x, packed), gate, up, down }))
+    tape.push(OP, out, &inputs, || Fused { x: (x, packed), gate, up, down })
 }
 
 fn matrices([gate, up, down]: &[Tensor; 3]) -> Weights<'_> {
@@ -77,8 +77,8 @@ fn matrices([gate, up, down]: &[Tensor; 3]) -> Weights<'_> {
 }
 
 impl Record<'_> for Fused {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
-        let Self { x: (x, packed), gate, up, down } = *self;
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let Self { x: (x, packed), gate, up, down } = self;
         let (rows, outputs) = (gradient.shape()[0], gradient.shape()[1]);
         let wanted = [&gate, &up, &down].iter().any(|kept| kept.vars().any(|var| pass.needs(var)));
         let dy = Matrix::new(gradient.data(), rows, outputs);

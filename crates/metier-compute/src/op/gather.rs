@@ -44,7 +44,7 @@ pub(super) fn gathered(
 ) -> Result<Var> {
     let mut out = Tensor::stale(shape)?;
     read(out.data_mut(), tape.value(x)?.data(), axis, &indices);
-    tape.push(op, out, &[x], || Box::new(Gather { x, axis, indices }))
+    tape.push(op, out, &[x], || Gather { x, axis, indices })
 }
 
 /// `y = x`, with `source[.., j, ..]` added to `y[.., indices[.., j, ..], ..]` along `axis`, in the order of `j`.
@@ -66,9 +66,7 @@ pub fn scatter_add(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], so
     check(OP, value.shape(), axis, indices, &shape)?;
     let mut out = value.clone();
     add_back(out.data_mut(), added.data(), extents, indices);
-    tape.push(OP, out, &[x, source], || {
-        Box::new(ScatterAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
-    })
+    tape.push(OP, out, &[x, source], || ScatterAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
 }
 
 fn check(op: &'static str, x: &[usize], axis: usize, indices: &[u32], wanted: &[usize]) -> Result<()> {
@@ -116,7 +114,7 @@ fn add_back(out: &mut [f32], values: &[f32], Axis { outer, size, inner }: Axis, 
 }
 
 impl Record<'_> for Gather {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate_with(self.x, |out, add| {
             if !add {
                 out.fill(0.0);
@@ -128,7 +126,7 @@ impl Record<'_> for Gather {
 }
 
 impl Record<'_> for ScatterAdd {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         if pass.needs(self.source) {
             let mut out = Tensor::stale(&self.shape)?;
             read(out.data_mut(), gradient.data(), self.axis, &self.indices);

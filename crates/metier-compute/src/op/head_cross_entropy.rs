@@ -80,7 +80,7 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
     }
     let loss = counted.iter().zip(&losses).map(|(&row, &loss)| f64::from(weights[row]) * f64::from(loss)).sum::<f64>();
     let loss = Tensor::scalar((loss / total) as f32)?;
-    tape.push(OP, loss, &[x, head], || Box::new(HeadCrossEntropy { x, head, dx, dhead, rows: counted }))
+    tape.push(OP, loss, &[x, head], || HeadCrossEntropy { x, head, dx, dhead, rows: counted })
 }
 
 fn check_weights(rows: usize, weights: &[f32]) -> Result<f64> {
@@ -98,9 +98,9 @@ fn check_weights(rows: usize, weights: &[f32]) -> Result<f64> {
 }
 
 impl Record<'_> for HeadCrossEntropy {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let factor = gradient.item()?;
-        let Self { x, head, dx, dhead, rows } = *self;
+        let Self { x, head, dx, dhead, rows } = self;
         if let Some(mut dhead) = dhead {
             if factor.to_bits() != 1.0_f32.to_bits() {
                 elementwise::scale_in_place(dhead.data_mut(), factor);

@@ -37,7 +37,7 @@ pub(super) fn selected(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: usiz
     shape[axis] = indices.len();
     let mut out = Tensor::stale(&shape)?;
     select(out.data_mut(), value.data(), extents, indices);
-    tape.push(op, out, &[x], || Box::new(IndexSelect { x, axis: extents, indices: indices.to_vec() }))
+    tape.push(op, out, &[x], || IndexSelect { x, axis: extents, indices: indices.to_vec() })
 }
 
 /// `y = x`, with `source[.., j, ..]` added to `y[.., indices[j], ..]` along `axis`, in the order of `j`.
@@ -58,9 +58,7 @@ pub fn index_add(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], sour
     }
     let mut out = value.clone();
     add_back(out.data_mut(), added.data(), extents, indices);
-    tape.push(OP, out, &[x, source], || {
-        Box::new(IndexAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
-    })
+    tape.push(OP, out, &[x, source], || IndexAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
 }
 
 fn check(op: &'static str, x: &[usize], axis: usize, indices: &[u32]) -> Result<()> {
@@ -103,7 +101,7 @@ fn add_back(out: &mut [f32], values: &[f32], Axis { size, inner, .. }: Axis, ind
 }
 
 impl Record<'_> for IndexSelect {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate_with(self.x, |out, add| {
             if !add {
                 out.fill(0.0);
@@ -115,7 +113,7 @@ impl Record<'_> for IndexSelect {
 }
 
 impl Record<'_> for IndexAdd {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         if pass.needs(self.source) {
             let mut out = Tensor::stale(&self.shape)?;
             select(out.data_mut(), gradient.data(), self.axis, &self.indices);

@@ -90,13 +90,11 @@ pub fn layer_norm(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>, e
         linear::add_to_rows(out.data_mut(), bias.data());
     }
     let inputs: Vec<Var> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-    tape.push("layer_norm", out, &inputs, || {
-        Box::new(LayerNorm { x: (x, value), weight: (weight, scale), bias, epsilon })
-    })
+    tape.push("layer_norm", out, &inputs, || LayerNorm { x: (x, value), weight: (weight, scale), bias, epsilon })
 }
 
 impl Record<'_> for LayerNorm {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let ((x, value), (weight, scale)) = (&self.x, &self.weight);
         let (rows, width) = (value.shape()[0], value.shape()[1]);
         let total = rows * width;

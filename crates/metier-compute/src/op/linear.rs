@@ -85,7 +85,7 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Re
     let precision = tape.precision();
     let inputs = [Some(x), Some(weight), bias];
     let inputs: Vec<Var> = inputs.into_iter().flatten().collect();
-    tape.push("linear", out, &inputs, || Box::new(Linear { x, weight, bias, precision, x_value, weight_value }))
+    tape.push("linear", out, &inputs, || Linear { x, weight, bias, precision, x_value, weight_value })
 }
 
 /// `x W^T`, checked.
@@ -135,7 +135,7 @@ pub(super) fn sum_of_rows(out: &mut [f32], values: &[f32], add: bool) -> Result<
 }
 
 impl Record<'_> for Linear {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let (outputs, inputs) = (self.weight_value.shape()[0], self.weight_value.shape()[1]);
         let rows = gradient.shape()[0];
         let dy = Matrix::new(gradient.data(), rows, outputs);

@@ -152,12 +152,12 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
     let kept = ((x, input), keep(weight)?, keep(a)?, keep(b)?);
     tape.push(OP, out, &[x, weight, a, b], || {
         let (x, weight, a, b) = kept;
-        Box::new(LowRankLinear { precision, x, weight, a, b, inner, factor: scale })
+        LowRankLinear { precision, x, weight, a, b, inner, factor: scale }
     })
 }
 
 impl Record<'_> for LowRankLinear {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let (x, weight, a, b) = (&self.x, &self.weight, &self.a, &self.b);
         let (outputs, inputs) = (weight.1.shape()[0], weight.1.shape()[1]);
         let (rows, rank) = (gradient.shape()[0], a.1.shape()[0]);

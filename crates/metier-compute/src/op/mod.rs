@@ -5,6 +5,7 @@
 
 mod activation;
 mod adamw;
+mod adamw_8bit;
 mod attention;
 mod batched_matmul;
 mod binary;
@@ -47,6 +48,7 @@ use crate::kernel::axis::Axis;
 use crate::kernel::walk::count;
 pub use activation::activation;
 pub use adamw::{AdamwStep, adamw_step};
+pub use adamw_8bit::{adamw_8bit_state, adamw_8bit_step};
 pub use attention::{AttentionShape, Sequence, attention};
 pub use batched_matmul::{Transpose, batched_matmul};
 pub use binary::{add, divide, maximum, minimum, multiply, subtract};

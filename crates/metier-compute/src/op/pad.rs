@@ -32,11 +32,11 @@ pub fn pad(tape: &mut Tape<'_>, x: Var, widths: &[(usize, usize)], value: f32) -
     let part = Part::new(&shape, spans);
     let mut out = Tensor::full(&shape, value)?;
     part.put(out.data_mut(), inside.data(), false);
-    tape.push("pad", out, &[x], || Box::new(Pad { x, part }))
+    tape.push("pad", out, &[x], || Pad { x, part })
 }
 
 impl Record<'_> for Pad {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate(self.x, self.part.of(&gradient)?)
     }
 }

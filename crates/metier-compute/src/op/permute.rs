@@ -24,7 +24,7 @@ pub fn permute(tape: &mut Tape<'_>, x: Var, order: &[usize]) -> Result<Var> {
         return Err(refuse("permute", message).hint("number the dimensions from 0, the outermost"));
     }
     let out = permuted(value, order)?;
-    tape.push("permute", out, &[x], || Box::new(Permute { x, order: order.to_vec() }))
+    tape.push("permute", out, &[x], || Permute { x, order: order.to_vec() })
 }
 
 fn permuted(x: &Tensor, order: &[usize]) -> Result<Tensor> {
@@ -37,7 +37,7 @@ fn permuted(x: &Tensor, order: &[usize]) -> Result<Tensor> {
 }
 
 impl Record<'_> for Permute {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let mut inverse = vec![0; self.order.len()];
         for (to, &from) in self.order.iter().enumerate() {
             inverse[from] = to;

@@ -72,13 +72,13 @@ fn forward(tape: &mut Tape<'_>, op: &'static str, x: Var, [window, stride]: [usi
     let kept = out.clone();
     tape.push(op, out, &[x], || {
         let shape = value.shape().to_vec();
-        Box::new(Pool { x, shape, window, stride, values: largest.then_some([value, kept]) })
+        Pool { x, shape, window, stride, values: largest.then_some([value, kept]) }
     })
 }
 
 impl Record<'_> for Pool {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
-        let Self { window, stride, .. } = *self;
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let Self { window, stride, .. } = self;
         let length = self.shape.last().copied().unwrap_or(0);
         let positions = gradient.shape().last().copied().unwrap_or(0);
         pass.accumulate_with(self.x, |out, add| {

@@ -106,12 +106,12 @@ fn forward(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: Option<usize>, k
     tape.push(op, out, &[x], || {
         let shape = value.shape().to_vec();
         let values = (!matches!(kind, Kind::Sum | Kind::Mean)).then_some([value, second]);
-        Box::new(Reduce { x, shape, axis: along, kind, values })
+        Reduce { x, shape, axis: along, kind, values }
     })
 }
 
 impl Record<'_> for Reduce {
-    fn backward(self: Box<Self>, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let mut dx = Tensor::stale(&self.shape)?;
         let out = dx.data_mut();
         let count = self.axis.size as f32;

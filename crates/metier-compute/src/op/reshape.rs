@@ -14,11 +14,11 @@ struct Reshape {
 pub fn reshape(tape: &mut Tape<'_>, x: Var, shape: &[usize]) -> Result<Var> {
     let value = tape.value(x)?;
     let (out, shape) = (value.reshape(shape)?, value.shape().to_vec());
-    tape.push("reshape", out, &[x], || Box::new(Reshape { x, shape }))
+    tape.push("reshape", out, &[x], || Reshape { x, shape })
 }
 
 impl Record<'_> for Reshape {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate(self.x, gradient.reshape(&self.shape)?)
     }
 }

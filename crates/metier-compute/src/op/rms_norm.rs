@@ -54,7 +54,7 @@ pub fn rms_norm(tape: &mut Tape<'_>, x: Var, weight: Var, epsilon: f32) -> Resul
             write_row(out, x, scale.data(), inverse(x, epsilon));
         }
     });
-    tape.push("rms_norm", out, &[x, weight], || Box::new(RmsNorm { x: (x, value), weight: (weight, scale), epsilon }))
+    tape.push("rms_norm", out, &[x, weight], || RmsNorm { x: (x, value), weight: (weight, scale), epsilon })
 }
 
 fn inverse(row: &[f32], epsilon: f32) -> f32 {
@@ -62,7 +62,7 @@ fn inverse(row: &[f32], epsilon: f32) -> f32 {
 }
 
 impl Record<'_> for RmsNorm {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let ((x, value), (weight, scale)) = (&self.x, &self.weight);
         let (rows, width) = (value.shape()[0], value.shape()[1]);
         let total = rows * width;

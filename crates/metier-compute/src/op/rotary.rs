@@ -81,7 +81,7 @@ pub fn rotary(tape: &mut Tape<'_>, x: Var, shape: &Rotary, positions: &[u32]) ->
     let mut out = Tensor::stale(&[rows, width])?;
     turn(out.data_mut(), tape.value(x)?, &table, shape.head_dim, shape.interleaved, 1.0);
     let Rotary { head_dim, interleaved, .. } = *shape;
-    tape.push("rotary", out, &[x], || Box::new(Turn { x, table, head_dim, interleaved }))
+    tape.push("rotary", out, &[x], || Turn { x, table, head_dim, interleaved })
 }
 
 fn angles(tape: &mut Tape<'_>, shape: &Rotary, positions: &[u32]) -> Result<Arc<Tensor>> {
@@ -132,7 +132,7 @@ fn turn(out: &mut [f32], x: &Tensor, table: &Tensor, head_dim: usize, interleave
 }
 
 impl Record<'_> for Turn {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let mut dx = Tensor::stale(gradient.shape())?;
         turn(dx.data_mut(), &gradient, &self.table, self.head_dim, self.interleaved, -1.0);
         drop(gradient);

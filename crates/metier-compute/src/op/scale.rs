@@ -16,11 +16,11 @@ pub fn scale(tape: &mut Tape<'_>, x: Var, factor: f32) -> Result<Var> {
     let value = tape.value(x)?;
     let mut out = Tensor::stale(value.shape())?;
     elementwise::scaled(out.data_mut(), value.data(), factor, false);
-    tape.push("scale", out, &[x], || Box::new(Scale { x, factor }))
+    tape.push("scale", out, &[x], || Scale { x, factor })
 }
 
 impl Record<'_> for Scale {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate_with(self.x, |out, add| {
             elementwise::scaled(out, gradient.data(), self.factor, add);
             Ok(())

@@ -5,7 +5,7 @@ use metier_core::Result;
 use super::refuse;
 use crate::kernel::walk::{Walk, apply, place, row_major};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{Sizes, Tensor};
 
 /// The elements `start`, `start + step`, .. below `end` of one axis. A range is a span of step 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +27,15 @@ impl From<Range<usize>> for Span {
 /// A regular part of a row-major tensor.
 pub(super) struct Part {
     /// The shape of the part.
-    pub shape: Vec<usize>,
-    steps: Vec<usize>,
+    pub shape: Sizes,
+    steps: Sizes,
     offset: usize,
 }
 
 impl Part {
     /// `spans` lie inside the shape `full`, one for each of the first axes; the other axes are whole.
     pub fn new(full: &[usize], spans: impl IntoIterator<Item = Span>) -> Self {
-        let mut part = Self { shape: full.to_vec(), steps: row_major(full), offset: 0 };
+        let mut part = Self { shape: Sizes::from_slice(full), steps: row_major(full), offset: 0 };
         for ((size, steps), span) in part.shape.iter_mut().zip(&mut part.steps).zip(spans) {
             *size = (span.end - span.start).div_ceil(span.step);
             part.offset = part.offset.saturating_add(span.start.saturating_mul(*steps));
@@ -86,11 +86,11 @@ pub fn slice(tape: &mut Tape<'_>, x: Var, spans: &[Span]) -> Result<Var> {
     }
     let part = Part::new(shape, spans.iter().copied());
     let out = part.of(value)?;
-    tape.push("slice", out, &[x], || Box::new(Slice { x, part }))
+    tape.push("slice", out, &[x], || Slice { x, part })
 }
 
 impl Record<'_> for Slice {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate_with(self.x, |out, add| {
             if !add {
                 out.fill(0.0);

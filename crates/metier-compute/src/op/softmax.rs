@@ -53,11 +53,11 @@ fn forward(tape: &mut Tape<'_>, x: Var, log: bool) -> Result<Var> {
         }
     });
     let y = out.clone();
-    tape.push(op, out, &[x], || Box::new(Softmax { x, y, log }))
+    tape.push(op, out, &[x], || Softmax { x, y, log })
 }
 
 impl Record<'_> for Softmax {
-    fn backward(self: Box<Self>, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, mut gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let width = gradient.shape().last().copied().unwrap_or(0);
         let (total, y) = (gradient.len(), self.y.data());
         chunks(gradient.data_mut(), width * reduce::ROWS, total * 8, |index, gradient| {

@@ -18,11 +18,11 @@ pub fn straight_through(tape: &mut Tape<'_>, hard: Var, soft: Var) -> Result<Var
         let shapes = (("hard", value.shape()), ("soft", tape.shape(soft)?));
         return Err(mismatch("straight_through", shapes.0, shapes.1, "the shapes must be equal"));
     }
-    tape.push("straight_through", value, &[soft], || Box::new(StraightThrough { soft }))
+    tape.push("straight_through", value, &[soft], || StraightThrough { soft })
 }
 
 impl Record<'_> for StraightThrough {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         pass.accumulate(self.soft, gradient)
     }
 }

@@ -19,11 +19,11 @@ pub fn sum(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
 
 /// Puts a scalar on the tape whose backward gives each element of `x` `factor` times the gradient.
 pub(super) fn push(tape: &mut Tape<'_>, op: &'static str, x: Var, value: f32, factor: f32) -> Result<Var> {
-    tape.push(op, Tensor::scalar(value)?, &[x], || Box::new(Sum { x, factor }))
+    tape.push(op, Tensor::scalar(value)?, &[x], || Sum { x, factor })
 }
 
 impl Record<'_> for Sum {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let share = gradient.item()? * self.factor;
         pass.accumulate_with(self.x, |out, add| {
             if add {

@@ -20,11 +20,11 @@ pub fn swiglu(tape: &mut Tape<'_>, gate: Var, up: Var) -> Result<Var> {
     }
     let mut out = Tensor::stale(g.shape())?;
     elementwise::swiglu(out.data_mut(), g.data(), u.data());
-    tape.push("swiglu", out, &[gate, up], || Box::new(Swiglu { gate: (gate, g), up: (up, u) }))
+    tape.push("swiglu", out, &[gate, up], || Swiglu { gate: (gate, g), up: (up, u) })
 }
 
 impl Record<'_> for Swiglu {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let ((gate, g), (up, u)) = (&self.gate, &self.up);
         let mut d_gate = Tensor::stale(g.shape())?;
         let mut d_up = Tensor::stale(u.shape())?;

@@ -44,7 +44,7 @@ pub fn where_mask(tape: &mut Tape<'_>, mask: &Tensor, a: Var, b: Var) -> Result<
 /// Backward: `dx` is `dy` where the mask is zero, 0 elsewhere. Refused for a mask that does not stretch to `x`.
 pub fn masked_fill(tape: &mut Tape<'_>, x: Var, mask: &Tensor, value: f32) -> Result<Var> {
     let shape = tape.shape(x)?;
-    if broadcast::stretched("masked_fill", ("x", shape), ("the mask", mask.shape()))? != shape {
+    if broadcast::stretched("masked_fill", ("x", shape), ("the mask", mask.shape()))?.as_slice() != shape {
         return Err(mismatch(
             "masked_fill",
             ("x", shape),
@@ -64,11 +64,11 @@ fn forward(tape: &mut Tape<'_>, op: &'static str, mask: &Tensor, operands: [Var;
     let walk = broadcast::walk([mask, a, b], &shape);
     apply(out.data_mut(), &walk, [mask.data(), a.data(), b.data()], select);
     let kept = [(operands[0], a.shape().to_vec()), (operands[1], b.shape().to_vec())];
-    tape.push(op, out, &operands, || Box::new(WhereMask { mask: mask.clone(), operands: kept }))
+    tape.push(op, out, &operands, || WhereMask { mask: mask.clone(), operands: kept })
 }
 
 impl Record<'_> for WhereMask {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
         let walk = broadcast::walk([&self.mask, &gradient], gradient.shape());
         for (zero, (operand, shape)) in [false, true].into_iter().zip(&self.operands) {
             if pass.needs(*operand) {

@@ -2,17 +2,15 @@
 
 use metier_core::{Error, Result};
 
-use super::{Pass, Record, Tape, Var};
+use super::{Few, Pass, Record, Tape, Var};
 use crate::kernel::Precision;
 use crate::tensor::Tensor;
 
-type Body<'p> = dyn Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p;
-
-struct Checkpoint<'p> {
+struct Checkpoint<'p, F> {
     precision: Precision,
     parameters: &'p super::Parameters,
-    body: Box<Body<'p>>,
-    inputs: Vec<(Var, Tensor)>,
+    body: F,
+    inputs: Few<(Var, Tensor)>,
 }
 
 impl<'p> Tape<'p> {
@@ -28,32 +26,30 @@ impl<'p> Tape<'p> {
         if !self.recording {
             return self.scope(|tape| body(tape, inputs));
         }
-        let values = inputs.iter().map(|&input| Ok(self.value(input)?.clone())).collect::<Result<Vec<_>>>()?;
+        let values = inputs.iter().map(|&input| Ok(self.value(input)?.clone())).collect::<Result<Few<Tensor>>>()?;
         let mut inner = Tape::inference(self.parameters);
         let precision = self.precision;
         inner.set_precision(precision);
         inner.angles = self.angles.take();
-        let leaves: Vec<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
+        let leaves: Few<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
         let output = body(&mut inner, &leaves)?;
         let value = inner.value(output)?.clone();
         self.angles = inner.angles.take();
-        let trains = inner.known.keys().any(|&id| self.parameters.trainable(id));
+        let trains =
+            inner.room.known.iter().zip(self.parameters.iter()).any(|(known, (.., trains))| known.is_some() && trains);
         drop(inner);
         let needs_gradient = trains || inputs.iter().any(|&input| self.needs_gradient(input));
         let parameters = self.parameters;
-        let record: Option<Box<dyn Record<'p> + 'p>> = needs_gradient.then(|| {
-            let inputs = inputs.iter().copied().zip(values).collect();
-            Box::new(Checkpoint { precision, parameters, body: Box::new(body), inputs }) as _
-        });
-        Ok(self.add("checkpoint", value, needs_gradient, record))
+        let inputs = inputs.iter().copied().zip(values).collect();
+        Ok(self.add("checkpoint", value, needs_gradient.then_some(Checkpoint { precision, parameters, body, inputs })))
     }
 }
 
-impl<'p> Record<'p> for Checkpoint<'p> {
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
+impl<'p, F: Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p> Record<'p> for Checkpoint<'p, F> {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
         let mut tape = Tape::training(self.parameters);
         tape.set_precision(self.precision);
-        let mut leaves = Vec::with_capacity(self.inputs.len());
+        let mut leaves = Few::new();
         for (outer, value) in &self.inputs {
             let value = value.clone();
             leaves.push(if pass.needs(*outer) { tape.leaf(value) } else { tape.constant(value) });

@@ -4,22 +4,26 @@ mod checkpoint;
 mod gradients;
 mod parameters;
 mod pass;
+mod room;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use metier_core::{Error, Place, Result};
+use smallvec::SmallVec;
 
+use crate::kernel::arena::Kept;
 use crate::kernel::matmul::Matrix;
 use crate::kernel::matmul::bf16::Packed;
 use crate::kernel::{self, Precision};
 use crate::op::rotary::Angles;
-use crate::tensor::Tensor;
+use crate::tensor::{Sizes, Tensor};
 
 pub use gradients::Gradients;
 pub use parameters::{ParameterId, Parameters};
+use pass::AnyRecord;
 pub(crate) use pass::{Pass, Record};
+use room::Room;
 
 /// A handle of a value on a [`Tape`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,14 +32,17 @@ pub struct Var {
     tape: u32,
 }
 
+/// One for each input of a segment; up to two take no allocation.
+type Few<T> = SmallVec<[T; 2]>;
+
 struct Node<'p> {
     /// `None` once a scope or the walk back has let it go.
     value: Option<Tensor>,
-    shape: Vec<usize>,
+    shape: Sizes,
     op: &'static str,
     parameter: Option<ParameterId>,
     needs_gradient: bool,
-    record: Option<Box<dyn Record<'p> + 'p>>,
+    record: Option<Kept<dyn AnyRecord<'p> + 'p>>,
 }
 
 /// A record of the operations of one forward pass.
@@ -45,8 +52,7 @@ struct Node<'p> {
 /// over many layers small.
 pub struct Tape<'p> {
     parameters: &'p Parameters,
-    nodes: Vec<Node<'p>>,
-    known: HashMap<ParameterId, Var>,
+    room: Room<'p>,
     recording: bool,
     id: u32,
     angles: Option<Angles>,
@@ -69,16 +75,7 @@ impl<'p> Tape<'p> {
     fn new(parameters: &'p Parameters, recording: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            parameters,
-            nodes: Vec::new(),
-            known: HashMap::new(),
-            recording,
-            id,
-            angles: None,
-            precision: Precision::F32,
-            packed: None,
-        }
+        Self { parameters, room: Room::take(), recording, id, angles: None, precision: Precision::F32, packed: None }
     }
 
     /// How the products of linear layers, heads and attention see their inputs from now on; `F32` at first.
@@ -115,28 +112,30 @@ impl<'p> Tape<'p> {
 
     /// Puts a parameter on the tape; the second time it gives the same handle.
     pub fn parameter(&mut self, id: ParameterId) -> Var {
-        if let Some(&var) = self.known.get(&id) {
+        if let Some(var) = self.room.known.get(id.0 as usize).copied().flatten() {
             return var;
         }
         let value = self.parameters.get(id).clone();
         let needs_gradient = self.recording && self.parameters.trainable(id);
-        let var = self.add("parameter", value, needs_gradient, None);
-        if let Some(node) = self.nodes.last_mut() {
+        let var = self.add_node("parameter", value, needs_gradient, None);
+        if let Some(node) = self.room.nodes.last_mut() {
             node.parameter = Some(id);
         }
-        self.known.insert(id, var);
+        let known = &mut self.room.known;
+        known.resize(known.len().max(id.0 as usize + 1), None);
+        known[id.0 as usize] = Some(var);
         var
     }
 
     /// Puts a value on the tape that gets no gradient.
     pub fn constant(&mut self, value: Tensor) -> Var {
-        self.add("constant", value, false, None)
+        self.add_node("constant", value, false, None)
     }
 
     /// Puts a value on the tape whose gradient the walk back keeps.
     fn leaf(&mut self, value: Tensor) -> Var {
         let needs_gradient = self.recording;
-        self.add("input", value, needs_gradient, None)
+        self.add_node("input", value, needs_gradient, None)
     }
 
     /// A value on the tape.
@@ -161,9 +160,9 @@ impl<'p> Tape<'p> {
     ///
     /// Operations keep what their backward needs all the same, so a scope changes no result.
     pub fn scope(&mut self, body: impl FnOnce(&mut Self) -> Result<Var>) -> Result<Var> {
-        let first = self.nodes.len();
+        let first = self.room.nodes.len();
         let kept = body(self)?;
-        for (index, node) in self.nodes.iter_mut().enumerate().skip(first) {
+        for (index, node) in self.room.nodes.iter_mut().enumerate().skip(first) {
             if index != kept.index as usize && node.parameter.is_none() {
                 node.value = None;
             }
@@ -174,7 +173,7 @@ impl<'p> Tape<'p> {
     /// Lets go of one value; using it later is an error.
     pub fn release(&mut self, var: Var) {
         if var.tape == self.id
-            && let Some(node) = self.nodes.get_mut(var.index as usize)
+            && let Some(node) = self.room.nodes.get_mut(var.index as usize)
             && node.parameter.is_none()
         {
             node.value = None;
@@ -216,40 +215,47 @@ impl<'p> Tape<'p> {
     }
 
     /// Puts the output of an operation on the tape. `record` is made only when a gradient is needed.
-    pub(crate) fn push(
+    pub(crate) fn push<R: Record<'p> + 'p>(
         &mut self,
         op: &'static str,
         value: Tensor,
         inputs: &[Var],
-        record: impl FnOnce() -> Box<dyn Record<'p> + 'p>,
+        record: impl FnOnce() -> R,
     ) -> Result<Var> {
         if kernel::check_finite() {
             self.refuse_non_finite(op, &value, inputs)?;
         }
         let needs_gradient = self.recording && inputs.iter().any(|&input| self.needs_gradient(input));
-        let record = needs_gradient.then(record);
-        Ok(self.add(op, value, needs_gradient, record))
+        Ok(self.add(op, value, needs_gradient.then(record)))
     }
 
     pub(crate) fn angles(&mut self) -> &mut Option<Angles> {
         &mut self.angles
     }
 
-    fn add(
+    /// Puts the output of an operation on the tape; it gets a gradient when there is a record.
+    fn add<R: Record<'p> + 'p>(&mut self, op: &'static str, value: Tensor, record: Option<R>) -> Var {
+        let needs_gradient = record.is_some();
+        let record = record.map(|record| self.room.records.keep(Some(record), |record| record as _));
+        self.add_node(op, value, needs_gradient, record)
+    }
+
+    fn add_node(
         &mut self,
         op: &'static str,
         value: Tensor,
         needs_gradient: bool,
-        record: Option<Box<dyn Record<'p> + 'p>>,
+        record: Option<Kept<dyn AnyRecord<'p> + 'p>>,
     ) -> Var {
-        let index = self.nodes.len() as u32;
-        let shape = value.shape().to_vec();
-        self.nodes.push(Node { value: Some(value), shape, op, parameter: None, needs_gradient, record });
+        let index = self.room.nodes.len() as u32;
+        let shape = Sizes::from_slice(value.shape());
+        self.room.nodes.push(Node { value: Some(value), shape, op, parameter: None, needs_gradient, record });
         Var { index, tape: self.id }
     }
 
     fn node(&self, var: Var) -> Result<&Node<'p>> {
-        self.nodes
+        self.room
+            .nodes
             .get(var.index as usize)
             .filter(|_| var.tape == self.id)
             .ok_or_else(|| Error::program("a value was used on a tape that it does not belong to"))
@@ -276,5 +282,11 @@ impl<'p> Tape<'p> {
                 from.join(", ")
             ),
         ))
+    }
+}
+
+impl Drop for Tape<'_> {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.room).give_back();
     }
 }

@@ -3,21 +3,33 @@
 use metier_core::{Error, Place, Result};
 
 use super::gradients::accumulate_into;
-use super::{Gradients, Node, Tape, Var};
+use super::room::Room;
+use super::{Few, Gradients, Node, Tape, Var};
 use crate::kernel;
 use crate::tensor::Tensor;
 
 /// What an operation keeps for its backward.
 pub(crate) trait Record<'p> {
     /// Adds to the gradients of the inputs, given that of the output.
-    fn backward(self: Box<Self>, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()>;
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()>;
+}
+
+/// A record of any kind, as long as it is there.
+pub(super) trait AnyRecord<'p> {
+    fn backward(&mut self, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()>;
+}
+
+impl<'p, R: Record<'p>> AnyRecord<'p> for Option<R> {
+    fn backward(&mut self, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
+        self.take().map_or(Ok(()), |record| record.backward(gradient, pass))
+    }
 }
 
 /// The gradients of one walk back.
 pub(crate) struct Pass<'a, 'p> {
     nodes: &'a [Node<'p>],
-    slots: Vec<Option<Tensor>>,
-    reached: Vec<bool>,
+    slots: &'a mut [Option<Tensor>],
+    reached: &'a mut [bool],
     parameters: &'a mut Gradients,
 }
 
@@ -93,33 +105,32 @@ impl Tape<'_> {
         seed: Tensor,
         gradients: &mut Gradients,
         kept: &[Var],
-    ) -> Result<Vec<Option<Tensor>>> {
-        let mut records: Vec<_> = self.nodes.iter_mut().map(|node| node.record.take()).collect();
-        for (index, node) in self.nodes.iter_mut().enumerate() {
+    ) -> Result<Few<Option<Tensor>>> {
+        let Room { nodes, slots, reached, .. } = &mut self.room;
+        let count = output.index as usize + 1;
+        for (index, node) in nodes.iter_mut().enumerate() {
+            if index >= count {
+                node.record = None;
+            }
             if index != output.index as usize && node.parameter.is_none() {
                 node.value = None;
             }
         }
-        let count = output.index as usize + 1;
-        let mut pass = Pass {
-            nodes: &self.nodes,
-            slots: (0..self.nodes.len()).map(|_| None).collect(),
-            reached: vec![false; self.nodes.len()],
-            parameters: gradients,
-        };
+        slots.resize_with(nodes.len(), || None);
+        reached.resize(nodes.len(), false);
+        let mut pass = Pass { nodes, slots, reached, parameters: gradients };
         pass.accumulate(output, seed)?;
-        records.truncate(count);
-        while let Some(record) = records.pop() {
-            if let Some(record) = record
-                && let Some(gradient) = pass.slots[records.len()].take()
+        for index in (0..count).rev() {
+            let record = nodes[index].record.take();
+            if let Some(mut record) = record
+                && let Some(gradient) = slots[index].take()
             {
-                record.backward(gradient, &mut pass)?;
+                record.backward(gradient, &mut Pass { nodes, slots, reached, parameters: gradients })?;
             }
         }
-        let kept = kept.iter().map(|var| pass.slots[var.index as usize].take()).collect();
-        let reached = pass.reached;
-        let missed: Vec<&str> = (self.nodes.iter().zip(reached))
-            .filter(|(node, reached)| node.needs_gradient && !reached)
+        let kept = kept.iter().map(|var| slots[var.index as usize].take()).collect();
+        let missed: Vec<&str> = (nodes.iter().zip(reached.iter()))
+            .filter(|(node, reached)| node.needs_gradient && !**reached)
             .filter_map(|(node, _)| Some(self.parameters.name(node.parameter?)))
             .collect();
         if missed.is_empty() {

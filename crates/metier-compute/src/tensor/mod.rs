@@ -4,12 +4,16 @@ mod buffer;
 mod pool;
 
 use std::fmt;
-use std::sync::Arc;
 
 use metier_core::{Error, Place, Result};
+use smallvec::SmallVec;
 
 pub(crate) use buffer::Buffer;
+use buffer::Shared;
 pub use pool::{memory_in_use, memory_peak, release_unused, set_memory_limit};
+
+/// Sizes, or distances, one for each dimension; up to six take no allocation.
+pub(crate) type Sizes = SmallVec<[usize; 6]>;
 
 /// What an element of a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +38,8 @@ impl Dtype {
 /// when the last clone is dropped, and the next tensor of about that size takes it from there.
 #[derive(Clone)]
 pub struct Tensor {
-    shape: Arc<[usize]>,
-    buffer: Arc<Buffer>,
+    shape: Sizes,
+    buffer: Shared,
 }
 
 impl Tensor {
@@ -50,7 +54,7 @@ impl Tensor {
                 format!("{} values do not fill the shape {shape:?}, which holds {length}", values.len()),
             ));
         }
-        Ok(Self { shape: shape.into(), buffer: Arc::new(Buffer::adopt(values)?) })
+        Ok(Self { shape: shape.into(), buffer: Shared::new(Buffer::adopt(values)?) })
     }
 
     /// A tensor of `shape` full of zeros.
@@ -73,7 +77,7 @@ impl Tensor {
     /// A tensor whose values are whatever its buffer held before; the caller writes every element.
     pub(crate) fn stale(shape: &[usize]) -> Result<Self> {
         let length = length_of(shape)?;
-        Ok(Self { shape: shape.into(), buffer: Arc::new(Buffer::stale(length)?) })
+        Ok(Self { shape: shape.into(), buffer: Shared::new(Buffer::stale(length)?) })
     }
 
     /// The size of each dimension, outermost first.
@@ -103,7 +107,7 @@ impl Tensor {
 
     /// The elements, to write; copies them first when another clone shares them.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        Arc::make_mut(&mut self.buffer).as_mut_slice()
+        self.buffer.as_mut_slice()
     }
 
     /// The same values under another shape of the same number of elements.
@@ -114,7 +118,7 @@ impl Tensor {
                 format!("{:?} cannot become {shape:?}: the number of elements differs", self.shape()),
             ));
         }
-        Ok(Self { shape: shape.into(), buffer: Arc::clone(&self.buffer) })
+        Ok(Self { shape: shape.into(), buffer: self.buffer.clone() })
     }
 
     /// The only element of a tensor that has exactly one.

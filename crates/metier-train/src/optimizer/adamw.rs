@@ -58,13 +58,20 @@ impl Optimizer for Adamw {
         self.rate
     }
 
-    fn states(&self) -> usize {
-        2
+    fn state(&self, weights: usize) -> Vec<usize> {
+        vec![weights; 2]
     }
 
     fn step(&self, update: Update<'_>) -> Result<()> {
+        self.step_by(op::adamw_step, update)
+    }
+}
+
+impl Adamw {
+    /// A step by an operation that takes weights, gradient and both means.
+    pub(super) fn step_by(&self, step_by: StepBy, update: Update<'_>) -> Result<()> {
         let [m, v] = update.state else {
-            return Err(Error::program(format!("AdamW keeps 2 numbers a weight, not {}", update.state.len())));
+            return Err(Error::program(format!("AdamW keeps 2 means, not {}", update.state.len())));
         };
         let step = AdamwStep {
             rate: update.rate as f32,
@@ -75,12 +82,11 @@ impl Optimizer for Adamw {
             decay: if update.decays { self.decay as f32 } else { 0.0 },
             step: update.step,
         };
-        op::adamw_step(update.parameter, update.gradient, m.data_mut(), v.data_mut(), &step)
+        step_by(update.parameter, update.gradient, m.data_mut(), v.data_mut(), &step)
     }
-}
 
-impl Build<dyn Optimizer> for Adamw {
-    fn build(self, place: &Place) -> Result<Box<dyn Optimizer>> {
+    /// Refuses numbers out of their ranges, all of them together.
+    pub(super) fn check(&self, place: &Place) -> Result<()> {
         let mut faults = Vec::new();
         let mut require = |key: &str, value: f64, good: bool, hint: &str| {
             if !good {
@@ -102,7 +108,15 @@ impl Build<dyn Optimizer> for Adamw {
             "write a small number above 0, such as 1e-8",
         );
         require("decay", self.decay, (0.0..=10.0).contains(&self.decay), "write a number from 0 to 10, such as 0.01");
-        Error::collect((), faults)?;
+        Error::collect((), faults)
+    }
+}
+
+type StepBy = fn(&mut [f32], &[f32], &mut [f32], &mut [f32], &AdamwStep) -> Result<()>;
+
+impl Build<dyn Optimizer> for Adamw {
+    fn build(self, place: &Place) -> Result<Box<dyn Optimizer>> {
+        self.check(place)?;
         Ok(Box::new(self))
     }
 }

@@ -1,12 +1,14 @@
 //! How a gradient changes a weight.
 
 mod adamw;
+mod adamw_8bit;
 
 use metier_compute::Tensor;
 use metier_core::Result;
 use metier_core::part::{Part, Record};
 
 pub use adamw::Adamw;
+pub use adamw_8bit::Adamw8bit;
 
 /// One tensor's share of a step.
 #[derive(Debug)]
@@ -15,8 +17,8 @@ pub struct Update<'a> {
     pub parameter: &'a mut [f32],
     /// Their gradient, as long as `parameter`.
     pub gradient: &'a [f32],
-    /// What the optimizer keeps about each weight: [`Optimizer::states`] tensors as long as `parameter`, all
-    /// zero before the first step.
+    /// What the optimizer keeps about them: tensors of the lengths that [`Optimizer::state`] gives, all zero before
+    /// the first step.
     pub state: &'a mut [Tensor],
     /// The rate of this step, schedule applied.
     pub rate: f64,
@@ -34,8 +36,9 @@ pub trait Optimizer: Send + Sync {
     /// The rate that a schedule's share is multiplied with.
     fn rate(&self) -> f64;
 
-    /// Number of `f32` kept for each weight between steps.
-    fn states(&self) -> usize;
+    /// Lengths of the tensors that are kept between steps about a tensor of so many weights. What takes fewer bits
+    /// than an `f32` is packed into the bits of some; they are stored and restored bit by bit.
+    fn state(&self, weights: usize) -> Vec<usize>;
 
     /// Changes one tensor. The result is a function of `update` alone.
     fn step(&self, update: Update<'_>) -> Result<()>;
@@ -45,6 +48,7 @@ pub trait Optimizer: Send + Sync {
 #[rustfmt::skip]
 pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[
     &adamw::PART,
+    &adamw_8bit::PART,
 ];
 
 /// The members' records, alphabetical.

@@ -51,7 +51,8 @@ fn adamw_agrees_with_pytorch() {
     let adamw = chosen::<dyn Optimizer, _>("adamw", settings).unwrap().part;
     for (index, name) in ["matrix", "vector"].into_iter().enumerate() {
         let mut parameter = golden::numbers(&golden["initial"][index]);
-        let mut state = vec![Tensor::zeros(&[parameter.len()]).unwrap(); adamw.states()];
+        let lengths = adamw.state(parameter.len());
+        let mut state: Vec<_> = lengths.into_iter().map(|length| Tensor::zeros(&[length]).unwrap()).collect();
         for (step, expected) in (1..).zip(golden["steps"].as_array().unwrap()) {
             let gradient = golden::numbers(&expected["gradients"][index]);
             let rate = adamw.rate() * expected["factor"].as_f64().unwrap();

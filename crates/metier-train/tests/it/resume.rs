@@ -2,6 +2,8 @@
 
 use crate::kit::{Bench, Trained, decoder, never};
 use metier_core::stop;
+use metier_train::optimizer::{Adamw, Adamw8bit};
+use metier_train::settings::chosen;
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +43,20 @@ fn a_stop_at_any_moment_resumes_to_the_same_bytes() {
         let resumed = bench.train(&work, &never).unwrap();
         resumed.assert_same(&whole, &format!("stopped at moment {moment}"));
     }
+}
+
+#[test]
+fn bits_that_are_kept_in_words_are_resumed_as_they_were() {
+    let mut bench = Bench::new();
+    let adamw = Adamw8bit(Adamw { rate: 0.01, ..Default::default() });
+    bench.parts.optimizer = chosen("adamw_8bit", adamw).unwrap();
+    let whole = bench.train(&bench.work("whole"), &never).unwrap();
+    let work = bench.work("stopped");
+    let asked = Cell::new(0);
+    let stop = || asked.replace(asked.get() + 1) == 9;
+    assert!(stop::is_interruption(&bench.train(&work, &stop).err().unwrap()));
+    assert!(!checkpoints(&work).is_empty());
+    bench.train(&work, &never).unwrap().assert_same(&whole, "8-bit states");
 }
 
 #[test]

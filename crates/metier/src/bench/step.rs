@@ -7,7 +7,7 @@ use metier_core::{Place, Result, stop};
 use metier_model::{Batch, Config, Decoder};
 use metier_peft::adapter::Lora;
 use metier_train::Learner;
-use metier_train::optimizer::{Adamw, Optimizer};
+use metier_train::optimizer::{Adamw, Adamw8bit, Optimizer};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ pub enum Shape {
     S,
     /// 41.7M numbers: vocabulary 32,000, width 512, 8 blocks; 4 texts of 512 tokens
     M,
-    /// SmolLM2-135M's shape, all weights trained; 1 text of 1,024 tokens
+    /// SmolLM2-135M's shape, all weights trained in little memory: blocks computed again in the walk back, AdamW with
+    /// 8-bit states; 1 text of 1,024 tokens
     #[value(name = "135m-full")]
     Full135m,
     /// SmolLM2-135M's shape, LoRA of rank 16 on every linear layer; 1 text of 2,048 tokens
@@ -34,6 +35,9 @@ pub struct Measured {
     /// Numbers of the model, and those that are trained.
     pub parameters: u64,
     pub trainable: u64,
+    /// The optimizer, and whether blocks are computed again in the walk back.
+    pub optimizer: &'static str,
+    pub recompute: bool,
     /// Tokens of one step.
     pub tokens: u64,
     /// Steps that were timed; one before them was not.
@@ -91,7 +95,7 @@ impl Shape {
     }
 }
 
-/// Trains on random tokens for `duration`, three steps at least, with AdamW and gradients cut to the length 1.
+/// Trains on random tokens for `duration`, three steps at least, with AdamW (8-bit states where `shape` says so) and gradients cut to the length 1.
 ///
 /// # Errors
 /// When the memory does not suffice.
@@ -106,7 +110,14 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
     let flop = decoder.flop_per_token(true, length) * tokens as f64;
     let parameters = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let trainable = decoder.trainable_numbers();
-    let optimizer = Adamw::default().build(&Place::default())?;
+    let small = shape == Shape::Full135m;
+    decoder.set_recompute(small);
+    let place = Place::default();
+    let (name, optimizer) = if small {
+        ("adamw_8bit", Adamw8bit::default().build(&place)?)
+    } else {
+        ("adamw", Adamw::default().build(&place)?)
+    };
     let mut learner = Learner::new(&mut decoder, &*optimizer)?;
     learner.precision = precision;
     let mut seconds = Vec::new();
@@ -127,6 +138,8 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
         step: shape.name(),
         parameters,
         trainable,
+        optimizer: name,
+        recompute: small,
         tokens,
         steps,
         tokens_per_second: tokens as f64 / middle,
