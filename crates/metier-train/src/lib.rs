@@ -32,4 +32,4 @@ mod trainer;
 pub use learner::Learner;
 pub use plan::{Plan, plan};
 pub use run::{Run, StepRecord, TrainReport, train};
-pub use settings::{Parts, TrainSettings};
+pub use settings::{Numbers, Parts, TrainSettings};

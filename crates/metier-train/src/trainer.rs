@@ -41,8 +41,10 @@ impl<'a> Trainer<'a> {
         stream: &'a Stream,
         run: &'a Run<'a>,
     ) -> Result<Self> {
+        let mut learner = Learner::new(decoder, &*run.parts.optimizer.part)?;
+        learner.precision = run.settings.precision.into();
         Ok(Self {
-            learner: Learner::new(decoder, &*run.parts.optimizer.part)?,
+            learner,
             shards,
             stream,
             run,

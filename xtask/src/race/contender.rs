@@ -30,7 +30,9 @@ pub struct OurTurn {
     pub peak_rss_bytes: f64,
     /// The machine's most, by name.
     pub ceilings: BTreeMap<String, f64>,
-    /// How much of `f32_flop_per_second` was reached.
+    /// The one of them that bounds its products.
+    pub ceiling: String,
+    /// How much of that was reached.
     pub share_of_ceiling: f64,
 }
 
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn our_turn_is_read_and_measured() {
         let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
-            "share_of_ceiling": 0.5, "kernel": "avx512"}"#;
+            "share_of_ceiling": 0.5, "ceiling": "f32_flop_per_second", "kernel": "avx512"}"#;
         let turn = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
         assert_eq!((turn.tokens_per_second, turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
         assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);

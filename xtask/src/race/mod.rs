@@ -18,8 +18,6 @@ use table::{RACES, Race};
 /// Every contender has so many threads.
 const THREADS: &str = "2";
 const UNIT: &str = "tokens/s";
-/// The ceiling of which `metier bench` gives our share.
-const CEILING: &str = "f32_flop_per_second";
 /// Environments and compiled kernels of peers.
 const SCRATCH: &str = "target/bench";
 
@@ -228,15 +226,16 @@ fn limit(turns: &[OurTurn]) -> Result<(BTreeMap<String, f64>, Limit)> {
         let highest = ceilings.entry(name.clone()).or_default();
         *highest = highest.max(receipt::rounded(*value));
     }
-    let missing = || format!("`metier bench` printed no ceiling `{CEILING}`");
-    let value = *ceilings.get(CEILING).with_context(missing)?;
+    let what = turns.first().context("a race has a turn")?.ceiling.clone();
+    let missing = || format!("`metier bench` printed no ceiling `{what}`");
+    let value = *ceilings.get(&what).with_context(missing)?;
     // A share is of its own round's ceiling.
     let reached = turns
         .iter()
-        .map(|turn| Ok(turn.share_of_ceiling * turn.ceilings.get(CEILING).with_context(missing)?))
+        .map(|turn| Ok(turn.share_of_ceiling * turn.ceilings.get(&what).with_context(missing)?))
         .collect::<Result<Vec<f64>>>()?;
     let share = receipt::rounded(receipt::median(&reached).with_context(missing)? / value);
-    Ok((ceilings, Limit { what: CEILING.to_owned(), value, share }))
+    Ok((ceilings, Limit { what, value, share }))
 }
 
 #[cfg(test)]
@@ -275,7 +274,7 @@ mod tests {
         let order = folder.path().join("order");
         let ours = format!(
             r#"echo ours >> '{}'; turn=$(grep -c ours '{0}')
-            echo "{{\"tokens_per_second\": ${{turn}}00, \"peak_rss_bytes\": 104857600, \"share_of_ceiling\": 0.5,
+            echo "{{\"tokens_per_second\": ${{turn}}00, \"peak_rss_bytes\": 104857600, \"share_of_ceiling\": 0.5, \"ceiling\": \"f32_flop_per_second\",
                 \"ceilings\": {{\"f32_flop_per_second\": 1${{turn}}0000000000, \"read_bytes_per_second\": 2e10}}}}""#,
             order.display()
         );

@@ -50,7 +50,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s",
         work: S,
-        ours: &["bench", "--step", "s"],
+        ours: &["bench", "--step", "s", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
         script_arguments: &["--model", "s"],
@@ -61,7 +61,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-m",
         work: "training step of a 41.7M Llama (vocabulary 32,000, hidden 512, 8 layers), 4 x 512 tokens, AdamW",
-        ours: &["bench", "--step", "m"],
+        ours: &["bench", "--step", "m", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
         script_arguments: &["--model", "m"],
@@ -72,7 +72,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-full",
         work: "training step of a 135M Llama (the shape of SmolLM2-135M), all weights, 1 x 1,024 tokens, AdamW",
-        ours: &["bench", "--step", "135m-full"],
+        ours: &["bench", "--step", "135m-full", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
         script_arguments: &["--model", "135m-full"],
@@ -83,7 +83,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-lora",
         work: "training step of LoRA, rank 16 on all linear layers of a 135M Llama, 1 x 2,048 tokens, AdamW",
-        ours: &["bench", "--step", "135m-lora"],
+        ours: &["bench", "--step", "135m-lora", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
         script_arguments: &["--model", "135m-lora"],

@@ -140,7 +140,7 @@ impl Tiles {
     #[inline]
     #[expect(unsafe_code, reason = "instructions that the compiler does not know")]
     pub unsafe fn multiply(
-        &self,
+        _tiles: &Self,
         left: *const f32,
         right: *const f32,
         steps: usize,

@@ -81,6 +81,14 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// The field that [`Ceilings::flop_per_second`] reads.
+    pub fn flop_name(&self, precision: Precision) -> &'static str {
+        match precision {
+            Precision::Bf16 if self.bf16_flop_per_second.is_some() => "bf16_flop_per_second",
+            _ => "f32_flop_per_second",
+        }
+    }
+
     /// The rate of products whose inputs are seen so. Without instructions for `bf16` that is the rate of `f32`.
     pub fn flop_per_second(&self, precision: Precision) -> f64 {
         match precision {

@@ -10,6 +10,9 @@ use crate::kernel::{Precision, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
+/// What shapes have to be.
+pub(super) const RULE: &str = "x is [rows, inputs], the weight [outputs, inputs]";
+
 struct Linear {
     x: Var,
     weight: Var,
@@ -21,8 +24,7 @@ struct Linear {
 }
 
 /// An input of a projection as its backward keeps it.
-#[derive(Clone)]
-pub(super) enum Input {
+enum Input {
     Whole(Tensor),
     /// Rounded to `bf16` and packed for the left of a product.
     Rounded(Arc<Packed>),
@@ -30,7 +32,7 @@ pub(super) enum Input {
 
 impl Input {
     /// `x`, a matrix, as products of the tape's precision read it.
-    pub fn new(tape: &mut Tape<'_>, op: &'static str, x: Var) -> Result<Self> {
+    fn new(tape: &mut Tape<'_>, op: &'static str, x: Var) -> Result<Self> {
         tape.matrix(op, "x", x)?;
         Ok(match tape.precision() {
             Precision::F32 => Self::Whole(tape.value(x)?.clone()),
@@ -39,7 +41,7 @@ impl Input {
     }
 
     /// Rows and columns.
-    pub fn size(&self) -> (usize, usize) {
+    fn size(&self) -> (usize, usize) {
         match self {
             Self::Whole(x) => (x.shape()[0], x.shape()[1]),
             Self::Rounded(x) => (x.line_count(), x.depth()),
@@ -47,7 +49,7 @@ impl Input {
     }
 
     /// `out = alpha x right`, or `+=`.
-    pub fn multiply(&self, out: &mut [f32], right: Matrix<'_>, alpha: f32, add: bool) {
+    fn multiply(&self, out: &mut [f32], right: Matrix<'_>, alpha: f32, add: bool) {
         match self {
             Self::Whole(x) => multiply(out, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), right, alpha, add),
             Self::Rounded(x) => multiply_packed(out, x, &Packed::right(right), alpha, add),
@@ -55,7 +57,7 @@ impl Input {
     }
 
     /// `out = alpha left x`, or `+=`.
-    pub fn multiply_after(&self, out: &mut [f32], left: Matrix<'_>, alpha: f32, add: bool) {
+    fn multiply_after(&self, out: &mut [f32], left: Matrix<'_>, alpha: f32, add: bool) {
         match self {
             Self::Whole(x) => multiply(out, left, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), alpha, add),
             Self::Rounded(x) => multiply_packed(out, &Packed::left(left), &x.turned(), alpha, add),
@@ -89,12 +91,12 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Re
 }
 
 /// `x W^T`, checked.
-pub(super) fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<Tensor> {
+fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<Tensor> {
     let (rows, inputs) = x.size();
     let (outputs, width) = tape.matrix(op, "weight", weight)?;
     if inputs != width {
         let shapes = (("x", &[rows, inputs][..]), ("weight", tape.shape(weight)?));
-        return Err(mismatch(op, shapes.0, shapes.1, "x is [rows, inputs], the weight [outputs, inputs]"));
+        return Err(mismatch(op, shapes.0, shapes.1, RULE));
     }
     let mut out = Tensor::stale(&[rows, outputs])?;
     let weight = Matrix::new(tape.value(weight)?.data(), outputs, inputs);

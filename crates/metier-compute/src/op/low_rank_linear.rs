@@ -1,21 +1,29 @@
+use std::sync::Arc;
+
 use metier_core::Result;
 
-use super::linear::{self, Input, linear};
+use super::linear::{self, linear};
 use super::mismatch;
 use crate::kernel::Precision;
+use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 
 struct LowRankLinear {
-    precision: Precision,
-    x: (Var, Input),
+    x: (Var, Tensor),
     weight: (Var, Tensor),
     a: (Var, Tensor),
     b: (Var, Tensor),
     /// `x A^T`, `[N, R]`.
     inner: Tensor,
     factor: f32,
+}
+
+/// With inputs rounded to `bf16`: the addition is added to the weight first.
+struct Merged {
+    x: (Var, Arc<Packed>),
+    whole: Kept,
 }
 
 /// An addition of low rank to a weight: `scale b a`.
@@ -136,24 +144,55 @@ fn check(tape: &Tape<'_>, op: &'static str, weight: Var, a: Var, b: Var) -> Resu
 ///
 /// `x` is `[N, I]`, `weight` `[O, I]`, `a` `[R, I]`, `b` `[O, R]`, the output `[N, O]`.
 /// Backward, with `u = x A^T` and `du = scale dy B`: `dx = dy W + du A`, `dA = du^T x`,
-/// `dB = scale dy^T u`, and `dW = dy^T x` when the weight is trained too.
+/// `dB = scale dy^T u`, and `dW = dy^T x` when the weight is trained too. In `bf16` the sum `W + scale B A` is rounded,
+/// not its parts, and `dA = scale B^T dW`, `dB = scale dW A^T`: products of a few large matrices in place of many thin
+/// ones.
 pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var, scale: f32) -> Result<Var> {
     const OP: &str = "low_rank_linear";
-    check(tape, OP, weight, a, b)?;
-    let (outputs, rank) = tape.matrix(OP, "b", b)?;
-    let input = Input::new(tape, OP, x)?;
-    let precision = tape.precision();
-    let mut out = linear::forward(tape, OP, &input, weight)?;
-    let inner = linear::forward(tape, OP, &input, a)?;
-    let rows = out.shape()[0];
-    let up = Matrix::new(tape.value(b)?.data(), outputs, rank).transposed();
-    multiply_as(precision, out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
+    let whole = Kept::new(tape, OP, Projection { weight, low_rank: Some(LowRank { a, b, scale }) })?;
+    let (rows, inputs) = tape.matrix(OP, "x", x)?;
+    let (outputs, width) = whole.size();
+    if inputs != width {
+        let shapes = (("x", tape.shape(x)?), ("weight", tape.shape(weight)?));
+        return Err(mismatch(OP, shapes.0, shapes.1, linear::RULE));
+    }
+    let mut out = Tensor::stale(&[rows, outputs])?;
+    if tape.precision() == Precision::Bf16 {
+        let packed = tape.packed(OP, "x", x)?;
+        let merged = whole.whole()?;
+        let merged = Matrix::new(merged.data(), outputs, inputs).transposed();
+        multiply_packed(out.data_mut(), &packed, &Packed::right(merged), 1.0, false);
+        return tape.push(OP, out, &[x, weight, a, b], || Merged { x: (x, packed), whole });
+    }
     let keep = |var: Var| -> Result<(Var, Tensor)> { Ok((var, tape.value(var)?.clone())) };
-    let kept = ((x, input), keep(weight)?, keep(a)?, keep(b)?);
-    tape.push(OP, out, &[x, weight, a, b], || {
-        let (x, weight, a, b) = kept;
-        LowRankLinear { precision, x, weight, a, b, inner, factor: scale }
-    })
+    let (x, weight, a, b) = (keep(x)?, keep(weight)?, keep(a)?, keep(b)?);
+    let rank = a.1.shape()[0];
+    let mut inner = Tensor::stale(&[rows, rank])?;
+    let (x_matrix, a_matrix) = (Matrix::new(x.1.data(), rows, inputs), Matrix::new(a.1.data(), rank, inputs));
+    multiply(inner.data_mut(), x_matrix, a_matrix.transposed(), 1.0, false);
+    let weight_matrix = Matrix::new(weight.1.data(), outputs, inputs);
+    multiply(out.data_mut(), x_matrix, weight_matrix.transposed(), 1.0, false);
+    let up = Matrix::new(b.1.data(), outputs, rank).transposed();
+    multiply(out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
+    let inputs = [x.0, weight.0, a.0, b.0];
+    tape.push(OP, out, &inputs, || LowRankLinear { x, weight, a, b, inner, factor: scale })
+}
+
+impl Record<'_> for Merged {
+    fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
+        let (outputs, inputs) = self.whole.size();
+        let dy = Matrix::new(gradient.data(), gradient.shape()[0], outputs);
+        if pass.needs(self.x.0) {
+            let merged = self.whole.whole()?;
+            pass.accumulate_with(self.x.0, |out, add| {
+                multiply_as(Precision::Bf16, out, dy, Matrix::new(merged.data(), outputs, inputs), 1.0, add);
+                Ok(())
+            })?;
+        }
+        self.whole.accumulate(pass, |out, add| {
+            multiply_packed(out, &Packed::left(dy.transposed()), &self.x.1.turned(), 1.0, add);
+        })
+    }
 }
 
 impl Record<'_> for LowRankLinear {
@@ -162,28 +201,26 @@ impl Record<'_> for LowRankLinear {
         let (outputs, inputs) = (weight.1.shape()[0], weight.1.shape()[1]);
         let (rows, rank) = (gradient.shape()[0], a.1.shape()[0]);
         let dy = Matrix::new(gradient.data(), rows, outputs);
-        let product = |out: &mut [f32], left, right, alpha, add| {
-            multiply_as(self.precision, out, left, right, alpha, add);
-        };
+        let x_matrix = Matrix::new(x.1.data(), rows, inputs);
 
         pass.accumulate_with(b.0, |out, add| {
-            product(out, dy.transposed(), Matrix::new(self.inner.data(), rows, rank), self.factor, add);
+            multiply(out, dy.transposed(), Matrix::new(self.inner.data(), rows, rank), self.factor, add);
             Ok(())
         })?;
         let mut d_inner = Tensor::stale(&[rows, rank])?;
-        product(d_inner.data_mut(), dy, Matrix::new(b.1.data(), outputs, rank), self.factor, false);
+        multiply(d_inner.data_mut(), dy, Matrix::new(b.1.data(), outputs, rank), self.factor, false);
         let d_inner = Matrix::new(d_inner.data(), rows, rank);
         pass.accumulate_with(a.0, |out, add| {
-            x.1.multiply_after(out, d_inner.transposed(), 1.0, add);
+            multiply(out, d_inner.transposed(), x_matrix, 1.0, add);
             Ok(())
         })?;
         pass.accumulate_with(weight.0, |out, add| {
-            x.1.multiply_after(out, dy.transposed(), 1.0, add);
+            multiply(out, dy.transposed(), x_matrix, 1.0, add);
             Ok(())
         })?;
         pass.accumulate_with(x.0, |out, add| {
-            product(out, dy, Matrix::new(weight.1.data(), outputs, inputs), 1.0, add);
-            product(out, d_inner, Matrix::new(a.1.data(), rank, inputs), 1.0, true);
+            multiply(out, dy, Matrix::new(weight.1.data(), outputs, inputs), 1.0, add);
+            multiply(out, d_inner, Matrix::new(a.1.data(), rank, inputs), 1.0, true);
             Ok(())
         })
     }

@@ -47,6 +47,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         "kernel": kernel::level().name(),
         "threads": kernel::threads(),
         "ceilings": ceilings_json(&ceilings),
+        "precision": match precision { Precision::F32 => "f32", Precision::Bf16 => "bf16" },
+        "ceiling": ceilings.flop_name(precision),
     });
     if !global.json {
         super::print(&format!("{} threads, {} kernels\n\n", kernel::threads(), kernel::level().name()))?;

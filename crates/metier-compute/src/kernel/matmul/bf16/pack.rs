@@ -221,6 +221,7 @@ mod wide {
     }
 
     pub(super) mod integer {
+        #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
         use super::*;
 
         /// The upper halves of the rounded elements, to nearest and ties to even; what is no number stays none.
@@ -253,6 +254,7 @@ mod wide {
     }
 
     pub(super) mod bf16 {
+        #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
         use super::*;
 
         #[inline]

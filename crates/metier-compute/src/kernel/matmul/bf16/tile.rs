@@ -61,14 +61,14 @@ impl Kernel {
             && alpha.to_bits() == 1.0_f32.to_bits()
         {
             // SAFETY: as the caller promises, the tile is whole.
-            return unsafe { tiles.multiply(left, right, steps, out, row_step, add) };
+            return unsafe { Tiles::multiply(tiles, left, right, steps, out, row_step, add) };
         }
         let mut sums = Sheet([0.0; AREA]);
         // SAFETY: the panels are as long as the caller says; the sums are 32 rows of 32.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
-                Self::Amx(tiles) => tiles.multiply(left, right, steps, sums.0.as_mut_ptr(), LINES, false),
+                Self::Amx(tiles) => Tiles::multiply(tiles, left, right, steps, sums.0.as_mut_ptr(), LINES, false),
                 Self::Wide(multiply) => multiply(left, right, steps, &mut sums.0),
             }
         }
@@ -129,6 +129,7 @@ unsafe fn portable(left: *const f32, right: *const f32, steps: usize, sums: &mut
     add_panels(left, right, sums);
 }
 
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 fn add_panels(left: &[f32], right: &[f32], sums: &mut [f32; AREA]) {
     for (left, right) in left.as_chunks::<STEP>().0.iter().zip(right.as_chunks::<STEP>().0) {
