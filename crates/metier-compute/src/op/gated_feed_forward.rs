@@ -88,8 +88,8 @@ impl Record<'_> for Fused {
         drop(whole);
         if let Some(inner) = inner {
             let turned = packed.turned();
-            gate.accumulate(pass, |out, add| multiply_packed(out, &inner.gate, &turned, 1.0, add))?;
-            up.accumulate(pass, |out, add| multiply_packed(out, &inner.up, &turned, 1.0, add))?;
+            gate.accumulate(pass, |out, add| multiply_packed(out, &inner.gate, turned, 1.0, add))?;
+            up.accumulate(pass, |out, add| multiply_packed(out, &inner.up, turned, 1.0, add))?;
             let dy = Packed::left(dy.transposed());
             down.accumulate(pass, |out, add| multiply_packed(out, &dy, &inner.joined, 1.0, add))?;
         }

@@ -60,7 +60,7 @@ impl Input {
     fn multiply_after(&self, out: &mut [f32], left: Matrix<'_>, alpha: f32, add: bool) {
         match self {
             Self::Whole(x) => multiply(out, left, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), alpha, add),
-            Self::Rounded(x) => multiply_packed(out, &Packed::left(left), &x.turned(), alpha, add),
+            Self::Rounded(x) => multiply_packed(out, &Packed::left(left), x.turned(), alpha, add),
         }
     }
 }

@@ -190,7 +190,7 @@ impl Record<'_> for Merged {
             })?;
         }
         self.whole.accumulate(pass, |out, add| {
-            multiply_packed(out, &Packed::left(dy.transposed()), &self.x.1.turned(), 1.0, add);
+            multiply_packed(out, &Packed::left(dy.transposed()), self.x.1.turned(), 1.0, add);
         })
     }
 }

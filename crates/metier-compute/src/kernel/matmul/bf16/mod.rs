@@ -6,6 +6,7 @@
 //! a row for each pair, which is what AMX and the dot products of AVX-512 take.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::{Matrix, Output};
 use crate::kernel::threads::{self, piece};
@@ -47,6 +48,8 @@ pub(crate) struct Packed {
     /// Rows of a left matrix, columns of a right one.
     lines: usize,
     depth: usize,
+    /// Made when it is first asked for: several projections read one input.
+    turned: OnceLock<Box<Packed>>,
 }
 
 impl Packed {
@@ -62,7 +65,13 @@ impl Packed {
 
     /// A matrix that holds whatever its buffer held before; the caller writes all of it.
     pub fn stale(side: Side, lines: usize, depth: usize) -> Self {
-        Self { buffer: Buffer::scratch(panel_words(lines, depth) + ALIGNMENT), side, lines, depth }
+        Self {
+            buffer: Buffer::scratch(panel_words(lines, depth) + ALIGNMENT),
+            side,
+            lines,
+            depth,
+            turned: OnceLock::new(),
+        }
     }
 
     fn lines(matrix: Matrix<'_>, side: Side) -> Self {
@@ -88,7 +97,11 @@ impl Packed {
     ///
     /// # Panics
     /// When this one is not of the left side.
-    pub fn turned(&self) -> Self {
+    pub fn turned(&self) -> &Self {
+        self.turned.get_or_init(|| Box::new(self.turn()))
+    }
+
+    fn turn(&self) -> Self {
         assert!(self.side == Side::Left, "only a left matrix has pairs of lines side by side");
         let mut packed = Self::stale(Side::Right, self.depth, self.lines);
         let (length, from_length) = (packed.panel_length(), self.panel_length());
@@ -452,10 +465,11 @@ mod tests {
         for (lines, depth) in [(1, 1), (5, 33), (70, 40), (64, 96), (31, 100)] {
             let values = noise(lines * depth, 4);
             let matrix = Matrix::new(&values, lines, depth);
-            let (turned, packed) = (Packed::left(matrix).turned(), Packed::right(matrix));
+            let (left, packed) = (Packed::left(matrix), Packed::right(matrix));
+            let turned = left.turned();
             assert_eq!((turned.lines, turned.depth), (packed.lines, packed.depth));
             let bits = |packed: &Packed| packed.words().iter().map(|word| word.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&turned), bits(&packed), "{lines} {depth}");
+            assert_eq!(bits(turned), bits(&packed), "{lines} {depth}");
         }
     }
 
