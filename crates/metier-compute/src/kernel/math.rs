@@ -7,6 +7,7 @@ const ROUNDER: f32 = 12_582_912.0;
 ///
 /// The argument is split into `n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` is a polynomial of degree 7
 /// (coefficients of the Cephes library's `expf`) and `2^n` is built from bits.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let clamped = if x < -87.3 { -87.3 } else { x };
@@ -23,6 +24,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// As [`exp`] for `x` of at most 80, in fewer instructions.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 pub(super) fn exp_of_small(x: f32) -> f32 {
     let clamped = if x < -87.3 { -87.3 } else { x };

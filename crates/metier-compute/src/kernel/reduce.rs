@@ -83,11 +83,18 @@ leveled! {
 #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 pub(super) fn fold(lanes: &[f32; LANES]) -> f32 {
+    pairwise(lanes, |a, b| a + b)
+}
+
+/// All lanes taken together, pairwise.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
+#[inline(always)]
+pub(super) fn pairwise(lanes: &[f32; LANES], together: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = *lanes;
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+            lanes[lane] = together(lanes[lane], lanes[lane + width]);
         }
         width /= 2;
     }

@@ -1,7 +1,14 @@
 //! The parts of a softmax over one row.
 
 use super::math::{exp, exp_of_small};
-use super::reduce::{LANES, fold};
+use super::reduce::{LANES, fold, pairwise};
+
+/// The larger one; `b` when `a` is not a number.
+#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
 
 leveled! {
     /// The largest element; negative infinity for none. NaN elements are passed over.
@@ -10,13 +17,13 @@ leveled! {
         let (row, rest) = row.as_chunks::<LANES>();
         for row in row {
             for lane in 0..LANES {
-                lanes[lane] = if row[lane] > lanes[lane] { row[lane] } else { lanes[lane] };
+                lanes[lane] = larger(row[lane], lanes[lane]);
             }
         }
         for (lane, value) in lanes.iter_mut().zip(rest) {
-            *lane = if *value > *lane { *value } else { *lane };
+            *lane = larger(*value, *lane);
         }
-        lanes.iter().fold(f32::NEG_INFINITY, |best, lane| if *lane > best { *lane } else { best })
+        pairwise(&lanes, larger)
     }
 }
 
@@ -91,6 +98,7 @@ pub(super) struct Band {
 }
 
 impl Band {
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
     #[inline(always)]
     fn row(self, row: usize, width: usize) -> (usize, usize) {
         let place = |at: isize| (at.saturating_add_unsigned(row)).clamp(0, width as isize) as usize;
@@ -123,10 +131,10 @@ leveled! {
             let mut lanes = [tops[row]; LANES];
             for scores in &*wide {
                 for lane in 0..LANES {
-                    lanes[lane] = if scores[lane] > lanes[lane] { scores[lane] } else { lanes[lane] };
+                    lanes[lane] = larger(scores[lane], lanes[lane]);
                 }
             }
-            let top = lanes.iter().fold(f32::NEG_INFINITY, |best, lane| if *lane > best { *lane } else { best });
+            let top = pairwise(&lanes, larger);
             let correction = exp_of_small(tops[row] - top);
             if correction < 1.0 {
                 result[row * columns..(row + 1) * columns].iter_mut().for_each(|value| *value *= correction);
