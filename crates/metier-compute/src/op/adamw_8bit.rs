@@ -68,15 +68,14 @@ impl Map {
 
     /// The code whose value is nearest to a number from -1 to 1; of a map without sign, none but that of 0 itself
     /// gets the code of 0.
-    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
     #[inline(always)]
     fn code(&self, number: f32) -> u8 {
         const GAINS: [f32; LEVELS] = [1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0];
         let size = number.abs();
         let (mut gain, mut count) = (GAINS[0], self.least);
-        for level in 1..LEVELS {
-            let above = size >= self.bounds[level];
-            gain = if above { GAINS[level] } else { gain };
+        for (level, (own, bound)) in GAINS.iter().zip(&self.bounds).enumerate().skip(1) {
+            let above = size >= *bound;
+            gain = if above { *own } else { gain };
             count = if above { self.least * (1 << level) as f32 } else { count };
         }
         // Codes of decades follow each other as numbers of a binary floating point do.

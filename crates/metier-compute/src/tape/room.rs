@@ -24,7 +24,7 @@ pub(super) struct Room<'p> {
     pub reached: Vec<bool>,
 }
 
-impl<'p> Room<'p> {
+impl Room<'_> {
     pub fn take() -> Self {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default().emptied()
     }
@@ -41,6 +41,7 @@ impl<'p> Room<'p> {
         self.slots.clear();
         self.reached.clear();
         // Collecting what was a list of the same kind leaves it where it is.
+        #[expect(clippy::unnecessary_filter_map, reason = "the lifetime changes")]
         let nodes = self.nodes.into_iter().filter_map(|_| None).collect();
         self.records.rewind();
         Room { nodes, records: self.records, known: self.known, slots: self.slots, reached: self.reached }

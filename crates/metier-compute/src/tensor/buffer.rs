@@ -4,12 +4,12 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use metier_core::Result;
 
-use super::pool;
+use super::pool::{self, Storage};
 
 /// The storage behind a tensor. `storage` may be longer than what the tensor uses.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    storage: Vec<f32>,
+    storage: Storage,
     length: usize,
 }
 
@@ -31,11 +31,11 @@ impl Buffer {
     }
 
     pub fn as_slice(&self) -> &[f32] {
-        &self.storage[..self.length]
+        &self.storage.as_slice()[..self.length]
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.storage[..self.length]
+        &mut self.storage.as_mut_slice()[..self.length]
     }
 }
 

@@ -3,16 +3,17 @@
 //! Buffers come in size classes, eight to a doubling. A freed buffer waits in its class for the next
 //! allocation, so a training loop in its steady state asks the system for nothing and touches no fresh
 //! page. What waits unused is given back to the system as soon as keeping it would push the total past the
-//! highest total that was ever live, with a quarter to spare.
+//! highest total that was ever live, with a little to spare.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
 use metier_core::{Error, Place, Result};
 
 const ELEMENT: u64 = 4;
 /// Bytes that may wait in the pool above the highest live total.
-const SLACK: u64 = 64 << 20;
+const SLACK: u64 = 16 << 20;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
@@ -39,24 +40,24 @@ pub fn release_unused() {
     pool.peak = pool.live;
 }
 
-pub(super) fn take(length: usize) -> Result<Vec<f32>> {
+pub(super) fn take(length: usize) -> Result<Storage> {
     pool().take(length, true)
 }
 
 /// For copy on write and the room that kernels need: they have no way to report a refusal.
-pub(super) fn take_past_limit(length: usize) -> Vec<f32> {
+pub(super) fn take_past_limit(length: usize) -> Storage {
     let taken = pool().take(length, false);
-    taken.unwrap_or_else(|_| vec![0.0; length])
+    taken.unwrap_or_else(|_| Storage::Heap(vec![0.0; length]))
 }
 
-pub(super) fn adopt(values: Vec<f32>) -> Result<Vec<f32>> {
+pub(super) fn adopt(values: Vec<f32>) -> Result<Storage> {
     let mut pool = pool();
     pool.admit(values.len() as u64 * ELEMENT)?;
     pool.count(values.len());
-    Ok(values)
+    Ok(Storage::Heap(values))
 }
 
-pub(super) fn give_back(storage: Vec<f32>) {
+pub(super) fn give_back(storage: Storage) {
     pool().give_back(storage);
 }
 
@@ -66,7 +67,7 @@ fn pool() -> MutexGuard<'static, Pool> {
 
 struct Pool {
     /// Waiting buffers by length; every length here is a size class.
-    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    free: BTreeMap<usize, Vec<Storage>>,
     live: u64,
     waiting: u64,
     peak: u64,
@@ -101,7 +102,7 @@ impl Pool {
         self.peak = self.peak.max(self.live);
     }
 
-    fn take(&mut self, length: usize, limited: bool) -> Result<Vec<f32>> {
+    fn take(&mut self, length: usize, limited: bool) -> Result<Storage> {
         let class = size_class(length);
         let bytes = (class as u64).saturating_mul(ELEMENT);
         if limited {
@@ -112,12 +113,12 @@ impl Pool {
             self.count(class);
             return Ok(storage);
         }
-        let mut target = self.peak.saturating_add(self.peak / 4).saturating_add(SLACK);
+        let mut target = self.peak.saturating_add(SLACK);
         if let Some(limit) = self.limit {
             target = target.min(limit);
         }
         self.trim(target.saturating_sub(self.live.saturating_add(bytes)));
-        let storage = buffer_of_zeros(class).ok_or_else(|| {
+        let storage = Storage::zeros(class).ok_or_else(|| {
             Error::user(Place::key("memory"), format!("the system has no {} for a tensor", mebibytes(bytes)))
                 .hint("take a smaller batch, a shorter context or a smaller model")
         })?;
@@ -125,12 +126,13 @@ impl Pool {
         Ok(storage)
     }
 
-    fn give_back(&mut self, storage: Vec<f32>) {
-        let bytes = storage.len() as u64 * ELEMENT;
+    fn give_back(&mut self, storage: Storage) {
+        let length = storage.as_slice().len();
+        let bytes = length as u64 * ELEMENT;
         self.live = self.live.saturating_sub(bytes);
-        if !storage.is_empty() && storage.len() == size_class(storage.len()) {
+        if length > 0 && length == size_class(length) {
             self.waiting += bytes;
-            self.free.entry(storage.len()).or_default().push(storage);
+            self.free.entry(length).or_default().push(storage);
         }
     }
 
@@ -160,20 +162,55 @@ fn size_class(length: usize) -> usize {
     length.checked_next_multiple_of(step).unwrap_or(length)
 }
 
-/// Zeros from the system without touching the pages; `None` when there are not that many.
-fn buffer_of_zeros(length: usize) -> Option<Vec<f32>> {
-    let layout = std::alloc::Layout::array::<f32>(length).ok()?;
-    if layout.size() == 0 {
-        return Some(Vec::new());
+/// From this many elements on a buffer is memory that the system maps for it alone, and gets back when it is dropped. What
+/// the allocator holds below other memory in use stays with the process.
+const MAPPED: usize = 1 << 16;
+
+/// Numbers in memory.
+pub(super) enum Storage {
+    Heap(Vec<f32>),
+    /// Whole `f32`, of any bits.
+    Mapped(MmapMut),
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
     }
-    #[expect(clippy::cast_ptr_alignment, reason = "the layout asks for the alignment of f32")]
-    #[expect(clippy::same_length_and_capacity, reason = "the allocation is full of zeros")]
-    #[expect(unsafe_code, reason = "the only way to ask for zeroed memory and hear a refusal")]
-    // SAFETY: the layout has a size above zero; the pointer is checked; the vector gets the pointer, length
-    // and capacity of exactly that allocation from the global allocator, and all-zero bits are valid `f32`.
-    unsafe {
-        let pointer = std::alloc::alloc_zeroed(layout).cast::<f32>();
-        (!pointer.is_null()).then(|| Vec::from_raw_parts(pointer, length, length))
+}
+
+impl Storage {
+    /// Zeros from the system, of large buffers without touching the pages; `None` when there are not that many.
+    fn zeros(length: usize) -> Option<Self> {
+        if length >= MAPPED {
+            return MmapMut::map_anon(length.checked_mul(size_of::<f32>())?).ok().map(Self::Mapped);
+        }
+        let mut values = Vec::new();
+        values.try_reserve_exact(length).ok()?;
+        values.resize(length, 0.0);
+        Some(Self::Heap(values))
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        match self {
+            Self::Heap(values) => values,
+            #[expect(unsafe_code, reason = "bytes seen as numbers")]
+            // SAFETY: a mapping begins with a page, so it is aligned; it is whole numbers, borrowed, and any bits are one.
+            Self::Mapped(bytes) => unsafe {
+                std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<f32>())
+            },
+        }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        match self {
+            Self::Heap(values) => values,
+            #[expect(unsafe_code, reason = "bytes seen as numbers")]
+            // SAFETY: as above, and borrowed for this alone.
+            Self::Mapped(bytes) => unsafe {
+                std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<f32>())
+            },
+        }
     }
 }
 
@@ -198,11 +235,11 @@ mod tests {
     fn a_freed_buffer_is_taken_again() {
         let mut pool = Pool::new();
         let first = pool.take(1000, true).unwrap();
-        let address = first.as_ptr();
+        let address = first.as_slice().as_ptr();
         pool.give_back(first);
         assert_eq!(pool.live, 0);
         let second = pool.take(1001, true).unwrap();
-        assert_eq!(second.as_ptr(), address);
+        assert_eq!(second.as_slice().as_ptr(), address);
     }
 
     #[test]
@@ -223,6 +260,6 @@ mod tests {
             let storage = pool.take(length, true).unwrap();
             pool.give_back(storage);
         }
-        assert!(pool.waiting <= pool.peak + pool.peak / 4 + SLACK);
+        assert!(pool.waiting <= pool.peak + SLACK);
     }
 }

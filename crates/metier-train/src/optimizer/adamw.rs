@@ -70,19 +70,20 @@ impl Optimizer for Adamw {
 impl Adamw {
     /// A step by an operation that takes weights, gradient and both means.
     pub(super) fn step_by(&self, step_by: StepBy, update: Update<'_>) -> Result<()> {
-        let [m, v] = update.state else {
-            return Err(Error::program(format!("AdamW keeps 2 means, not {}", update.state.len())));
+        let Update { parameter, gradient, state, rate, scale, step, decays } = update;
+        let [m, v] = state else {
+            return Err(Error::program(format!("AdamW keeps 2 means, not {}", state.len())));
         };
-        let step = AdamwStep {
-            rate: update.rate as f32,
-            scale: update.scale,
+        let numbers = AdamwStep {
+            rate: rate as f32,
+            scale,
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
             epsilon: self.epsilon as f32,
-            decay: if update.decays { self.decay as f32 } else { 0.0 },
-            step: update.step,
+            decay: if decays { self.decay as f32 } else { 0.0 },
+            step,
         };
-        step_by(update.parameter, update.gradient, m.data_mut(), v.data_mut(), &step)
+        step_by(parameter, gradient, m.data_mut(), v.data_mut(), &numbers)
     }
 
     /// Refuses numbers out of their ranges, all of them together.
