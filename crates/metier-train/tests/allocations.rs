@@ -94,7 +94,7 @@ fn asked_per_step(recompute: bool) -> Vec<usize> {
 }
 
 /// Asked in a step at most, blocks kept and blocks computed again: scratch memory of attention, and lists of the operations
-/// attention, rotary, linear, embedding and head_cross_entropy. Tape, records, tensors, threads and optimizer ask for nothing.
+/// attention, rotary, linear, embedding and `head_cross_entropy`. Tape, records, tensors, threads and optimizer ask for nothing.
 const LEFT: [usize; 2] = [300, 440];
 
 #[test]
