@@ -94,11 +94,11 @@ fn asked_per_step(recompute: bool) -> Vec<usize> {
 }
 
 /// Asked in a step at most, blocks kept and blocks computed again: scratch memory of attention, and lists of the operations
-/// attention, rotary, linear, embedding and head_cross_entropy. Tape, records, tensors, threads and optimizer ask for nothing.
+/// attention, rotary, linear, embedding and `head_cross_entropy`. Tape, records, tensors, threads and optimizer ask for nothing.
 const LEFT: [usize; 2] = [300, 440];
 
 #[test]
-fn a_step_asks_the_system_for_little_and_always_the_same() {
+fn a_step_asks_the_system_for_little() {
     for (recompute, most) in [false, true].into_iter().zip(LEFT) {
         let asked = asked_per_step(recompute);
         assert!(
