@@ -33,7 +33,8 @@ pub fn run(root: &Path, offline: bool, compare: bool) -> Result<bool> {
         eprintln!("\ncargo-nextest is not installed: `cargo test` runs the tests instead");
         shell::cargo(root, &["test", "--workspace", "--all-targets"])
     };
-    if !shell::runs(tests.envs(variables.iter().map(|(name, value)| (name, value))))? {
+    tests.env("METIER_SLOW_TESTS", "1").envs(variables.iter().map(|(name, value)| (name, value)));
+    if !shell::runs(&mut tests)? {
         return Ok(stop("the tests"));
     }
     let assets = if offline {

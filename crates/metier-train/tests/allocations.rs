@@ -98,7 +98,7 @@ fn asked_per_step(recompute: bool) -> Vec<usize> {
 const LEFT: [usize; 2] = [300, 440];
 
 #[test]
-fn a_step_asks_the_system_for_little_and_always_the_same() {
+fn a_step_asks_the_system_for_little() {
     for (recompute, most) in [false, true].into_iter().zip(LEFT) {
         let asked = asked_per_step(recompute);
         assert!(

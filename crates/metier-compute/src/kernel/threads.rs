@@ -321,7 +321,9 @@ mod tests {
         let caught = panic::catch_unwind(|| for_each(100, WORTH_SHARING, |index| assert!(index != 50, "fifty")));
         assert!(caught.is_err());
         let sum = AtomicUsize::new(0);
-        for_each(100, WORTH_SHARING, |index| drop(sum.fetch_add(index, Ordering::Relaxed)));
+        for_each(100, WORTH_SHARING, |index| {
+            sum.fetch_add(index, Ordering::Relaxed);
+        });
         assert_eq!(sum.into_inner(), 4950);
     }
 }

@@ -167,6 +167,7 @@ fn size_class(length: usize) -> usize {
 const MAPPED: usize = 1 << 16;
 
 /// Numbers in memory.
+#[derive(Debug)]
 pub(super) enum Storage {
     Heap(Vec<f32>),
     /// Whole `f32`, of any bits.

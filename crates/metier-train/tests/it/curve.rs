@@ -46,7 +46,7 @@ fn twenty_steps_agree_with_pytorch() {
     let number = |key: &str| golden[key].as_u64().unwrap();
     let config = Config::from_json(&golden["config"]).unwrap();
     let mut decoder = Decoder::random(&config, Seed::new(0)).unwrap();
-    fill(&mut decoder);
+    fill(&mut decoder, 0.125, 0.125);
     let documents: Vec<Vec<TokenId>> = serde_json::from_value(golden["documents"].clone()).unwrap();
     let losses = golden::numbers(&golden["losses"]);
 
@@ -76,8 +76,9 @@ fn twenty_steps_agree_with_pytorch() {
     assert_close("gradient norm", &norms, &golden::numbers(&golden["gradient_norms"]), 1e-3, 1e-3);
 }
 
-/// The weights that `fixtures/reference/loss_curve.py` gives its model.
-fn fill(decoder: &mut Decoder) {
+/// The weights that the scripts under `fixtures/reference/` give their models: even numbers from minus to plus `size`, and
+/// norms that differ from 1 by up to `norm_size`.
+pub fn fill(decoder: &mut Decoder, size: f64, norm_size: f64) {
     let ids: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
     for id in ids {
         decoder.parameters.set_trainable(id, true);
@@ -89,12 +90,13 @@ fn fill(decoder: &mut Decoder) {
         let norm = tensor.shape().len() == 1;
         for (index, value) in (0..).zip(tensor.data_mut()) {
             let even = (mixed(base.wrapping_add(index)) >> 40) as f64 / f64::from(1 << 23) - 1.0;
-            *value = (if norm { 1.0 } else { 0.0 } + even / 8.0) as f32;
+            *value = (if norm { 1.0 + norm_size * even } else { size * even }) as f32;
         }
     }
 }
 
-fn mixed(state: u64) -> u64 {
+/// `SplitMix64`.
+pub fn mixed(state: u64) -> u64 {
     let mut state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

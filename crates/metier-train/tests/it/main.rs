@@ -6,4 +6,5 @@ mod curve;
 mod errors;
 mod families;
 mod kit;
+mod model_curves;
 mod resume;

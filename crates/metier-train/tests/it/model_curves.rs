@@ -1,0 +1,104 @@
+//! Fifty steps of the models S and M of `metier bench`, against PyTorch.
+
+use crate::curve::{fill, mixed};
+use metier_compute::kernel::Precision;
+use metier_core::Place;
+use metier_core::part::Build;
+use metier_core::seed::Seed;
+use metier_model::{Batch, Config, Decoder};
+use metier_testkit::{assert_close, golden};
+use metier_train::Learner;
+use metier_train::optimizer::{Adamw, Optimizer};
+use serde_json::Value;
+
+/// How far a step's loss may be from PyTorch's in f32, by what products are computed in. PyTorch's own bf16, which
+/// stands in the golden beside it, is up to BAND_OF_PEER away.
+const BANDS: [(Precision, f64); 2] = [(Precision::F32, 1e-3), (Precision::Bf16, 1e-2)];
+
+#[test]
+fn model_s_learns_as_with_pytorch() {
+    compare("s");
+}
+
+/// Takes minutes, so only `cargo xtask test` asks for it.
+#[test]
+fn model_m_learns_as_with_pytorch() {
+    if std::env::var_os("METIER_SLOW_TESTS").is_none() {
+        eprintln!("METIER_SLOW_TESTS is not set: nothing was compared");
+        return;
+    }
+    compare("m");
+}
+
+fn compare(name: &str) {
+    let golden = golden::read("model_loss_curves.json");
+    let model = &golden["models"][name];
+    for (precision, band) in BANDS {
+        let got = losses(&golden, &model["shape"], precision);
+        assert_close(&format!("{name} in {precision:?}"), &got, &golden::numbers(&model["f32"]), band, 0.0);
+    }
+}
+
+/// The loss of each step in a precision.
+fn losses(golden: &Value, shape: &Value, precision: Precision) -> Vec<f32> {
+    let number = |key: &str| shape[key].as_u64().unwrap() as usize;
+    let config = Config {
+        vocabulary_size: number("vocabulary"),
+        hidden_size: number("hidden"),
+        intermediate_size: number("ffn"),
+        layers: number("layers"),
+        heads: number("heads"),
+        kv_heads: number("kv_heads"),
+        head_dim: number("hidden") / number("heads"),
+        context_length: number("context"),
+        norm_epsilon: 1e-5,
+        rope_theta: shape["theta"].as_f64().unwrap() as f32,
+        tied_embeddings: true,
+        attention_bias: false,
+        feed_forward_bias: false,
+    };
+    let mut decoder = Decoder::random(&config, Seed::new(0)).unwrap();
+    fill(&mut decoder, 1.0 / 32.0, 0.0);
+    let adamw: Adamw = serde_json::from_value(golden["adamw"].clone()).unwrap();
+    let optimizer: Box<dyn Optimizer> = adamw.build(&Place::default()).unwrap();
+    let mut learner = Learner::new(&mut decoder, &*optimizer).unwrap();
+    learner.precision = precision;
+    let batches =
+        batches(golden["batches"].as_u64().unwrap(), number("batch"), number("context"), number("vocabulary"));
+    let clip = golden["clip"].as_f64().unwrap();
+    let steps = golden["steps"].as_u64().unwrap();
+    (1..=steps)
+        .zip(batches.iter().cycle())
+        .map(|(step, batch)| {
+            learner.clear();
+            let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, batch)).unwrap();
+            let scale = (clip / (learner.gradient_norm() + 1e-6)).min(1.0);
+            learner.update(&*optimizer, optimizer.rate(), scale as f32, step).unwrap();
+            loss as f32
+        })
+        .collect()
+}
+
+/// Those of `bench/train_step.py`: rows that mostly follow a rule.
+fn batches(count: u64, rows: usize, context: usize, vocabulary: usize) -> Vec<Batch> {
+    let row = |number: u64| -> Vec<u32> {
+        let mut ids = vec![(number + 1) % vocabulary as u64];
+        for place in 1..=context as u64 {
+            let state = mixed(1_000_003 * number + place);
+            let ruled = (ids[ids.len() - 1] * 5 + 3) % vocabulary as u64;
+            ids.push(if state >> 62 == 0 { (state >> 8) % vocabulary as u64 } else { ruled });
+        }
+        ids.into_iter().map(|id| id as u32).collect()
+    };
+    let batch = |first: u64| {
+        let rows: Vec<Vec<u32>> = (first..first + rows as u64).map(row).collect();
+        Batch {
+            ids: rows.iter().flat_map(|row| &row[..context]).copied().collect(),
+            targets: rows.iter().flat_map(|row| &row[1..]).copied().collect(),
+            weights: vec![1.0; rows.len() * context],
+            positions: rows.iter().flat_map(|_| 0..context as u32).collect(),
+            sequences: (0..rows.len()).map(|row| row * context..(row + 1) * context).collect(),
+        }
+    };
+    (0..count).map(|at| batch(at * rows as u64)).collect()
+}
