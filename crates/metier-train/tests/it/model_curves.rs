@@ -12,8 +12,8 @@ use metier_train::optimizer::{Adamw, Optimizer};
 use serde_json::Value;
 
 /// How far a step's loss may be from PyTorch's in f32, by what products are computed in. PyTorch's own bf16, which
-/// stands in the golden beside it, is up to BAND_OF_PEER away.
-const BANDS: [(Precision, f64); 2] = [(Precision::F32, 1e-3), (Precision::Bf16, 1e-2)];
+/// stands in the golden beside it, is up to 0.0051 (S) and 0.0294 (M) away.
+const BANDS: [(Precision, f64); 2] = [(Precision::F32, 1e-3), (Precision::Bf16, 3e-2)];
 
 #[test]
 fn model_s_learns_as_with_pytorch() {
@@ -35,6 +35,8 @@ fn compare(name: &str) {
     let model = &golden["models"][name];
     for (precision, band) in BANDS {
         let got = losses(&golden, &model["shape"], precision);
+        let off = got.iter().zip(golden::numbers(&model["f32"])).map(|(a, b)| (a - b).abs());
+        println!("{name} in {precision:?}: at most {:.6} away", off.fold(0.0, f32::max));
         assert_close(&format!("{name} in {precision:?}"), &got, &golden::numbers(&model["f32"]), band, 0.0);
     }
 }
