@@ -28,13 +28,12 @@ pub fn run(root: &Path, offline: bool, compare: bool) -> Result<bool> {
     }
     let next = shell::has_cargo_command(root, "nextest");
     let mut tests = if next {
-        shell::cargo(root, &["nextest", "run", "--workspace"])
+        shell::cargo(root, &["nextest", "run", "--workspace", "--run-ignored", "all"])
     } else {
         eprintln!("\ncargo-nextest is not installed: `cargo test` runs the tests instead");
-        shell::cargo(root, &["test", "--workspace", "--all-targets"])
+        shell::cargo(root, &["test", "--workspace", "--all-targets", "--", "--include-ignored"])
     };
-    tests.env("METIER_SLOW_TESTS", "1").envs(variables.iter().map(|(name, value)| (name, value)));
-    if !shell::runs(&mut tests)? {
+    if !shell::runs(tests.envs(variables.iter().map(|(name, value)| (name, value))))? {
         return Ok(stop("the tests"));
     }
     let assets = if offline {

@@ -1,4 +1,5 @@
-//! Fifty steps of the models S and M of `metier bench`, against PyTorch.
+//! Fifty steps of the model S of `metier bench`, against PyTorch. The golden has those of M too: docs/log.md says why they are
+//! not compared.
 
 use crate::curve::{fill, mixed};
 use metier_compute::kernel::Precision;
@@ -12,22 +13,12 @@ use metier_train::optimizer::{Adamw, Optimizer};
 use serde_json::Value;
 
 /// How far a step's loss may be from PyTorch's in f32, by what products are computed in. PyTorch's own bf16, which
-/// stands in the golden beside it, is up to 0.0051 (S) and 0.0294 (M) away.
-const BANDS: [(Precision, f64); 2] = [(Precision::F32, 1e-3), (Precision::Bf16, 3e-2)];
+/// stands in the golden beside it, is up to 0.0051 away.
+const BANDS: [(Precision, f64); 2] = [(Precision::F32, 1e-3), (Precision::Bf16, 1e-2)];
 
 #[test]
 fn model_s_learns_as_with_pytorch() {
     compare("s");
-}
-
-/// Takes minutes, so only `cargo xtask test` asks for it.
-#[test]
-fn model_m_learns_as_with_pytorch() {
-    if std::env::var_os("METIER_SLOW_TESTS").is_none() {
-        eprintln!("METIER_SLOW_TESTS is not set: nothing was compared");
-        return;
-    }
-    compare("m");
 }
 
 fn compare(name: &str) {
