@@ -214,53 +214,44 @@ impl Drop for Tiles {
     }
 }
 
-/// Turns of four products of bf16 pairs in registers, for the ceiling: 65,536 multiplications and additions each.
-///
-/// # Panics
-/// Without AMX.
-pub(super) fn turns_of_bf16(turns: usize) {
-    assert!(allowed(), "no tiles here");
-    #[expect(unsafe_code, reason = "instructions that the compiler does not know")]
-    // SAFETY: tiles are allowed, and none live on this thread: products drop theirs before they return. The loop
-    // touches registers only.
-    unsafe {
-        let _tiles = Tiles::new();
-        asm!(
-            "2:",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "dec {turns}",
-            "jnz 2b",
-            turns = inout(reg) turns => _,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            options(nostack, nomem),
-        );
-    }
+/// A function of so many turns of four products in registers, for the ceiling.
+macro_rules! turns {
+    ($(#[$meta:meta])* $name:ident, $instruction:literal) => {
+        $(#[$meta])*
+        ///
+        /// # Panics
+        /// Without AMX.
+        pub(super) fn $name(turns: usize) {
+            assert!(allowed(), "no tiles here");
+            #[expect(unsafe_code, reason = "instructions that the compiler does not know")]
+            // SAFETY: tiles are allowed, and none live on this thread: products drop theirs before they return. The
+            // loop touches registers only.
+            unsafe {
+                let _tiles = Tiles::new();
+                asm!(
+                    "2:",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "dec {turns}",
+                    "jnz 2b",
+                    turns = inout(reg) turns => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, nomem),
+                );
+            }
+        }
+    };
 }
 
-/// Turns of four products of fours of 8-bit integers in registers: 131,072 multiplications and additions each.
-///
-/// # Panics
-/// Without AMX.
-pub(super) fn turns_of_int8(turns: usize) {
-    assert!(allowed(), "no tiles here");
-    #[expect(unsafe_code, reason = "instructions that the compiler does not know")]
-    // SAFETY: as above.
-    unsafe {
-        let _tiles = Tiles::new();
-        asm!(
-            "2:",
-            "tdpbssd tmm0, tmm4, tmm6",
-            "tdpbssd tmm1, tmm4, tmm7",
-            "tdpbssd tmm2, tmm5, tmm6",
-            "tdpbssd tmm3, tmm5, tmm7",
-            "dec {turns}",
-            "jnz 2b",
-            turns = inout(reg) turns => _,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            options(nostack, nomem),
-        );
-    }
-}
+turns!(
+    /// Turns of products of bf16 pairs: 65,536 multiplications and additions each.
+    turns_of_bf16,
+    "tdpbf16ps"
+);
+turns!(
+    /// Turns of products of fours of 8-bit integers: 131,072 multiplications and additions each.
+    turns_of_int8,
+    "tdpbssd"
+);

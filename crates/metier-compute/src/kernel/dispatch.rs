@@ -47,8 +47,9 @@ pub fn level() -> Level {
 pub fn check_level() -> Result<()> {
     match wanted()? {
         Some(level) if level > detect() => {
-            let message = format!("this processor has no {level:?}, the most is {:?}", detect());
-            Err(Error::user(Place::key(VARIABLE), message).hint("leave the variable out"))
+            let message = format!("`{}` cannot be used here, the most is `{}`", level.name(), detect().name());
+            let hint = "leave the variable out; the processor must have the instructions, and the system allow `amx`";
+            Err(Error::user(Place::key(VARIABLE), message).hint(hint))
         }
         _ => Ok(()),
     }

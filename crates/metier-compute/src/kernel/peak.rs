@@ -54,10 +54,8 @@ impl Product {
             (0..count).map(|at| (at % modulus) as f32 / modulus as f32 - 0.5).collect()
         };
         let (left, right) = (noise(rows * depth, 251), noise(depth * columns, 241));
-        let matrix = |data, rows, columns, turned| {
-            if turned { Matrix::new(data, columns, rows).transposed() } else { Matrix::new(data, rows, columns) }
-        };
-        let (a, b) = (matrix(&left, rows, depth, left_turned), matrix(&right, depth, columns, right_turned));
+        let a = Matrix::laid(&left, rows, depth, left_turned);
+        let b = Matrix::laid(&right, depth, columns, right_turned);
         let mut out = vec![0.0_f32; rows * columns];
         let seconds = best_of(duration, || multiply_as(precision, &mut out, a, b, 1.0, false));
         black_box(&out);

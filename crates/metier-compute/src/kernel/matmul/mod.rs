@@ -57,6 +57,11 @@ impl<'a> Matrix<'a> {
         Self::strided(data, rows, columns, columns)
     }
 
+    /// A full matrix of this size, which lies transposed when it is `turned`.
+    pub fn laid(data: &'a [f32], rows: usize, columns: usize, turned: bool) -> Self {
+        if turned { Self::new(data, columns, rows).transposed() } else { Self::new(data, rows, columns) }
+    }
+
     /// A matrix whose rows start `row_step` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_step: usize) -> Self {
         Self::spread(data, rows, columns, row_step, 1)
@@ -186,7 +191,7 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
         let (left, right) = (a.part(0..rows, steps.clone()), b.part(steps.clone(), here.clone()));
         let (length, count) = Panels::size(kernel, steps.len(), here.len());
         let mut packed = Buffer::scratch(length * count + LINE);
-        let panels = aligned(&mut packed, length * count);
+        let panels = aligned(packed.as_mut_slice(), length * count);
         threads::chunks(panels, length, 2 * length * count, |index, panel| Panels::fill(kernel, panel, right, index));
         let panels = Panels { kernel, data: panels, columns: here.len() };
         let (tile_rows, tile_columns) = tile_size(rows, here.len());
@@ -244,7 +249,7 @@ fn multiply_with(
     let a = a.beside(&mut storage);
     let (length, count) = Panels::size(kernel, depth, columns);
     let mut packed = Buffer::scratch(length * count + LINE);
-    let panels = aligned(&mut packed, length * count);
+    let panels = aligned(packed.as_mut_slice(), length * count);
     for (index, panel) in panels.chunks_exact_mut(length).enumerate() {
         Panels::fill(kernel, panel, b, index);
     }
@@ -256,12 +261,16 @@ fn multiply_with(
     }
 }
 
-/// `length` elements of a buffer that is at least a line longer, from the start of a line on, so that no load crosses
+/// `length` elements of memory that is at least a line longer, from the start of a line on, so that no load crosses
 /// two lines of the cache.
-fn aligned(buffer: &mut Buffer, length: usize) -> &mut [f32] {
-    let all = buffer.as_mut_slice();
-    let start = all.as_ptr().align_offset(LINE * size_of::<f32>());
-    &mut all[start..][..length]
+fn aligned(memory: &mut [f32], length: usize) -> &mut [f32] {
+    let start = first_line(memory);
+    &mut memory[start..][..length]
+}
+
+/// Where the first line of the cache begins.
+fn first_line(memory: &[f32]) -> usize {
+    memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE)
 }
 
 /// True when there is nothing left to do.
@@ -455,16 +464,8 @@ mod tests {
             {
                 let (left_step, right_step) =
                     (if turn_left { rows } else { depth }, if turn_right { depth } else { columns });
-                let a = if turn_left {
-                    Matrix::new(&left, depth, rows).transposed()
-                } else {
-                    Matrix::new(&left, rows, depth)
-                };
-                let b = if turn_right {
-                    Matrix::new(&right, columns, depth).transposed()
-                } else {
-                    Matrix::new(&right, depth, columns)
-                };
+                let a = Matrix::laid(&left, rows, depth, turn_left);
+                let b = Matrix::laid(&right, depth, columns, turn_right);
                 for kernel in [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|at| *at <= level()) {
                     let mut out = before.clone();
                     multiply_with(micro::kernel(kernel), &mut out, columns + 3, a, b, 0.5, add);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::micro::{self, Kernel};
-use super::{Matrix, bf16, fits, rows_of_tiles};
+use super::{LINE, Matrix, aligned, bf16, fits, rows_of_tiles};
 use crate::kernel::Precision;
 use crate::tensor::Buffer;
 
@@ -28,9 +28,6 @@ enum Panels<'a> {
     Bf16(bf16::Panels<'a>),
 }
 
-/// Panels begin with a line of the cache, so that no load crosses two.
-const LINE: usize = 16;
-
 impl<'a> PackedRight<'a> {
     /// Parts begin at multiples of this.
     pub const STEP: usize = 32;
@@ -42,13 +39,11 @@ impl<'a> PackedRight<'a> {
 
     /// Packs `from`, seen as `precision` says, into `memory`, which has at least [`PackedRight::size`] elements.
     pub fn new(memory: &'a mut [f32], from: Matrix<'_>, precision: Precision) -> Self {
-        let aligned = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        let memory = &mut memory[aligned..];
         let panels = match precision {
             Precision::F32 => {
                 let kernel = micro::kernel(crate::kernel::level());
                 let length = kernel.columns * from.rows;
-                let panels = &mut memory[..from.columns.div_ceil(kernel.columns) * length];
+                let panels = aligned(memory, from.columns.div_ceil(kernel.columns) * length);
                 for (index, panel) in panels.chunks_exact_mut(length.max(1)).enumerate() {
                     let start = index * kernel.columns;
                     let columns = start..(start + kernel.columns).min(from.columns);
@@ -57,7 +52,7 @@ impl<'a> PackedRight<'a> {
                 Panels::F32 { kernel, panels, depth: from.rows }
             }
             Precision::Bf16 => {
-                let words = &mut memory[..bf16::panel_words(from.columns, from.rows)];
+                let words = aligned(memory, bf16::panel_words(from.columns, from.rows));
                 let mut storage = Vec::new();
                 let from = from.beside(&mut storage);
                 Panels::Bf16(bf16::pack_into(words, from.transposed(), bf16::Side::Right))
@@ -69,8 +64,8 @@ impl<'a> PackedRight<'a> {
     /// Some rows and columns of it; both begin at a multiple of [`PackedRight::STEP`].
     pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let inside = rows.end <= self.rows.1 - self.rows.0 && columns.end <= self.columns.1 - self.columns.0;
-        let aligned = rows.start.is_multiple_of(Self::STEP) && columns.start.is_multiple_of(Self::STEP);
-        assert!(inside && aligned, "{rows:?} and {columns:?} are no part of a packed matrix");
+        let whole = rows.start.is_multiple_of(Self::STEP) && columns.start.is_multiple_of(Self::STEP);
+        assert!(inside && whole, "{rows:?} and {columns:?} are no part of a packed matrix");
         let shifted = |start: usize, range: Range<usize>| (start + range.start, start + range.end);
         Self { rows: shifted(self.rows.0, rows), columns: shifted(self.columns.0, columns), ..self }
     }
@@ -130,9 +125,7 @@ fn multiply_rounded(
     add: bool,
 ) {
     let mut buffer = Buffer::scratch(bf16::panel_words(a.rows, a.columns) + LINE);
-    let memory = buffer.as_mut_slice();
-    let aligned = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-    let words = &mut memory[aligned..][..bf16::panel_words(a.rows, a.columns)];
+    let words = aligned(buffer.as_mut_slice(), bf16::panel_words(a.rows, a.columns));
     let left = bf16::pack_into(words, a, bf16::Side::Left);
     let steps = (left.steps, top / PackedRight::STEP);
     #[expect(unsafe_code, reason = "calls the product of a tile")]

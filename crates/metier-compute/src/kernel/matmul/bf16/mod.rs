@@ -29,8 +29,6 @@ const TILE: (usize, usize) = (256, 1024);
 const CHUNK: (usize, usize) = (2048, 4096);
 /// Rows that are packed at once at most.
 const ROWS: usize = 4096;
-/// A panel begins with a line of the cache.
-const ALIGNMENT: usize = 16;
 
 /// Which of the two dimensions of a tile is a row of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl Packed {
     /// A matrix that holds whatever its buffer held before; the caller writes all of it.
     pub fn stale(side: Side, lines: usize, depth: usize) -> Self {
         Self {
-            buffer: Buffer::scratch(panel_words(lines, depth) + ALIGNMENT),
+            buffer: Buffer::scratch(panel_words(lines, depth) + super::LINE),
             side,
             lines,
             depth,
@@ -137,7 +135,7 @@ impl Packed {
     }
 
     fn start(&self) -> usize {
-        self.buffer.as_slice().as_ptr().align_offset(ALIGNMENT * size_of::<f32>()).min(ALIGNMENT)
+        super::first_line(self.buffer.as_slice())
     }
 
     fn words(&self) -> &[f32] {
@@ -418,16 +416,8 @@ mod tests {
                 (true, false, true, 0.5),
                 (true, true, false, 1.0),
             ] {
-                let a = if turn_left {
-                    Matrix::new(&left, depth, rows).transposed()
-                } else {
-                    Matrix::new(&left, rows, depth)
-                };
-                let b = if turn_right {
-                    Matrix::new(&right, columns, depth).transposed()
-                } else {
-                    Matrix::new(&right, depth, columns)
-                };
+                let a = Matrix::laid(&left, rows, depth, turn_left);
+                let b = Matrix::laid(&right, depth, columns, turn_right);
                 for level in levels() {
                     let mut out = before.clone();
                     let pack = |matrix: Matrix<'_>, side| pack::with(level, || Packed::lines(matrix, side));
