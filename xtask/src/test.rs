@@ -28,10 +28,10 @@ pub fn run(root: &Path, offline: bool, compare: bool) -> Result<bool> {
     }
     let next = shell::has_cargo_command(root, "nextest");
     let mut tests = if next {
-        shell::cargo(root, &["nextest", "run", "--workspace", "--run-ignored", "all"])
+        shell::cargo(root, &["nextest", "run", "--workspace"])
     } else {
         eprintln!("\ncargo-nextest is not installed: `cargo test` runs the tests instead");
-        shell::cargo(root, &["test", "--workspace", "--all-targets", "--", "--include-ignored"])
+        shell::cargo(root, &["test", "--workspace", "--all-targets"])
     };
     if !shell::runs(tests.envs(variables.iter().map(|(name, value)| (name, value))))? {
         return Ok(stop("the tests"));
