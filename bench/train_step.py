@@ -22,6 +22,7 @@ import argparse
 import ctypes
 import gc
 import json
+import math
 import resource
 import sys
 import time
@@ -293,7 +294,8 @@ class Trainer:
             "peak_rss_mib": peak_rss_mib(),
             "version": self.version,
             "torch": torch.__version__,
-            "loss_after_3_steps": self.loss,
+            # Compiled for AVX2, PyTorch 2.15 makes this not a number, which JSON does not have.
+            "loss_after_3_steps": self.loss if self.loss is not None and math.isfinite(self.loss) else None,
         }
 
 

@@ -6,13 +6,12 @@ use crate::config::Config;
 use crate::decode::Cache;
 use crate::layer::{LowRank, WeightShape};
 use metier_compute::op::{self, Sequence};
-use metier_compute::{ParameterId, Parameters, Tape, Tensor, Var};
+use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::fault::near_miss;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A decoder-only language model.
 pub struct Decoder {
@@ -170,8 +169,8 @@ impl Decoder {
         sequences: &[Range<usize>],
     ) -> Result<Var> {
         self.check_rows(ids, positions, sequences)?;
-        let positions: Arc<[u32]> = positions.into();
-        let sequences: Arc<[Sequence]> =
+        let positions = List::from(positions);
+        let sequences: List<Sequence> =
             sequences.iter().map(|rows| Sequence { query: rows.clone(), key: rows.clone() }).collect();
         let table = tape.parameter(self.body.embedding);
         let mut x = op::embedding(tape, table, ids)?;

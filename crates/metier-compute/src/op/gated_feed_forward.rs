@@ -1,6 +1,5 @@
-use std::sync::Arc;
-
 use metier_core::Result;
+use smallvec::SmallVec;
 
 use super::low_rank_linear::Kept;
 use super::{Projection, mismatch, swiglu};
@@ -9,7 +8,7 @@ use crate::kernel::feed_forward::{self, Weights};
 use crate::kernel::matmul::Matrix;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{Shared, Tensor};
 
 const OP: &str = "gated_feed_forward";
 
@@ -25,7 +24,7 @@ pub struct GatedFeedForward {
 }
 
 struct Fused {
-    x: (Var, Arc<Packed>),
+    x: (Var, Shared<Packed>),
     gate: Kept,
     up: Kept,
     down: Kept,
@@ -63,10 +62,8 @@ pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForwar
     let whole = [gate.whole()?, up.whole()?, down.whole()?];
     feed_forward::forward(out.data_mut(), &packed, matrices(&whole));
     drop(whole);
-    let mut inputs = vec![x];
-    for kept in [&gate, &up, &down] {
-        inputs.extend(kept.vars());
-    }
+    let projections = [&gate, &up, &down].into_iter();
+    let inputs: SmallVec<[Var; 10]> = std::iter::once(x).chain(projections.flat_map(Kept::vars)).collect();
     tape.push(OP, out, &inputs, || Fused { x: (x, packed), gate, up, down })
 }
 

@@ -3,20 +3,20 @@ use metier_core::Result;
 use super::{along, mismatch, refuse};
 use crate::kernel::axis::{Axis, by_blocks};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{List, Sizes, Tensor};
 
 struct Gather {
     x: Var,
     axis: Axis,
-    indices: Vec<u32>,
+    indices: List<u32>,
 }
 
 struct ScatterAdd {
     x: Var,
     source: Var,
     axis: Axis,
-    indices: Vec<u32>,
-    shape: Vec<usize>,
+    indices: List<u32>,
+    shape: Sizes,
 }
 
 /// `y[.., j, ..] = x[.., indices[.., j, ..], ..]` along `axis`: every element of the output has its own index.
@@ -27,10 +27,10 @@ struct ScatterAdd {
 pub fn gather(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], count: usize) -> Result<Var> {
     let shape = tape.shape(x)?;
     let extents = along("gather", shape, axis)?;
-    let mut wanted = shape.to_vec();
+    let mut wanted = Sizes::from_slice(shape);
     wanted[axis] = count;
     check("gather", shape, axis, indices, &wanted)?;
-    gathered(tape, "gather", x, extents, indices.to_vec(), &wanted)
+    gathered(tape, "gather", x, extents, indices.into(), &wanted)
 }
 
 /// [`gather`], checked already, under any name.
@@ -39,7 +39,7 @@ pub(super) fn gathered(
     op: &'static str,
     x: Var,
     axis: Axis,
-    indices: Vec<u32>,
+    indices: List<u32>,
     shape: &[usize],
 ) -> Result<Var> {
     let mut out = Tensor::stale(shape)?;
@@ -55,9 +55,9 @@ pub(super) fn gathered(
 pub fn scatter_add(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], source: Var) -> Result<Var> {
     const OP: &str = "scatter_add";
     let (value, added) = (tape.value(x)?, tape.value(source)?);
-    let shape = added.shape().to_vec();
+    let shape = Sizes::from_slice(added.shape());
     let extents = along(OP, value.shape(), axis)?;
-    let mut wanted = value.shape().to_vec();
+    let mut wanted = Sizes::from_slice(value.shape());
     wanted[axis] = shape.get(axis).copied().unwrap_or(0);
     if shape != wanted {
         let rule = format!("the shapes must be equal but for axis {axis}");
@@ -66,7 +66,7 @@ pub fn scatter_add(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], so
     check(OP, value.shape(), axis, indices, &shape)?;
     let mut out = value.clone();
     add_back(out.data_mut(), added.data(), extents, indices);
-    tape.push(OP, out, &[x, source], || ScatterAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
+    tape.push(OP, out, &[x, source], || ScatterAdd { x, source, axis: extents, indices: indices.into(), shape })
 }
 
 fn check(op: &'static str, x: &[usize], axis: usize, indices: &[u32], wanted: &[usize]) -> Result<()> {

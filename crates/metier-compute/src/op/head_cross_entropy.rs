@@ -7,7 +7,7 @@ use crate::kernel::elementwise;
 use crate::kernel::head::Head;
 use crate::kernel::matmul::{Matrix, multiply};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{List, Tensor};
 
 const OP: &str = "head_cross_entropy";
 
@@ -17,7 +17,7 @@ struct HeadCrossEntropy {
     /// For a loss whose own gradient is 1, and only of the rows that count.
     dx: Option<Tensor>,
     dhead: Option<Tensor>,
-    rows: Vec<usize>,
+    rows: List<usize>,
 }
 
 /// `y = sum over n of weights[n] (-ln softmax(x[n] head^T)[targets[n]]) / sum of weights`, a scalar.
@@ -32,11 +32,13 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
     head::check_targets(OP, rows, vocabulary, targets)?;
     let total = check_weights(rows, weights)?;
 
-    let counted: Vec<usize> = (0..rows).filter(|&row| weights[row] > 0.0).collect();
+    let counted: List<usize> = (0..rows).filter(|&row| weights[row] > 0.0).collect();
     let (wants_x, wants_head) = (tape.needs_gradient(x), tape.needs_gradient(head));
     let mut dx = if wants_x { Some(Tensor::stale(&[counted.len(), width])?) } else { None };
     let mut dhead = if wants_head { Some(Tensor::stale(&[vocabulary, width])?) } else { None };
-    let mut losses = vec![0.0_f32; counted.len()];
+    let share = |&row: &usize| (targets[row] as usize, (f64::from(weights[row]) / total) as f32);
+    let shares: List<(usize, f32)> = counted.iter().map(share).collect();
+    let mut losses = Tensor::zeros(&[counted.len()])?;
     let by_output = Matrix::new(table.data(), vocabulary, width);
     // In f32 computing the logits twice costs more than passing over them again.
     let chunk = match tape.precision() {
@@ -53,11 +55,10 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
             into.copy_from_slice(&value.data()[row * width..][..width]);
         }
         let x_matrix = Matrix::new(gathered, count, width);
-        let shares: Vec<(usize, f32)> =
-            picked.iter().map(|&row| (targets[row] as usize, (f64::from(weights[row]) / total) as f32)).collect();
-        let losses = &mut losses[index * chunk..][..count];
+        let shares = &shares[index * chunk..][..count];
+        let losses = &mut losses.data_mut()[index * chunk..][..count];
         if tape.precision() == Precision::Bf16 {
-            let head = Head { x: x_matrix, table: by_output, rows: &shares };
+            let head = Head { x: x_matrix, table: by_output, rows: shares };
             let (dx, dhead) = (dx.as_mut().map(Tensor::data_mut), dhead.as_mut().map(Tensor::data_mut));
             crate::kernel::head::loss(&head, losses, dx, dhead);
             continue;
@@ -65,10 +66,10 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
         let logits = &mut logits.data_mut()[..count * vocabulary];
         multiply(logits, x_matrix, by_output.transposed(), 1.0, false);
         if !wants_x && !wants_head {
-            head::loss_only(logits, losses, vocabulary, &shares);
+            head::loss_only(logits, losses, vocabulary, shares);
             continue;
         }
-        head::loss_and_gradient(logits, losses, vocabulary, &shares);
+        head::loss_and_gradient(logits, losses, vocabulary, shares);
         let p = Matrix::new(logits, count, vocabulary);
         if let Some(dx) = &mut dx {
             let out = &mut dx.data_mut()[index * chunk * width..][..count * width];
@@ -78,7 +79,8 @@ pub fn head_cross_entropy(tape: &mut Tape<'_>, x: Var, head: Var, targets: &[u32
             multiply(dhead.data_mut(), p.transposed(), x_matrix, 1.0, index > 0);
         }
     }
-    let loss = counted.iter().zip(&losses).map(|(&row, &loss)| f64::from(weights[row]) * f64::from(loss)).sum::<f64>();
+    let losses = counted.iter().zip(losses.data());
+    let loss: f64 = losses.map(|(&row, &loss)| f64::from(weights[row]) * f64::from(loss)).sum();
     let loss = Tensor::scalar((loss / total) as f32)?;
     tape.push(OP, loss, &[x, head], || HeadCrossEntropy { x, head, dx, dhead, rows: counted })
 }
@@ -113,8 +115,8 @@ impl Record<'_> for HeadCrossEntropy {
             if !add {
                 out.fill(0.0);
             }
-            for (from, row) in dx.data().chunks_exact(width.max(1)).zip(rows) {
-                elementwise::add_scaled(&mut out[row * width..][..width], from, factor);
+            for (from, row) in dx.data().chunks_exact(width.max(1)).zip(&*rows) {
+                elementwise::add_scaled(&mut out[*row * width..][..width], from, factor);
             }
             Ok(())
         })

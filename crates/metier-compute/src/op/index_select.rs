@@ -4,20 +4,20 @@ use super::{along, mismatch, refuse};
 use crate::kernel::axis::{Axis, by_blocks};
 use crate::kernel::elementwise;
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{List, Sizes, Tensor};
 
 struct IndexSelect {
     x: Var,
     axis: Axis,
-    indices: Vec<u32>,
+    indices: List<u32>,
 }
 
 struct IndexAdd {
     x: Var,
     source: Var,
     axis: Axis,
-    indices: Vec<u32>,
-    shape: Vec<usize>,
+    indices: List<u32>,
+    shape: Sizes,
 }
 
 /// `y[.., j, ..] = x[.., indices[j], ..]` along `axis`: its elements at `indices`, in that order.
@@ -31,13 +31,13 @@ pub fn index_select(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32]) -
 /// [`index_select`] under another name in errors.
 pub(super) fn selected(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: usize, indices: &[u32]) -> Result<Var> {
     let value = tape.value(x)?;
-    let mut shape = value.shape().to_vec();
+    let mut shape = Sizes::from_slice(value.shape());
     let extents = along(op, &shape, axis)?;
     check(op, &shape, axis, indices)?;
     shape[axis] = indices.len();
     let mut out = Tensor::stale(&shape)?;
     select(out.data_mut(), value.data(), extents, indices);
-    tape.push(op, out, &[x], || IndexSelect { x, axis: extents, indices: indices.to_vec() })
+    tape.push(op, out, &[x], || IndexSelect { x, axis: extents, indices: indices.into() })
 }
 
 /// `y = x`, with `source[.., j, ..]` added to `y[.., indices[j], ..]` along `axis`, in the order of `j`.
@@ -48,17 +48,17 @@ pub(super) fn selected(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: usiz
 pub fn index_add(tape: &mut Tape<'_>, x: Var, axis: usize, indices: &[u32], source: Var) -> Result<Var> {
     const OP: &str = "index_add";
     let (value, added) = (tape.value(x)?, tape.value(source)?);
-    let mut shape = value.shape().to_vec();
+    let mut shape = Sizes::from_slice(value.shape());
     let extents = along(OP, &shape, axis)?;
     check(OP, &shape, axis, indices)?;
     shape[axis] = indices.len();
-    if added.shape() != shape {
+    if *added.shape() != shape[..] {
         let rule = format!("{} indices along axis {axis} need the source {shape:?}", indices.len());
         return Err(mismatch(OP, ("x", value.shape()), ("source", added.shape()), &rule));
     }
     let mut out = value.clone();
     add_back(out.data_mut(), added.data(), extents, indices);
-    tape.push(OP, out, &[x, source], || IndexAdd { x, source, axis: extents, indices: indices.to_vec(), shape })
+    tape.push(OP, out, &[x, source], || IndexAdd { x, source, axis: extents, indices: indices.into(), shape })
 }
 
 fn check(op: &'static str, x: &[usize], axis: usize, indices: &[u32]) -> Result<()> {

@@ -89,8 +89,13 @@ pub fn layer_norm(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>, e
         }
         linear::add_to_rows(out.data_mut(), bias.data());
     }
-    let inputs: Vec<Var> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
-    tape.push("layer_norm", out, &inputs, || LayerNorm { x: (x, value), weight: (weight, scale), bias, epsilon })
+    let inputs = [x, weight, bias.unwrap_or(x)];
+    tape.push("layer_norm", out, &inputs[..if bias.is_some() { 3 } else { 2 }], || LayerNorm {
+        x: (x, value),
+        weight: (weight, scale),
+        bias,
+        epsilon,
+    })
 }
 
 impl Record<'_> for LayerNorm {

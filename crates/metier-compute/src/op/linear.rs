@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use metier_core::Result;
 
 use super::mismatch;
@@ -8,7 +6,7 @@ use crate::kernel::matmul::{Matrix, multiply, multiply_as};
 use crate::kernel::threads::{chunks, piece};
 use crate::kernel::{Precision, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{Shared, Tensor};
 
 /// What shapes have to be.
 pub(super) const RULE: &str = "x is [rows, inputs], the weight [outputs, inputs]";
@@ -27,7 +25,7 @@ struct Linear {
 enum Input {
     Whole(Tensor),
     /// Rounded to `bf16` and packed for the left of a product.
-    Rounded(Arc<Packed>),
+    Rounded(Shared<Packed>),
 }
 
 impl Input {
@@ -85,9 +83,15 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Re
     let weight_value = tape.value(weight)?.clone();
     let x_value = tape.needs_gradient(weight).then_some(input);
     let precision = tape.precision();
-    let inputs = [Some(x), Some(weight), bias];
-    let inputs: Vec<Var> = inputs.into_iter().flatten().collect();
-    tape.push("linear", out, &inputs, || Linear { x, weight, bias, precision, x_value, weight_value })
+    let inputs = [x, weight, bias.unwrap_or(x)];
+    tape.push("linear", out, &inputs[..if bias.is_some() { 3 } else { 2 }], || Linear {
+        x,
+        weight,
+        bias,
+        precision,
+        x_value,
+        weight_value,
+    })
 }
 
 /// `x W^T`, checked.

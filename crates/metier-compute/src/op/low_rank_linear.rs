@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use metier_core::Result;
 
 use super::linear::{self, linear};
@@ -8,7 +6,7 @@ use crate::kernel::Precision;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{Shared, Tensor};
 
 struct LowRankLinear {
     x: (Var, Tensor),
@@ -22,7 +20,7 @@ struct LowRankLinear {
 
 /// With inputs rounded to `bf16`: the addition is added to the weight first.
 struct Merged {
-    x: (Var, Arc<Packed>),
+    x: (Var, Shared<Packed>),
     whole: Kept,
 }
 

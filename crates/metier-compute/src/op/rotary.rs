@@ -1,12 +1,10 @@
-use std::sync::Arc;
-
 use metier_core::Result;
 
 use super::refuse;
 use crate::kernel::reduce::ROWS;
 use crate::kernel::threads::{chunks, piece};
 use crate::tape::{Pass, Record, Tape, Var};
-use crate::tensor::Tensor;
+use crate::tensor::{List, Tensor};
 
 /// How [`rotary`] turns pairs of columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,14 +21,14 @@ pub struct Rotary {
 pub(crate) struct Angles {
     head_dim: usize,
     theta: f32,
-    positions: Vec<u32>,
+    positions: List<u32>,
     /// For each position, `head_dim / 2` cosines and as many sines.
-    table: Arc<Tensor>,
+    table: Tensor,
 }
 
 struct Turn {
     x: Var,
-    table: Arc<Tensor>,
+    table: Tensor,
     head_dim: usize,
     interleaved: bool,
 }
@@ -84,32 +82,33 @@ pub fn rotary(tape: &mut Tape<'_>, x: Var, shape: &Rotary, positions: &[u32]) ->
     tape.push("rotary", out, &[x], || Turn { x, table, head_dim, interleaved })
 }
 
-fn angles(tape: &mut Tape<'_>, shape: &Rotary, positions: &[u32]) -> Result<Arc<Tensor>> {
+fn angles(tape: &mut Tape<'_>, shape: &Rotary, positions: &[u32]) -> Result<Tensor> {
     let slot = tape.angles();
     if let Some(known) = slot
         && known.head_dim == shape.head_dim
         && known.theta.to_bits() == shape.theta.to_bits()
-        && known.positions == positions
+        && *known.positions == *positions
     {
-        return Ok(Arc::clone(&known.table));
+        return Ok(known.table.clone());
     }
     let half = shape.head_dim / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| 1.0 / shape.theta.powf((2 * i) as f32 / shape.head_dim as f32)).collect();
+    let mut frequencies = Tensor::stale(&[half])?;
+    for (i, frequency) in frequencies.data_mut().iter_mut().enumerate() {
+        *frequency = 1.0 / shape.theta.powf((2 * i) as f32 / shape.head_dim as f32);
+    }
     let mut table = Tensor::stale(&[positions.len(), shape.head_dim])?;
     let steps = positions.len() * half * 64;
     chunks(table.data_mut(), ROWS * shape.head_dim, steps, |index, rows| {
         let positions = &positions[piece(index, ROWS, positions.len())];
         for (row, &position) in rows.chunks_exact_mut(shape.head_dim).zip(positions) {
             let (cosines, sines) = row.split_at_mut(half);
-            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies.data()) {
                 (*sine, *cosine) = (position as f32 * frequency).sin_cos();
             }
         }
     });
-    let table = Arc::new(table);
     let Rotary { head_dim, theta, .. } = *shape;
-    *slot = Some(Angles { head_dim, theta, positions: positions.to_vec(), table: Arc::clone(&table) });
+    *slot = Some(Angles { head_dim, theta, positions: positions.into(), table: table.clone() });
     Ok(table)
 }
 

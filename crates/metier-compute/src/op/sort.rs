@@ -60,7 +60,7 @@ fn ordered(tape: &mut Tape<'_>, op: &'static str, x: Var, k: usize, falling: boo
             *out = ranked as u32;
         }
     });
-    let y = gathered(tape, op, x, axis, indices.clone(), &shape)?;
+    let y = gathered(tape, op, x, axis, indices.as_slice().into(), &shape)?;
     Ok((y, indices))
 }
 

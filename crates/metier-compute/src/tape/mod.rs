@@ -6,7 +6,6 @@ mod parameters;
 mod pass;
 mod room;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use metier_core::{Error, Place, Result};
@@ -17,7 +16,7 @@ use crate::kernel::matmul::Matrix;
 use crate::kernel::matmul::bf16::Packed;
 use crate::kernel::{self, Precision};
 use crate::op::rotary::Angles;
-use crate::tensor::{Sizes, Tensor};
+use crate::tensor::{Shared, Sizes, Tensor};
 
 pub use gradients::Gradients;
 pub use parameters::{ParameterId, Parameters};
@@ -58,7 +57,7 @@ pub struct Tape<'p> {
     angles: Option<Angles>,
     precision: Precision,
     /// The value that was packed last: several projections in a row read the same one.
-    packed: Option<(Var, Arc<Packed>)>,
+    packed: Option<(Var, Shared<Packed>)>,
 }
 
 impl<'p> Tape<'p> {
@@ -88,15 +87,15 @@ impl<'p> Tape<'p> {
     }
 
     /// A matrix on the tape, rounded and packed for the left of products.
-    pub(crate) fn packed(&mut self, op: &'static str, what: &str, var: Var) -> Result<Arc<Packed>> {
+    pub(crate) fn packed(&mut self, op: &'static str, what: &str, var: Var) -> Result<Shared<Packed>> {
         if let Some((last, packed)) = &self.packed
             && *last == var
         {
-            return Ok(Arc::clone(packed));
+            return Ok(packed.clone());
         }
         let (rows, columns) = self.matrix(op, what, var)?;
-        let packed = Arc::new(Packed::left(Matrix::new(self.value(var)?.data(), rows, columns)));
-        self.packed = Some((var, Arc::clone(&packed)));
+        let packed = Shared::new(Packed::left(Matrix::new(self.value(var)?.data(), rows, columns)));
+        self.packed = Some((var, packed.clone()));
         Ok(packed)
     }
 

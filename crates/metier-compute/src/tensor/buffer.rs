@@ -1,9 +1,8 @@
 //! One buffer of `f32`, taken from the pool and given back when dropped.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-
 use metier_core::Result;
 
+use super::counted::{Counted, Spare};
 use super::pool::{self, Storage};
 
 /// The storage behind a tensor. `storage` may be longer than what the tensor uses.
@@ -53,54 +52,9 @@ impl Drop for Buffer {
     }
 }
 
-/// A buffer that clones share until one writes to it.
-///
-/// What counts the clones is kept for the next buffer, as the storage is by the pool, so that making a tensor allocates
-/// nothing once there have been as many.
-pub(super) struct Shared(Arc<Buffer>);
-
-/// Counts that wait, each of an empty buffer.
-fn spare() -> MutexGuard<'static, Vec<Arc<Buffer>>> {
-    static SPARE: Mutex<Vec<Arc<Buffer>>> = Mutex::new(Vec::new());
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    pub fn new(buffer: Buffer) -> Self {
-        let mut counted = spare().pop().unwrap_or_default();
-        match Arc::get_mut(&mut counted) {
-            Some(empty) => *empty = buffer,
-            None => counted = Arc::new(buffer),
-        }
-        Self(counted)
-    }
-
-    pub fn as_slice(&self) -> &[f32] {
-        self.0.as_slice()
-    }
-
-    /// Copies first when a clone shares the buffer.
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        if Arc::get_mut(&mut self.0).is_none() {
-            *self = Self::new(Buffer::clone(&self.0));
-        }
-        Arc::make_mut(&mut self.0).as_mut_slice()
-    }
-}
-
-impl Clone for Shared {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        static EMPTY: LazyLock<Arc<Buffer>> = LazyLock::new(Arc::default);
-        if let Some(last) = Arc::get_mut(&mut self.0) {
-            *last = Buffer::default();
-            let counted = std::mem::replace(&mut self.0, Arc::clone(&EMPTY));
-            spare().push(counted);
-        }
+impl Counted for Buffer {
+    fn spare() -> &'static Spare<Self> {
+        static SPARE: Spare<Buffer> = Spare::new();
+        &SPARE
     }
 }

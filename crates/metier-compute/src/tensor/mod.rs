@@ -1,6 +1,8 @@
 //! Tensors: row-major `f32` values in buffers that are reused from step to step.
 
 mod buffer;
+mod counted;
+mod list;
 mod pool;
 
 use std::fmt;
@@ -9,7 +11,8 @@ use metier_core::{Error, Place, Result};
 use smallvec::SmallVec;
 
 pub(crate) use buffer::Buffer;
-use buffer::Shared;
+pub(crate) use counted::{Counted, Shared, Spare};
+pub use list::{List, Listed};
 pub use pool::{memory_in_use, memory_peak, release_unused, set_memory_limit};
 
 /// Sizes, or distances, one for each dimension; up to six take no allocation.
@@ -39,7 +42,7 @@ impl Dtype {
 #[derive(Clone)]
 pub struct Tensor {
     shape: Sizes,
-    buffer: Shared,
+    buffer: Shared<Buffer>,
 }
 
 impl Tensor {
@@ -107,7 +110,7 @@ impl Tensor {
 
     /// The elements, to write; copies them first when another clone shares them.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        self.buffer.as_mut_slice()
+        self.buffer.to_mut().as_mut_slice()
     }
 
     /// The same values under another shape of the same number of elements.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use super::{Matrix, Output};
 use crate::kernel::threads::{self, piece};
 use crate::kernel::{Level, level};
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Counted, Spare};
 
 mod pack;
 mod tile;
@@ -31,15 +31,17 @@ const CHUNK: (usize, usize) = (2048, 4096);
 const ROWS: usize = 4096;
 
 /// Which of the two dimensions of a tile is a row of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Side {
     /// For the left of a product: a row holds pairs of one line.
+    #[default]
     Left,
     /// For the right of a product: a row holds one pair of each line.
     Right,
 }
 
 /// A matrix rounded to `bf16` and packed for one side of a product.
+#[derive(Default)]
 pub(crate) struct Packed {
     buffer: Buffer,
     side: Side,
@@ -47,7 +49,14 @@ pub(crate) struct Packed {
     lines: usize,
     depth: usize,
     /// Made when it is first asked for: several projections read one input.
-    turned: OnceLock<Box<Packed>>,
+    turned: OnceLock<crate::tensor::Shared<Packed>>,
+}
+
+impl Counted for Packed {
+    fn spare() -> &'static Spare<Self> {
+        static SPARE: Spare<Packed> = Spare::new();
+        &SPARE
+    }
 }
 
 impl Packed {
@@ -96,7 +105,7 @@ impl Packed {
     /// # Panics
     /// When this one is not of the left side.
     pub fn turned(&self) -> &Self {
-        self.turned.get_or_init(|| Box::new(self.turn()))
+        self.turned.get_or_init(|| crate::tensor::Shared::new(self.turn()))
     }
 
     fn turn(&self) -> Self {
