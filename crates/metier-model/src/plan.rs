@@ -48,9 +48,9 @@ impl Decoder {
         };
         let mut flop = 0.0;
         let mut forward_of_blocks = 0.0;
-        for site in self.sites() {
-            flop += product(site.inputs * site.outputs, trains(site.weight));
-            forward_of_blocks += 2.0 * (site.inputs * site.outputs) as f64;
+        for linear in self.linears() {
+            flop += linear.share * product(linear.inputs * linear.outputs, trains(linear.weight));
+            forward_of_blocks += linear.share * 2.0 * (linear.inputs * linear.outputs) as f64;
         }
         for (site, low_rank) in self.attached() {
             for (id, width) in [(low_rank.a, site.inputs), (low_rank.b, site.outputs)] {
