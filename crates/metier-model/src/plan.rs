@@ -83,7 +83,7 @@ impl Decoder {
         let (hidden, kept) = (config.hidden_size as u64, kept_per_row(config));
         let between = if self.recompute() { hidden * layers + kept } else { kept * layers };
         // The gradients that live at once while one block is walked back.
-        let walking = 3 * hidden + 3 * config.intermediate_size as u64;
+        let walking = 3 * hidden + 3 * inner_width(config) as u64;
         let logits =
             rows.saturating_mul(config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
         MemoryPlan {
@@ -105,5 +105,12 @@ impl Decoder {
 /// gathered, keys, values, and three widths of the feed-forward.
 fn kept_per_row(config: &Config) -> u64 {
     let (query, key) = (config.query_width(), config.key_width());
-    (4 * config.hidden_size + 2 * query + 2 * key + 3 * config.intermediate_size) as u64
+    (4 * config.hidden_size + 2 * query + 2 * key + 3 * inner_width(config)) as u64
+}
+
+/// Width of all that a row passes through inside the feed-forward block.
+fn inner_width(config: &Config) -> usize {
+    let experts = config.design.experts.as_ref();
+    experts
+        .map_or(config.intermediate_size, |experts| experts.per_token * config.intermediate_size + experts.shared_width)
 }

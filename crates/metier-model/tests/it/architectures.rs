@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 /// Of the largest logit of a row.
 const RELATIVE: f32 = 1e-4;
 
-struct Case {
-    name: String,
-    config: Value,
+pub struct Case {
+    pub name: String,
+    pub config: Value,
     /// Shape, and length and product of the gradient.
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     ids: Vec<u32>,
@@ -24,7 +24,7 @@ struct Case {
     loss: f64,
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let golden = golden::read("architectures.json");
     let case = |(name, case): (&String, &Value)| {
         let tensor = |(name, tensor): (&String, &Value)| {
@@ -218,5 +218,50 @@ fn weights_come_out_as_they_went_in() {
                 case.name
             );
         }
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_named_together() {
+    for case in cases() {
+        let mut names: Vec<&str> = case.tensors.keys().map(String::as_str).collect();
+        let (missing, misshapen) = (names.remove(1), names[names.len() / 2]);
+        names.push("model.layers.0.mlp.surplus.weight");
+        let error = Decoder::from_weights(&case.config, names.iter().copied(), |name| {
+            let (shape, _) = &case.tensors[name];
+            let values = values(name, shape);
+            Ok((if name == misshapen { vec![values.len(), 1] } else { shape.clone() }, values))
+        });
+        let error = error.err().unwrap();
+        let text = error.to_string();
+        assert_eq!(error.faults.len(), 3, "{}: {text}", case.name);
+        for part in [
+            format!("{missing}: the tensor is missing, its shape would be {:?}", case.tensors[missing].0),
+            format!("{misshapen}: the tensor has the shape"),
+            "surplus.weight: the architecture has no such tensor".to_owned(),
+        ] {
+            assert!(text.contains(&part), "{}: {part} is not in {text}", case.name);
+        }
+    }
+}
+
+/// Checkpoints of the body alone leave out what its names begin with; some carry masks that nothing reads.
+#[test]
+fn names_without_their_beginning_are_found() {
+    for case in cases() {
+        let whole = case.decoder();
+        let architecture = whole.config().design.architecture;
+        let bare = |name: &str| name.strip_prefix(architecture.prefix).unwrap_or(name).to_owned();
+        let stored: BTreeMap<String, &String> = case.tensors.keys().map(|name| (bare(name), name)).collect();
+        let masks: Vec<String> = architecture.superfluous.iter().map(|end| format!("h.0{end}")).collect();
+        let names = stored.keys().chain(&masks).map(String::as_str);
+        let decoder = Decoder::from_weights(&case.config, names, |name| {
+            let name = stored[name];
+            let (shape, _) = &case.tensors[name];
+            Ok((shape.clone(), values(name, shape)))
+        });
+        let decoder = decoder.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let bits = |decoder: &Decoder| -> Vec<u32> { case.all_logits(decoder).into_iter().map(f32::to_bits).collect() };
+        assert_eq!(bits(&decoder), bits(&whole), "{}", case.name);
     }
 }
