@@ -17,6 +17,9 @@ use serde_json::{Map, Value};
 /// No model has more layers.
 pub(crate) const MOST_LAYERS: usize = 4096;
 
+/// No model has more experts in all layers together.
+const MOST_EXPERTS: usize = 1 << 16;
+
 /// A decoder's numbers, with the names used throughout metier (Hugging Face's in brackets).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
@@ -42,9 +45,9 @@ pub struct Config {
     pub rope_theta: f32,
     /// Whether the head is the embedding (`tie_word_embeddings`).
     pub tied_embeddings: bool,
-    /// Whether the four attention projections have a bias (`attention_bias`).
+    /// Whether the attention projections have a bias, where architectures leave it open (`attention_bias`).
     pub attention_bias: bool,
-    /// Whether the three feed-forward projections have a bias (`mlp_bias`).
+    /// Whether the feed-forward projections have a bias, where architectures leave it open (`mlp_bias`).
     pub feed_forward_bias: bool,
     /// In what the model differs from a Llama.
     pub design: Design,
@@ -142,7 +145,7 @@ impl Config {
         let mut reader = Reader::new(map, architecture);
         let mut config = (architecture.read)(&mut reader);
         if !config.is_plain_llama() {
-            config.design.document = map.clone();
+            config.design.document.clone_from(map);
         }
         reader.refuse_the_rest();
         let mut faults = reader.faults;
@@ -252,7 +255,8 @@ impl Config {
             refuse("num_key_value_heads", format!("{} does not divide {} query heads", self.kv_heads, self.heads));
         }
         let fused = self.has(Part::QueryKeyValueByHead);
-        if (fused || self.has(Part::Positions)) && self.query_width() != self.hidden_size {
+        let width = self.heads.saturating_mul(self.head_dim);
+        if (fused || self.has(Part::Positions)) && width != self.hidden_size {
             refuse("num_attention_heads", format!("{} heads do not divide {} columns", self.heads, self.hidden_size));
         }
         if !self.has(Part::Positions) {
@@ -277,8 +281,14 @@ impl Config {
             refuse("rms_norm_eps", format!("{} is no small positive number", self.norm_epsilon));
         }
         if let Some(experts) = &self.design.experts {
-            if experts.count == 0 || experts.count > 1 << 16 {
-                refuse("num_experts", format!("{} is out of range, it is from 1 to {}", experts.count, 1 << 16));
+            // Each has weights of its own, whose names are listed.
+            let most = MOST_EXPERTS / self.layers.clamp(1, MOST_LAYERS);
+            if experts.count == 0 || experts.count > most {
+                refuse("num_experts", format!("{} is out of range, it is from 1 to {most}", experts.count));
+            }
+            if experts.shared_width > 1 << 26 {
+                let message = format!("{} is out of range, it is at most {}", experts.shared_width, 1 << 26);
+                refuse("shared_expert_intermediate_size", message);
             }
             if experts.per_token == 0 || experts.per_token > experts.count {
                 let message =

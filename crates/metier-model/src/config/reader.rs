@@ -123,10 +123,10 @@ impl<'a> Reader<'a> {
 
     /// A number that caps something; none for null.
     pub fn cap(&mut self, key: &'static str, default: Option<f32>) -> Option<f32> {
-        if self.has(key) && self.get(key).is_none() {
+        let absent = !self.has(key);
+        if self.get(key).is_none() && (!absent || default.is_none()) {
             return None;
         }
-        default.or(self.has(key).then_some(1.0))?;
         let cap = self.number(key, default);
         if !(cap.is_finite() && cap > 0.0) {
             self.refuse(key, format!("{cap} caps nothing"), "write a number above 0, or null");
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
             vocabulary_size: self.whole("vocab_size", None),
             hidden_size,
             intermediate_size: self
-                .whole("intermediate_size", architecture.intermediate.map(|times| times * hidden_size)),
+                .whole("intermediate_size", architecture.intermediate.map(|times| hidden_size.saturating_mul(times))),
             layers: self.whole("num_hidden_layers", None),
             heads,
             kv_heads: self.whole("num_key_value_heads", Some(heads)),

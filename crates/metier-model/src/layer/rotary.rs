@@ -24,7 +24,7 @@ pub enum Scaling {
         trained: usize,
     },
     /// High frequencies stay, low ones are divided by `factor`, those between are mixed; scores grow a little.
-    /// Source: Peng et al., YaRN, arXiv 2309.00071, section 3.
+    /// Source: Peng et al., `YaRN`, arXiv 2309.00071, section 3.
     Yarn {
         /// At least 1.
         factor: f32,
@@ -68,16 +68,16 @@ impl Turning {
         let plain = Rotary { head_dim, ..Rotary::new(turned, theta) };
         let plain = match scaling {
             Scaling::None | Scaling::Dynamic { .. } => plain,
-            Scaling::Linear { factor } => change(plain, |frequency, _| frequency / factor),
+            Scaling::Linear { factor } => change(&plain, |frequency, _| frequency / factor),
             Scaling::Yarn { factor, trained, fast, slow, magnitude, truncate } => {
                 let (low, high) = ramp(trained, [fast, slow], truncate, turned, theta);
-                let mixed = change(plain, |frequency, pair| {
+                let mixed = change(&plain, |frequency, pair| {
                     let kept = 1.0 - ((pair as f32 - low) / (high - low)).clamp(0.0, 1.0);
                     frequency / factor * (1.0 - kept) + frequency * kept
                 });
                 Rotary { magnitude, ..mixed }
             }
-            Scaling::Llama3 { factor, low, high, trained } => change(plain, |frequency, _| {
+            Scaling::Llama3 { factor, low, high, trained } => change(&plain, |frequency, _| {
                 let waves = trained as f32 * frequency / (2.0 * PI as f32);
                 if waves < low {
                     frequency / factor
@@ -107,12 +107,12 @@ impl Turning {
     }
 }
 
-fn change(rotary: Rotary, new: impl Fn(f32, usize) -> f32) -> Rotary {
+fn change(rotary: &Rotary, new: impl Fn(f32, usize) -> f32) -> Rotary {
     let frequencies = rotary.frequencies.iter().zip(0..).map(|(&frequency, pair)| new(frequency, pair)).collect();
-    Rotary { frequencies, ..rotary }
+    Rotary { frequencies, ..rotary.clone() }
 }
 
-/// Between which pairs YaRN mixes.
+/// Between which pairs `YaRN` mixes.
 fn ramp(trained: usize, [fast, slow]: [f32; 2], truncate: bool, turned: usize, theta: f32) -> (f32, f32) {
     let pair_that_turns = |times: f32| {
         turned as f64 * (trained as f64 / (f64::from(times) * 2.0 * PI)).ln() / (2.0 * f64::from(theta).ln())
@@ -123,5 +123,5 @@ fn ramp(trained: usize, [fast, slow]: [f32; 2], truncate: bool, turned: usize, t
     }
     let (low, high) = (low.max(0.0), high.min(turned as f64 - 1.0));
     // Two equal bounds would divide by zero.
-    (low as f32, if low < high || low > high { high as f32 } else { (high + 0.001) as f32 })
+    (low as f32, if (high - low).abs() > 0.0 { high as f32 } else { (high + 0.001) as f32 })
 }

@@ -4,8 +4,11 @@ use super::architectures::cases;
 use metier_model::Config;
 use serde_json::{Value, json};
 
+/// Whether a configuration says what its document means.
+type Holds = fn(&Config) -> bool;
+
 /// Keys and numbers as published models have them, in the words of the programs that wrote them, and what follows.
-fn published() -> Vec<(Value, fn(&Config) -> bool)> {
+fn published() -> Vec<(Value, Holds)> {
     let all = |mut one: Value, keys: Value| {
         let map = one.as_object_mut().unwrap();
         map.extend(
@@ -274,6 +277,8 @@ fn what_is_not_built_is_refused_with_the_architectures_own_key() {
         ("mistral", "layer_types", json!(["full_attention"]), "this key is not known"),
         ("mixtral", "num_experts_per_tok", json!(9), "9 is out of range, it is from 1 to 5 experts"),
         ("mixtral", "num_local_experts", json!(0), "0 is out of range"),
+        ("qwen2_moe", "num_experts", json!(1 << 20), "1048576 is out of range"),
+        ("gpt2", "n_embd", json!(u64::MAX), "18446744073709551615 is out of range"),
         ("phi", "tie_word_embeddings", json!(true), "true is not built"),
         ("qwen2", "num_key_value_heads", json!(null), "it is missing"),
         ("qwen2", "sliding_window", sliding, "it is missing, and some layers slide"),
