@@ -8,7 +8,6 @@
 //! MODEL is a GGUF file or a folder; when it is FOLDER itself, nothing is written there. The prompts are those of
 //! `fixtures/reference/prompts.jsonl`.
 
-use metier_compute::op;
 use metier_core::{Error, Result, store};
 use metier_model::Decoder;
 use metier_model::checkpoint::{Checkpoint, Dtype, write_folder};
@@ -54,7 +53,7 @@ fn write(model: &Path, folder: &Path, ours: &Path) -> Result<()> {
         let text = prompt["text"].as_str().unwrap_or_default();
         let ids = checkpoint.tokenizer.encode(&[text], true)?.remove(0).ids;
         let hidden = decoder.extend(&mut Cache::new(decoder.config())?, &ids)?;
-        let logits = op::head_logits(&hidden, decoder.head())?;
+        let logits = decoder.logits(&hidden)?;
         cases.push(json!({ "text": text, "ids": ids, "logits": logits.data() }));
     }
     store::write_atomic(ours, Value::Array(cases).to_string())

@@ -1,11 +1,11 @@
 //! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
 
-use crate::arch::llama::{self, Keys, Llama};
+use crate::arch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::decode::Cache;
-use crate::layer::{LowRank, WeightShape};
-use metier_compute::op::{self, Sequence};
+use crate::layer::{Keys, Linear, LowRank, Model, NormKind, Rows, WeightShape};
+use metier_compute::op::{self, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::fault::near_miss;
 use metier_core::seed::Seed;
@@ -18,7 +18,7 @@ pub struct Decoder {
     /// All weights, and those of adapters attached to it.
     pub parameters: Parameters,
     config: Config,
-    body: Llama,
+    model: Model,
     recompute: bool,
 }
 
@@ -74,12 +74,13 @@ impl Decoder {
         names: impl IntoIterator<Item = &'n str>,
         mut read: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Self> {
-        crate::arch::check_model_type(config)?;
+        arch::of(config)?;
         let config = Config::from_json(config)?;
         let mut present: BTreeSet<&str> = names.into_iter().collect();
         let mut faults = Vec::new();
         let mut parameters = Parameters::new();
-        for WeightShape { name, shape } in llama::weight_shapes(&config) {
+        for (weight, name) in arch::stored_weights(&config, present.iter().copied()) {
+            let shape = weight.stored();
             if !present.remove(name.as_str()) {
                 faults
                     .push(Fault::new(Place::key(name), format!("the tensor is missing, its shape would be {shape:?}")));
@@ -94,11 +95,15 @@ impl Decoder {
                     ));
                 }
                 Ok((_, values)) => {
-                    parameters.insert(name, Tensor::from_vec(&shape, values)?, true)?;
+                    let mut tensor = Tensor::from_vec(&shape, values)?;
+                    if weight.transposed {
+                        tensor = transposed(&tensor)?;
+                    }
+                    parameters.insert(weight.name, tensor, true)?;
                 }
             }
         }
-        faults.extend(present.into_iter().filter(|name| !llama::is_superfluous(name, &config)).map(|name| {
+        faults.extend(present.into_iter().filter(|name| !arch::is_superfluous(name, &config)).map(|name| {
             Fault::new(Place::key(name), "the architecture has no such tensor")
                 .hint("leaving it out may change the results")
         }));
@@ -106,16 +111,17 @@ impl Decoder {
         Self::assemble(config, parameters)
     }
 
-    /// A model with random weights: normal with deviation 0.02, norms one, biases zero. Each weight
+    /// A model with random weights: normal with deviation 0.02, norms that change nothing, biases zero. Each weight
     /// depends on the seed and its name only.
     pub fn random(config: &Config, seed: Seed) -> Result<Self> {
         Error::collect((), config.faults())?;
         let mut parameters = Parameters::new();
-        for WeightShape { name, shape } in llama::weight_shapes(config) {
+        let norm = if config.design.norm == NormKind::RmsOffset { 0.0 } else { 1.0 };
+        for WeightShape { name, shape, .. } in arch::weight_shapes(config) {
             let tensor = if name.strip_suffix(".bias").is_some() {
                 Tensor::zeros(&shape)?
             } else if shape.len() == 1 {
-                Tensor::full(&shape, 1.0)?
+                Tensor::full(&shape, norm)?
             } else {
                 let mut stream = seed.derive(&name).at(0);
                 let mut tensor = Tensor::zeros(&shape)?;
@@ -128,8 +134,8 @@ impl Decoder {
     }
 
     fn assemble(config: Config, parameters: Parameters) -> Result<Self> {
-        let body = Llama::new(&config, &parameters)?;
-        Ok(Self { parameters, config, body, recompute: false })
+        let model = Model::new(&config, &parameters)?;
+        Ok(Self { parameters, config, model, recompute: false })
     }
 
     /// Its numbers.
@@ -150,12 +156,29 @@ impl Decoder {
 
     /// The head's weight, `[vocabulary, hidden]`.
     pub fn head(&self) -> &Tensor {
-        self.parameters.get(self.body.head)
+        self.parameters.get(self.head_id())
     }
 
-    /// The parameter that is the head.
+    /// The parameter that is the head's weight.
     pub fn head_id(&self) -> ParameterId {
-        self.body.head
+        self.model.head.weight
+    }
+
+    /// What makes logits of the last hidden states, for the operations of heads.
+    fn values_of_head(&self) -> Head<&Tensor> {
+        let Head { weight, bias, softcap } = self.model.head;
+        Head { weight: self.parameters.get(weight), bias: bias.map(|bias| self.parameters.get(bias)), softcap }
+    }
+
+    /// The logits of last hidden states `[rows, hidden]`: `[rows, vocabulary]`.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        op::head_logits(hidden, self.values_of_head())
+    }
+
+    /// For each of the last hidden states `[rows, hidden]` the log-probability of its target, and whether that has the
+    /// largest logit.
+    pub fn log_probabilities(&self, hidden: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
+        op::head_log_probabilities(hidden, self.values_of_head(), targets)
     }
 
     /// The last hidden state of each row, final norm applied: `[rows, hidden]`.
@@ -172,11 +195,15 @@ impl Decoder {
         let positions = List::from(positions);
         let sequences: List<Sequence> =
             sequences.iter().map(|rows| Sequence { query: rows.clone(), key: rows.clone() }).collect();
-        let table = tape.parameter(self.body.embedding);
-        let mut x = op::embedding(tape, table, ids)?;
-        for block in &self.body.blocks {
+        let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
+        let linears = &self.model.linears;
+        let mut x = self.model.embed(tape, ids, &positions)?;
+        for block in &self.model.blocks {
             let (positions, sequences) = (positions.clone(), sequences.clone());
-            let forward = move |tape: &mut Tape<'p>, x: Var| block.forward(tape, x, &positions, Keys::Own(&sequences));
+            let forward = move |tape: &mut Tape<'p>, x: Var| {
+                let rows = Rows { positions: &positions, longest, linears };
+                block.forward(tape, x, rows, Keys::Own(&sequences))
+            };
             let next = if self.recompute {
                 tape.checkpoint(&[x], move |tape, inputs| forward(tape, inputs[0]))?
             } else {
@@ -185,7 +212,7 @@ impl Decoder {
             tape.release(x);
             x = next;
         }
-        self.body.final_norm(tape, x)
+        self.model.final_norm(tape, x)
     }
 
     /// The weighted mean of the rows' cross-entropies in nats: one element.
@@ -199,7 +226,8 @@ impl Decoder {
             )));
         }
         let hidden = self.hidden(tape, &batch.ids, &batch.positions, &batch.sequences)?;
-        let head = tape.parameter(self.body.head);
+        let Head { weight, bias, softcap } = self.model.head;
+        let head = Head { weight: tape.parameter(weight), bias: bias.map(|bias| tape.parameter(bias)), softcap };
         op::head_cross_entropy(tape, hidden, head, &batch.targets, &batch.weights)
     }
 
@@ -210,14 +238,15 @@ impl Decoder {
         self.check_length(cache.length().saturating_add(ids.len()))?;
         self.check_ids(ids)?;
         let mut last = Tensor::zeros(&[1, self.config.hidden_size])?;
+        let longest = cache.length() + ids.len();
         for ids in ids.chunks(ROWS) {
             let first = cache.length() as u32;
             let positions: Vec<u32> = (first..first + ids.len() as u32).collect();
             let mut tape = Tape::inference(&self.parameters);
-            let table = tape.parameter(self.body.embedding);
-            let mut x = op::embedding(&mut tape, table, ids)?;
-            for (block, cache) in self.body.blocks.iter().zip(&mut cache.blocks) {
-                let next = tape.scope(|tape| block.forward(tape, x, &positions, Keys::Cached(cache)))?;
+            let rows = Rows { positions: &positions, longest, linears: &self.model.linears };
+            let mut x = self.model.embed(&mut tape, ids, &positions)?;
+            for (block, cache) in self.model.blocks.iter().zip(&mut cache.blocks) {
+                let next = tape.scope(|tape| block.forward(tape, x, rows, Keys::Cached(cache)))?;
                 tape.release(x);
                 x = next;
             }
@@ -227,14 +256,18 @@ impl Decoder {
         }
         let mut tape = Tape::inference(&self.parameters);
         let x = tape.constant(last);
-        let normed = self.body.final_norm(&mut tape, x)?;
+        let normed = self.model.final_norm(&mut tape, x)?;
         Ok(tape.value(normed)?.clone())
+    }
+
+    /// Every linear layer, in a fixed order.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.model.linears.iter()
     }
 
     /// The linear layers that adapters can attach to, in a fixed order.
     pub fn sites(&self) -> Vec<Site> {
-        self.body
-            .linears()
+        self.linears()
             .map(|linear| Site {
                 name: linear.site.clone(),
                 inputs: linear.inputs,
@@ -247,7 +280,7 @@ impl Decoder {
     /// Attaches `y += scale · (x Aᵀ) Bᵀ` to a site; `a` is `[rank, inputs]`, `b` is `[outputs, rank]`.
     pub fn attach_low_rank(&mut self, site: &str, a: ParameterId, b: ParameterId, scale: f32) -> Result<()> {
         let (shape_a, shape_b) = (self.parameters.get(a).shape().to_vec(), self.parameters.get(b).shape().to_vec());
-        let Some(linear) = self.body.linears_mut().find(|linear| linear.site == site) else {
+        let Some(linear) = self.model.linears.iter_mut().find(|linear| linear.site == site) else {
             return Err(self.no_site(site));
         };
         let rank = shape_a.first().copied().unwrap_or_default();
@@ -270,33 +303,35 @@ impl Decoder {
 
     /// Takes an addition off a site again; nothing happens where none is attached.
     pub fn detach_low_rank(&mut self, site: &str) -> Option<LowRank> {
-        self.body.linears_mut().find(|linear| linear.site == site).and_then(|linear| linear.low_rank.take())
+        self.model.linears.iter_mut().find(|linear| linear.site == site).and_then(|linear| linear.low_rank.take())
     }
 
     /// The sites with an addition, and the addition.
     pub fn attached(&self) -> Vec<(Site, LowRank)> {
         self.sites()
             .into_iter()
-            .zip(self.body.linears())
+            .zip(self.linears())
             .filter_map(|(site, linear)| linear.low_rank.map(|low_rank| (site, low_rank)))
             .collect()
     }
 
-    /// Every weight of the plain model with its name in a Hugging Face checkpoint, blocks in order.
+    /// Every weight of the plain model with its name and its shape in a Hugging Face checkpoint, blocks in order.
     ///
     /// Refused while an adapter is attached: what would be written is not the model that was trained.
-    pub fn tensors(&self) -> Result<Vec<(&str, &Tensor)>> {
+    pub fn tensors(&self) -> Result<Vec<(&str, Tensor)>> {
         if let Some((site, _)) = self.attached().first() {
             return Err(Fault::new(Place::key(&site.name), "an adapter is attached to the model")
                 .hint("fold the adapter before the weights are written")
                 .into());
         }
-        llama::weight_shapes(&self.config)
+        arch::weight_shapes(&self.config)
             .into_iter()
-            .map(|WeightShape { name, .. }| {
+            .map(|WeightShape { name, transposed: is_transposed, .. }| {
                 let id = self.parameters.find(&name);
                 let id = id.ok_or_else(|| Error::program(format!("the weight `{name}` is gone")))?;
-                Ok((self.parameters.name(id), self.parameters.get(id)))
+                let tensor = self.parameters.get(id);
+                let tensor = if is_transposed { transposed(tensor)? } else { tensor.clone() };
+                Ok((self.parameters.name(id), tensor))
             })
             .collect()
     }
@@ -354,4 +389,18 @@ impl Decoder {
         };
         Fault::new(Place::key(name), "the model has no such site").hint(hint).into()
     }
+}
+
+/// A matrix with rows and columns exchanged.
+fn transposed(matrix: &Tensor) -> Result<Tensor> {
+    let &[rows, columns] = matrix.shape() else {
+        return Err(Error::program(format!("{:?} is no matrix", matrix.shape())));
+    };
+    let mut out = Tensor::zeros(&[columns, rows])?;
+    for (column, out) in out.data_mut().chunks_exact_mut(rows.max(1)).enumerate() {
+        for (out, row) in out.iter_mut().zip(matrix.data().chunks_exact(columns)) {
+            *out = row[column];
+        }
+    }
+    Ok(out)
 }

@@ -2,9 +2,9 @@
 //!
 //! | folder | answers |
 //! |---|---|
-//! | [`arch`] | how does a Llama compute, and what are its weights called |
+//! | [`arch`] | what does a `config.json` mean, and what are the weights called |
 //! | [`checkpoint`] | how does a model lie on disk, and how is it read and written |
-//! | [`layer`] | what is a linear layer, plain or adapted |
+//! | [`layer`] | what is a model made of, from a linear layer to a block |
 //! | [`decode`] | how do logits become text |
 //! | [`local`] | how does a model answer the seams `Generate` and `Score` |
 //!

@@ -48,9 +48,9 @@ impl Decoder {
         };
         let mut flop = 0.0;
         let mut forward_of_blocks = 0.0;
-        for site in self.sites() {
-            flop += product(site.inputs * site.outputs, trains(site.weight));
-            forward_of_blocks += 2.0 * (site.inputs * site.outputs) as f64;
+        for linear in self.linears() {
+            flop += linear.share * product(linear.inputs * linear.outputs, trains(linear.weight));
+            forward_of_blocks += linear.share * 2.0 * (linear.inputs * linear.outputs) as f64;
         }
         for (site, low_rank) in self.attached() {
             for (id, width) in [(low_rank.a, site.inputs), (low_rank.b, site.outputs)] {
@@ -83,7 +83,7 @@ impl Decoder {
         let (hidden, kept) = (config.hidden_size as u64, kept_per_row(config));
         let between = if self.recompute() { hidden * layers + kept } else { kept * layers };
         // The gradients that live at once while one block is walked back.
-        let walking = 3 * hidden + 3 * config.intermediate_size as u64;
+        let walking = 3 * hidden + 3 * inner_width(config) as u64;
         let logits =
             rows.saturating_mul(config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
         MemoryPlan {
@@ -105,5 +105,12 @@ impl Decoder {
 /// gathered, keys, values, and three widths of the feed-forward.
 fn kept_per_row(config: &Config) -> u64 {
     let (query, key) = (config.query_width(), config.key_width());
-    (4 * config.hidden_size + 2 * query + 2 * key + 3 * config.intermediate_size) as u64
+    (4 * config.hidden_size + 2 * query + 2 * key + 3 * inner_width(config)) as u64
+}
+
+/// Width of all that a row passes through inside the feed-forward block.
+fn inner_width(config: &Config) -> usize {
+    let experts = config.design.experts.as_ref();
+    experts
+        .map_or(config.intermediate_size, |experts| experts.per_token * config.intermediate_size + experts.shared_width)
 }

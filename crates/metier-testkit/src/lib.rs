@@ -16,6 +16,7 @@ mod asset;
 mod close;
 pub mod corpus;
 pub mod golden;
+pub mod hashed;
 mod place;
 
 pub use asset::asset;

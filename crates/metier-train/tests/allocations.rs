@@ -79,6 +79,7 @@ fn asked_per_step(precision: Precision, recompute: bool) -> Vec<usize> {
         tied_embeddings: true,
         attention_bias: false,
         feed_forward_bias: false,
+        ..Config::default()
     };
     let mut decoder = Decoder::random(&config, Seed::new(1)).unwrap();
     decoder.set_recompute(recompute);

@@ -9,10 +9,10 @@ use std::ops::Range;
 use metier_core::Result;
 
 use super::Precision;
-use super::elementwise::add_scaled;
+use super::elementwise::{add_scaled, multiply_slices};
 use super::matmul::{Matrix, Output, PackedRight, multiply_packed};
 use super::reduce::{LANES, ROWS, dot};
-use super::softmax::{Band, online, online_gradient, scale_row};
+use super::softmax::{Band, online, online_gradient, scale_row, soft_cap, soft_cap_slopes};
 use super::threads::{chunks, for_each, piece};
 use crate::op::{AttentionShape, Sequence};
 use crate::tensor::Tensor;
@@ -145,7 +145,7 @@ fn forward_piece(
     [q, k, v]: [&[f32]; 3],
     [out, normalizer]: [Output; 2],
 ) {
-    let AttentionShape { heads, kv_heads, head_dim, scale, .. } = *layout.shape;
+    let AttentionShape { heads, kv_heads, head_dim, scale, softcap, .. } = *layout.shape;
     let kv_head = head / (heads / kv_heads);
     let seen = layout.seen_by(sequence, &queries);
     let (count, most) = (queries.len(), seen.end.min(KEYS));
@@ -177,6 +177,9 @@ fn forward_piece(
                 let result = &mut result[here.start * head_dim..here.end * head_dim];
                 let scores = &mut scores[..strip.len() * width];
                 multiply_packed(scores, width, q, k.part(0..head_dim, columns.clone()), scale, false);
+                if let Some(cap) = softcap {
+                    soft_cap(scores, cap);
+                }
                 online(scores, width, band, &mut tops[here.clone()], &mut sums[here], result);
                 let p = Matrix::strided(scores, strip.len(), columns.len(), width);
                 multiply_packed(result, head_dim, p, v.part(columns, 0..head_dim), 1.0, true);
@@ -273,14 +276,15 @@ fn backward_piece(
     [dq_out, dk_out, dv_out]: [Output; 3],
     key_rows: KeyRows,
 ) {
-    let AttentionShape { heads, kv_heads, head_dim, scale, .. } = *layout.shape;
+    let AttentionShape { heads, kv_heads, head_dim, scale, softcap, .. } = *layout.shape;
     let kv_head = head / (heads / kv_heads);
     let most = sequence.key.len().min(KEYS);
     let (across, down) = (PackedRight::size(head_dim, most), PackedRight::size(most, head_dim));
     let (strip, tile) = (PackedRight::size(STRIP, head_dim), STRIP * padded(most));
     let key = most * head_dim;
-    let sizes = [across, across, down, strip, strip, tile, tile, STRIP * head_dim, key, key, 2 * STRIP];
-    with_memory(sizes, |[kt_memory, vt_memory, k_memory, q_memory, dy_memory, p, ds, dq, dk, dv, numbers]| {
+    let slope_tile = if softcap.is_some() { tile } else { 0 };
+    let sizes = [across, across, down, strip, strip, tile, tile, slope_tile, STRIP * head_dim, key, key, 2 * STRIP];
+    with_memory(sizes, |[kt_memory, vt_memory, k_memory, q_memory, dy_memory, p, ds, slopes, dq, dk, dv, numbers]| {
         let (along, normalizers) = numbers.split_at_mut(STRIP);
         for keys in key_tiles(0..sequence.key.len()) {
             let rows = shift(&keys, sequence.key.start);
@@ -307,7 +311,13 @@ fn backward_piece(
                 let (p, ds) = (&mut p[..count * width], &mut ds[..count * width]);
                 multiply_packed(p, width, q, kt.part(0..head_dim, columns.clone()), scale, false);
                 multiply_packed(ds, width, dy, vt.part(0..head_dim, columns.clone()), 1.0, false);
+                if let Some(cap) = softcap {
+                    soft_cap_slopes(p, &mut slopes[..count * width], cap);
+                }
                 online_gradient(p, ds, width, band, &normalizers[..count], &along[..count], scale);
+                if softcap.is_some() {
+                    multiply_slices(ds, &slopes[..count * width]);
+                }
                 let p = Matrix::strided(p, count, columns.len(), width);
                 let ds = Matrix::strided(ds, count, columns.len(), width);
                 let of_keys = columns.start * head_dim..columns.end * head_dim;

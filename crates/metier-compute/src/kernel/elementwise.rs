@@ -23,6 +23,15 @@ leveled! {
 }
 
 leveled! {
+    /// `into *= b`, on one thread.
+    pub(crate) fn multiply_slices(into: &mut [f32], b: &[f32]) {
+        for (into, b) in into.iter_mut().zip(b) {
+            *into *= b;
+        }
+    }
+}
+
+leveled! {
     fn add_scaled_slice(into: &mut [f32], b: &[f32], factor: f32) {
         for (into, b) in into.iter_mut().zip(b) {
             *into += factor * b;
@@ -60,6 +69,12 @@ pub(crate) fn add_in_place(into: &mut [f32], b: &[f32]) {
 pub(crate) fn scale_in_place(into: &mut [f32], factor: f32) {
     let total = into.len();
     chunks(into, PIECE, total, |_, into| scale_slice(into, factor));
+}
+
+/// `into *= b`.
+pub(crate) fn multiply_in_place(into: &mut [f32], b: &[f32]) {
+    let total = into.len();
+    chunks(into, PIECE, total, |index, into| multiply_slices(into, &b[piece(index, PIECE, total)]));
 }
 
 /// `into += factor b`, on one thread.

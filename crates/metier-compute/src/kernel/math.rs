@@ -66,11 +66,20 @@ pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// The hyperbolic tangent, within 3e-7.
+/// The hyperbolic tangent with a relative error below 4e-7; near 0 a polynomial (coefficients of the Cephes library's
+/// `tanhf`), since the difference of two numbers near 1 would lose all digits there.
 #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    1.0 - 2.0 / (1.0 + exp(2.0 * x))
+    let square = x * x;
+    let mut p = -5.704_988_7e-3_f32;
+    p = p * square + 2.063_909e-2;
+    p = p * square - 5.373_971_6e-2;
+    p = p * square + 1.333_144_2e-1;
+    p = p * square - 3.333_328e-1;
+    let near = p * square * x + x;
+    let far = 1.0 - 2.0 / (1.0 + exp(2.0 * x));
+    if x.abs() < 0.625 { near } else { far }
 }
 
 /// The error function, within 6e-7: formula 7.1.26 of Abramowitz and Stegun.
@@ -111,12 +120,13 @@ mod tests {
             let x = f64::from(step) * 1e-4;
             for sign in [1.0, -1.0] {
                 worst_erf = worst_erf.max((f64::from(erf((sign * x) as f32)) - sign * exact).abs());
-                worst_tanh = worst_tanh.max((f64::from(tanh((sign * x) as f32)) - (sign * x).tanh()).abs());
+                let (x, exact) = (f64::from((sign * x) as f32), f64::from((sign * x) as f32).tanh());
+                worst_tanh = worst_tanh.max((f64::from(tanh(x as f32)) - exact).abs() / exact.abs().max(1e-30));
             }
             exact += 0.5e-4 * (density(x) + density(x + 1e-4));
         }
         assert!(worst_erf < 6e-7, "{worst_erf:e}");
-        assert!(worst_tanh < 3e-7, "{worst_tanh:e}");
+        assert!(worst_tanh < 4e-7, "{worst_tanh:e}");
         assert!((tanh(100.0) - 1.0).abs() < f32::EPSILON && (tanh(-100.0) + 1.0).abs() < f32::EPSILON);
         assert!(tanh(f32::NAN).is_nan() && erf(f32::NAN).is_nan());
     }

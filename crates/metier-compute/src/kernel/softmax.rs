@@ -1,6 +1,6 @@
 //! The parts of a softmax over one row.
 
-use super::math::{exp, exp_of_small};
+use super::math::{exp, exp_of_small, tanh};
 use super::reduce::{LANES, fold, pairwise};
 
 /// The larger one; `b` when `a` is not a number.
@@ -86,6 +86,28 @@ leveled! {
     pub(crate) fn scale_row(row: &mut [f32], factor: f32) {
         for value in row {
             *value *= factor;
+        }
+    }
+}
+
+leveled! {
+    /// Replaces each element `x` by `cap tanh(x / cap)`.
+    pub(crate) fn soft_cap(row: &mut [f32], cap: f32) {
+        let inverse = 1.0 / cap;
+        for value in row {
+            *value = cap * tanh(*value * inverse);
+        }
+    }
+}
+
+leveled! {
+    /// The same, and the slope `1 - tanh(x / cap)^2` at each element goes to `slopes`.
+    pub(crate) fn soft_cap_slopes(row: &mut [f32], slopes: &mut [f32], cap: f32) {
+        let inverse = 1.0 / cap;
+        for (value, slope) in row.iter_mut().zip(slopes) {
+            let t = tanh(*value * inverse);
+            *value = cap * t;
+            *slope = 1.0 - t * t;
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// With `Some(w)` a query sees the last `w` keys that it may see, its own among them; `w` is at least 1.
     pub window: Option<usize>,
+    /// With `Some(c)` a scaled score `s` becomes `c tanh(s / c)`, which lies between `-c` and `c`; `c` is above 0.
+    pub softcap: Option<f32>,
 }
 
 /// Rows that attend to each other: a document in a batch, or new tokens behind a cache.
@@ -50,10 +52,10 @@ struct Attention {
 ///
 /// `q` is `[N, heads * head_dim]`, `k` and `v` `[M, kv_heads * head_dim]`, the output `[N, heads * head_dim]`.
 /// With `n` queries and `m` keys, query `i` sees the keys `0 ..= m - n + i` (the last `window` of them), so
-/// `m >= n`. `p = softmax(scale q k^T)` over those, `y = p v`. Rows in no sequence give zeros; query ranges
+/// `m >= n`. `p = softmax(cap(scale q k^T))` over those, `y = p v`; `cap` is nothing or the soft cap of `shape`. Rows in no sequence give zeros; query ranges
 /// may not overlap, key ranges may.
 /// Probabilities exist for one tile at a time; backward computes them again from the kept normalizer:
-/// `dv = p^T dy`, `ds = p (dy v^T - (dy . y)) scale`, `dq = ds k`, `dk = ds^T q`.
+/// `dv = p^T dy`, `ds = p (dy v^T - (dy . y)) cap' scale` with `cap' = 1 - tanh(s / c)^2`, `dq = ds k`, `dk = ds^T q`.
 /// Source: Dao et al., arXiv 2205.14135; Dao, arXiv 2307.08691.
 pub fn attention(
     tape: &mut Tape<'_>,
@@ -75,6 +77,9 @@ pub fn attention(
     }
     if shape.window == Some(0) {
         return Err(refuse(OP, "in a window of 0 keys no query sees any").hint("leave the window out to see all"));
+    }
+    if let Some(cap) = shape.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+        return Err(refuse(OP, format!("scores cannot be capped at {cap}")).hint("a soft cap is above 0"));
     }
     if heads.checked_mul(head_dim) != Some(q_width) || kv_heads.checked_mul(head_dim) != Some(k_width) {
         return Err(mismatch(

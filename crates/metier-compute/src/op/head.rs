@@ -1,6 +1,6 @@
 use metier_core::Result;
 
-use super::{mismatch, refuse};
+use super::{linear, mismatch, refuse};
 use crate::kernel::matmul::{Matrix, multiply};
 use crate::kernel::softmax;
 use crate::kernel::threads::{chunks, chunks2, piece};
@@ -9,6 +9,25 @@ use crate::tensor::Tensor;
 /// Logits that exist at one time, about: 64 MiB.
 const LOGITS: usize = 1 << 24;
 
+/// An output head: the logits of a row `x` are `cap(x weight^T + bias)`.
+///
+/// A weight alone becomes one by `into`.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<T> {
+    /// `[V, D]`.
+    pub weight: T,
+    /// `[V]`.
+    pub bias: Option<T>,
+    /// With `Some(c)` a logit `l` becomes `c tanh(l / c)`, which lies between `-c` and `c`; `c` is above 0.
+    pub softcap: Option<f32>,
+}
+
+impl<T> From<T> for Head<T> {
+    fn from(weight: T) -> Self {
+        Self { weight, bias: None, softcap: None }
+    }
+}
+
 /// How many rows have their logits at one time: 64 to 1024, and about the same number each time.
 pub(super) fn chunk(rows: usize, vocabulary: usize) -> usize {
     let most = (LOGITS / vocabulary.max(1)).clamp(64, 1024);
@@ -16,12 +35,43 @@ pub(super) fn chunk(rows: usize, vocabulary: usize) -> usize {
 }
 
 /// Rows, width and vocabulary of an output head, or an error that names the operation.
-pub(super) fn check(op: &'static str, x: &Tensor, head: &Tensor) -> Result<(usize, usize, usize)> {
-    match (x.matrix(), head.matrix()) {
-        (Some((rows, width)), Some((vocabulary, inputs))) if width == inputs => Ok((rows, width, vocabulary)),
+pub(super) fn check(op: &'static str, x: &Tensor, head: Head<&Tensor>) -> Result<(usize, usize, usize)> {
+    let weight = head.weight.shape();
+    let (rows, width, vocabulary) = match (x.matrix(), head.weight.matrix()) {
+        (Some((rows, width)), Some((vocabulary, inputs))) if width == inputs => (rows, width, vocabulary),
         _ => {
-            Err(mismatch(op, ("x", x.shape()), ("head", head.shape()), "x is [rows, width], head [vocabulary, width]"))
+            return Err(mismatch(
+                op,
+                ("x", x.shape()),
+                ("head", weight),
+                "x is [rows, width], head [vocabulary, width]",
+            ));
         }
+    };
+    if let Some(bias) = head.bias.filter(|bias| *bias.shape() != [vocabulary]) {
+        let rule = "the bias needs one element for each token";
+        return Err(mismatch(op, ("head", weight), ("bias", bias.shape()), rule));
+    }
+    match head.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+        Some(cap) => Err(refuse(op, format!("logits cannot be capped at {cap}")).hint("a soft cap is above 0")),
+        None => Ok((rows, width, vocabulary)),
+    }
+}
+
+/// Adds the bias to products of rows and weight, and caps them; the slope of the cap at each goes to `slopes`.
+pub(super) fn finish(logits: &mut [f32], head: Head<&Tensor>, slopes: Option<&mut [f32]>) {
+    /// Elements in one piece of work.
+    const PIECE: usize = 1 << 14;
+    if let Some(bias) = head.bias {
+        linear::add_to_rows(logits, bias.data());
+    }
+    let Some(cap) = head.softcap else { return };
+    let steps = logits.len() * 8;
+    match slopes {
+        None => chunks(logits, PIECE, steps, |_, logits| softmax::soft_cap(logits, cap)),
+        Some(slopes) => chunks2((logits, PIECE), (slopes, PIECE), steps, |_, logits, slopes| {
+            softmax::soft_cap_slopes(logits, slopes, cap);
+        }),
     }
 }
 
@@ -39,25 +89,31 @@ pub(super) fn check_targets(op: &'static str, rows: usize, vocabulary: usize, ta
     }
 }
 
-/// `x head^T`: `x` is `[N, D]`, `head` `[V, D]`, the result `[N, V]`.
-pub fn head_logits(x: &Tensor, head: &Tensor) -> Result<Tensor> {
+/// The logits of a [`Head`]: `x` is `[N, D]`, the result `[N, V]`.
+pub fn head_logits<'a>(x: &Tensor, head: impl Into<Head<&'a Tensor>>) -> Result<Tensor> {
+    let head = head.into();
     let (rows, width, vocabulary) = check("head_logits", x, head)?;
     let mut out = Tensor::stale(&[rows, vocabulary])?;
-    let head = Matrix::new(head.data(), vocabulary, width).transposed();
-    multiply(out.data_mut(), Matrix::new(x.data(), rows, width), head, 1.0, false);
+    let weight = Matrix::new(head.weight.data(), vocabulary, width).transposed();
+    multiply(out.data_mut(), Matrix::new(x.data(), rows, width), weight, 1.0, false);
+    finish(out.data_mut(), head, None);
     Ok(out)
 }
 
-/// For each row the natural logarithm of the probability of its target under the softmax of `x head^T`, and
+/// For each row the natural logarithm of the probability of its target under the softmax of a [`Head`]'s logits, and
 /// whether the target has the largest logit (of equal ones, the lowest id).
 ///
-/// `x` is `[N, D]`, `head` `[V, D]`, `targets` has `N` ids below `V`. Logits exist for
-/// some rows at a time, about 64 MiB of them.
-pub fn head_log_probabilities(x: &Tensor, head: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
+/// `x` is `[N, D]`, `targets` has `N` ids below `V`. Logits exist for some rows at a time, about 64 MiB of them.
+pub fn head_log_probabilities<'a>(
+    x: &Tensor,
+    head: impl Into<Head<&'a Tensor>>,
+    targets: &[u32],
+) -> Result<Vec<(f32, bool)>> {
     const OP: &str = "head_log_probabilities";
+    let head = head.into();
     let (rows, width, vocabulary) = check(OP, x, head)?;
     check_targets(OP, rows, vocabulary, targets)?;
-    let head = Matrix::new(head.data(), vocabulary, width).transposed();
+    let weight = Matrix::new(head.weight.data(), vocabulary, width).transposed();
     let chunk = chunk(rows, vocabulary);
     let mut logits = Tensor::stale(&[chunk.min(rows), vocabulary])?;
     let mut found = vec![0.0_f32; rows * 2];
@@ -65,7 +121,8 @@ pub fn head_log_probabilities(x: &Tensor, head: &Tensor, targets: &[u32]) -> Res
         let count = chunk.min(rows - first);
         let x = Matrix::new(&x.data()[first * width..][..count * width], count, width);
         let logits = &mut logits.data_mut()[..count * vocabulary];
-        multiply(logits, x, head, 1.0, false);
+        multiply(logits, x, weight, 1.0, false);
+        finish(logits, head, None);
         let found = &mut found[first * 2..][..count * 2];
         chunks(found, 2, count * vocabulary * 8, |row, found| {
             let target = targets[first + row] as usize;

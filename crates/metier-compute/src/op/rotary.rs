@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use metier_core::Result;
 
 use super::refuse;
@@ -7,22 +9,34 @@ use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::{List, Tensor};
 
 /// How [`rotary`] turns pairs of columns.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Columns of one head; even.
+    /// Columns of one head.
     pub head_dim: usize,
-    /// Base of the frequencies: pair `i` turns by `position theta^(-2 i / head_dim)`.
-    pub theta: f32,
-    /// True pairs columns `2 i` and `2 i + 1`; false pairs `i` and `i + head_dim / 2`, as Hugging Face does.
+    /// Pair `i` turns by `position frequencies[i]`. The pairs are the first columns of a head; those behind the last
+    /// pair stay as they are.
+    pub frequencies: Arc<[f32]>,
+    /// What cosines and sines are multiplied by, mostly 1.
+    pub magnitude: f32,
+    /// True pairs columns `2 i` and `2 i + 1`; false pairs `i` and `i` + the number of pairs, as Hugging Face does.
     pub interleaved: bool,
+}
+
+impl Rotary {
+    /// The plain ones: all `head_dim` columns turn, pair `i` by `position theta^(-2 i / head_dim)`.
+    /// Source: Su et al., arXiv 2104.09864.
+    pub fn new(head_dim: usize, theta: f32) -> Self {
+        let frequencies = (0..head_dim / 2).map(|i| 1.0 / theta.powf((2 * i) as f32 / head_dim as f32)).collect();
+        Self { head_dim, frequencies, magnitude: 1.0, interleaved: false }
+    }
 }
 
 /// Cosines and sines of one list of positions, kept on the tape because every layer turns by the same.
 pub(crate) struct Angles {
-    head_dim: usize,
-    theta: f32,
+    frequencies: Arc<[f32]>,
+    magnitude: f32,
     positions: List<u32>,
-    /// For each position, `head_dim / 2` cosines and as many sines.
+    /// For each position a cosine for each frequency, then as many sines.
     table: Tensor,
 }
 
@@ -61,16 +75,24 @@ leveled! {
 /// Turns each pair of columns of each head by an angle that grows with the position.
 ///
 /// `x` is `[N, heads * head_dim]`, `positions` has `N` elements, the output has the shape of `x`. With the
-/// angle `t` of a pair: `y1 = x1 cos t - x2 sin t`, `y2 = x2 cos t + x1 sin t`.
+/// angle `t` of a pair and the magnitude `m`: `y1 = m (x1 cos t - x2 sin t)`, `y2 = m (x2 cos t + x1 sin t)`.
 /// Backward: the same with `-t`.
 pub fn rotary(tape: &mut Tape<'_>, x: Var, shape: &Rotary, positions: &[u32]) -> Result<Var> {
     let (rows, width) = tape.matrix("rotary", "x", x)?;
-    if shape.head_dim == 0 || !shape.head_dim.is_multiple_of(2) || !width.is_multiple_of(shape.head_dim) {
+    if shape.head_dim == 0 || !width.is_multiple_of(shape.head_dim) {
         return Err(refuse(
             "rotary",
             format!("x {:?} does not divide into heads of {} columns", [rows, width], shape.head_dim),
         )
-        .hint("head_dim must be even and divide the columns of x"));
+        .hint("head_dim must divide the columns of x"));
+    }
+    let pairs = shape.frequencies.len();
+    if pairs == 0 || pairs > shape.head_dim / 2 {
+        return Err(refuse(
+            "rotary",
+            format!("a head of {} columns cannot have {pairs} pairs that turn", shape.head_dim),
+        )
+        .hint("the frequencies are at least 1 and at most half the columns of a head"));
     }
     if positions.len() != rows {
         return Err(refuse("rotary", format!("x {:?} needs {rows} positions, not {}", [rows, width], positions.len())));
@@ -83,43 +105,46 @@ pub fn rotary(tape: &mut Tape<'_>, x: Var, shape: &Rotary, positions: &[u32]) ->
 }
 
 fn angles(tape: &mut Tape<'_>, shape: &Rotary, positions: &[u32]) -> Result<Tensor> {
-    let slot = tape.angles();
-    if let Some(known) = slot
-        && known.head_dim == shape.head_dim
-        && known.theta.to_bits() == shape.theta.to_bits()
-        && *known.positions == *positions
-    {
+    let slots = tape.angles();
+    let known = slots.iter().flatten().find(|known| {
+        known.magnitude.to_bits() == shape.magnitude.to_bits()
+            && known.frequencies == shape.frequencies
+            && *known.positions == *positions
+    });
+    if let Some(known) = known {
         return Ok(known.table.clone());
     }
-    let half = shape.head_dim / 2;
-    let mut frequencies = Tensor::stale(&[half])?;
-    for (i, frequency) in frequencies.data_mut().iter_mut().enumerate() {
-        *frequency = 1.0 / shape.theta.powf((2 * i) as f32 / shape.head_dim as f32);
-    }
-    let mut table = Tensor::stale(&[positions.len(), shape.head_dim])?;
-    let steps = positions.len() * half * 64;
-    chunks(table.data_mut(), ROWS * shape.head_dim, steps, |index, rows| {
+    let Rotary { frequencies, magnitude, .. } = shape;
+    let pairs = frequencies.len();
+    let mut table = Tensor::stale(&[positions.len(), 2 * pairs])?;
+    let steps = positions.len() * pairs * 64;
+    chunks(table.data_mut(), ROWS * 2 * pairs, steps, |index, rows| {
         let positions = &positions[piece(index, ROWS, positions.len())];
-        for (row, &position) in rows.chunks_exact_mut(shape.head_dim).zip(positions) {
-            let (cosines, sines) = row.split_at_mut(half);
-            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies.data()) {
-                (*sine, *cosine) = (position as f32 * frequency).sin_cos();
+        for (row, &position) in rows.chunks_exact_mut(2 * pairs).zip(positions) {
+            let (cosines, sines) = row.split_at_mut(pairs);
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&**frequencies) {
+                let (s, c) = (position as f32 * frequency).sin_cos();
+                (*sine, *cosine) = (s * magnitude, c * magnitude);
             }
         }
     });
-    let Rotary { head_dim, theta, .. } = *shape;
-    *slot = Some(Angles { head_dim, theta, positions: positions.into(), table: table.clone() });
+    let (frequencies, magnitude) = (Arc::clone(frequencies), *magnitude);
+    slots.swap(0, 1);
+    slots[0] = Some(Angles { frequencies, magnitude, positions: positions.into(), table: table.clone() });
     Ok(table)
 }
 
 fn turn(out: &mut [f32], x: &Tensor, table: &Tensor, head_dim: usize, interleaved: bool, sign: f32) {
-    let (rows, width) = (table.shape()[0], if out.is_empty() { 0 } else { out.len() / table.shape()[0] });
+    let (rows, turned) = (table.shape()[0], table.shape()[1]);
+    let width = if out.is_empty() { 0 } else { out.len() / rows };
     let total = out.len();
     chunks(out, ROWS * width, total, |index, out| {
         for (row, out) in piece(index, ROWS, rows).zip(out.chunks_exact_mut(width)) {
-            let (cosines, sines) = table.data()[row * head_dim..][..head_dim].split_at(head_dim / 2);
+            let (cosines, sines) = table.data()[row * turned..][..turned].split_at(turned / 2);
             let x = x.data()[row * width..][..width].chunks_exact(head_dim);
             for (out, x) in out.chunks_exact_mut(head_dim).zip(x) {
+                let ((out, rest), (x, still)) = (out.split_at_mut(turned), x.split_at(turned));
+                rest.copy_from_slice(still);
                 if interleaved {
                     turn_neighbors(out, x, cosines, sines, sign);
                 } else {

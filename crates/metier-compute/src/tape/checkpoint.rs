@@ -30,11 +30,11 @@ impl<'p> Tape<'p> {
         let mut inner = Tape::inference(self.parameters);
         let precision = self.precision;
         inner.set_precision(precision);
-        inner.angles = self.angles.take();
+        inner.angles = std::mem::take(&mut self.angles);
         let leaves: Few<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
         let output = body(&mut inner, &leaves)?;
         let value = inner.value(output)?.clone();
-        self.angles = inner.angles.take();
+        self.angles = std::mem::take(&mut inner.angles);
         let trains =
             inner.room.known.iter().zip(self.parameters.iter()).any(|(known, (.., trains))| known.is_some() && trains);
         drop(inner);

@@ -54,7 +54,8 @@ pub struct Tape<'p> {
     room: Room<'p>,
     recording: bool,
     id: u32,
-    angles: Option<Angles>,
+    /// Those used last: models have up to two kinds of layers with frequencies of their own.
+    angles: [Option<Angles>; 2],
     precision: Precision,
     /// The value that was packed last: several projections in a row read the same one.
     packed: Option<(Var, Shared<Packed>)>,
@@ -74,7 +75,15 @@ impl<'p> Tape<'p> {
     fn new(parameters: &'p Parameters, recording: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { parameters, room: Room::take(), recording, id, angles: None, precision: Precision::F32, packed: None }
+        Self {
+            parameters,
+            room: Room::take(),
+            recording,
+            id,
+            angles: [None, None],
+            precision: Precision::F32,
+            packed: None,
+        }
     }
 
     /// How the products of linear layers, heads and attention see their inputs from now on; `F32` at first.
@@ -228,7 +237,7 @@ impl<'p> Tape<'p> {
         Ok(self.add(op, value, needs_gradient.then(record)))
     }
 
-    pub(crate) fn angles(&mut self) -> &mut Option<Angles> {
+    pub(crate) fn angles(&mut self) -> &mut [Option<Angles>; 2] {
         &mut self.angles
     }
 

@@ -131,7 +131,8 @@ fn attention() {
         (100, 2, 2, 20, Some(17)),
         (600, 2, 2, 32, None),
     ] {
-        let shape = AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window };
+        let shape =
+            AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window, softcap: None };
         let shapes: [&[usize]; 3] =
             [&[length, heads * head_dim], &[length, kv_heads * head_dim], &[length, kv_heads * head_dim]];
         let middle = length / 3;

@@ -64,17 +64,30 @@ fn body(name: &str) -> Box<Body> {
         "layer_norm" => Box::new(|tape, v| op::layer_norm(tape, v[0], v[1], Some(v[2]), 1e-5)),
         "swiglu" => Box::new(|tape, v| op::swiglu(tape, v[0], v[1])),
         "rotary" => Box::new(|tape, v| {
-            let shape = Rotary { head_dim: 8, theta: 10000.0, interleaved: false };
+            let shape = Rotary::new(8, 10000.0);
             op::rotary(tape, v[0], &shape, &[0, 1, 2, 77, 1023])
         }),
         "attention" => Box::new(|tape, v| {
-            let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 8, scale: 8.0_f32.powf(-0.5), window: None };
+            let shape = AttentionShape {
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 8,
+                scale: 8.0_f32.powf(-0.5),
+                window: None,
+                softcap: None,
+            };
             let sequences = [Sequence { query: 0..4, key: 0..4 }, Sequence { query: 4..9, key: 4..9 }];
             op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
         }),
         "attention_window" => Box::new(|tape, v| {
-            let shape =
-                AttentionShape { heads: 4, kv_heads: 2, head_dim: 8, scale: 8.0_f32.powf(-0.5), window: Some(3) };
+            let shape = AttentionShape {
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 8,
+                scale: 8.0_f32.powf(-0.5),
+                window: Some(3),
+                softcap: None,
+            };
             op::attention(tape, v[0], v[1], v[2], &shape, &[Sequence { query: 0..6, key: 0..9 }])
         }),
         "head_cross_entropy" => {
@@ -83,7 +96,7 @@ fn body(name: &str) -> Box<Body> {
         "linear_no_bias" => Box::new(|tape, v| op::linear(tape, v[0], v[1], None)),
         "layer_norm_no_bias" => Box::new(|tape, v| op::layer_norm(tape, v[0], v[1], None, 1e-5)),
         "rotary_interleaved" => Box::new(|tape, v| {
-            let shape = Rotary { head_dim: 8, theta: 10000.0, interleaved: true };
+            let shape = Rotary { interleaved: true, ..Rotary::new(8, 10000.0) };
             op::rotary(tape, v[0], &shape, &[0, 1, 2, 77, 1023])
         }),
         other => general(other),

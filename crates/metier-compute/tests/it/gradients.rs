@@ -133,11 +133,33 @@ fn elementwise() {
     check("double", &one, &|tape, v| op::add(tape, v[0], v[0]), &|v| v[0].iter().map(|x| 2.0 * x).collect());
 }
 
+/// Two of three pairs turn, by frequencies of their own, and grow.
+#[test]
+fn rotary_of_a_part_of_each_head() {
+    let frequencies = [0.75_f32, 0.125];
+    for interleaved in [false, true] {
+        let shape = Rotary { head_dim: 7, frequencies: frequencies.into(), magnitude: 1.5, interleaved };
+        let positions = [0, 3, 9];
+        check("partial rotary", &inputs(&[&[3, 14]]), &|tape, v| op::rotary(tape, v[0], &shape, &positions), &|v| {
+            let mut out = v[0].clone();
+            for (place, &frequency) in (0..12).zip(frequencies.iter().cycle()) {
+                let (head, i) = (place / 2, place % 2);
+                let angle = f64::from(positions[head / 2] as f32 * frequency);
+                let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + 2) };
+                let (x1, x2) = (v[0][head * 7 + a], v[0][head * 7 + b]);
+                out[head * 7 + a] = 1.5 * (x1 * angle.cos() - x2 * angle.sin());
+                out[head * 7 + b] = 1.5 * (x2 * angle.cos() + x1 * angle.sin());
+            }
+            out
+        });
+    }
+}
+
 #[test]
 fn rotary() {
     for (positions, heads, head_dim) in [(&[0, 1, 5, 60][..], 3, 6), (&[7], 1, 2), (&[], 2, 4), (&[3, 4], 0, 4)] {
         for interleaved in [false, true] {
-            let shape = Rotary { head_dim, theta: 10000.0, interleaved };
+            let shape = Rotary { interleaved, ..Rotary::new(head_dim, 10000.0) };
             let width = heads * head_dim;
             let tensors = inputs(&[&[positions.len(), width]]);
             check("rotary", &tensors, &|tape, v| op::rotary(tape, v[0], &shape, positions), &|v| {
@@ -162,7 +184,7 @@ fn rotary() {
 }
 
 fn attention_reference(v: &[Vec<f64>], queries: usize, shape: &AttentionShape, sequences: &[Sequence]) -> Vec<f64> {
-    let AttentionShape { heads, kv_heads, head_dim: d, scale, window } = *shape;
+    let AttentionShape { heads, kv_heads, head_dim: d, scale, window, softcap } = *shape;
     let mut out = vec![0.0; queries * heads * d];
     for Sequence { query, key } in sequences {
         for (i, row) in query.clone().enumerate() {
@@ -173,6 +195,7 @@ fn attention_reference(v: &[Vec<f64>], queries: usize, shape: &AttentionShape, s
                 let at = |key_row: usize| ((key.start + key_row) * kv_heads + head * kv_heads / heads) * d;
                 let scores: Vec<f64> = (start..end)
                     .map(|j| q.iter().zip(&v[1][at(j)..]).map(|(a, b)| a * b).sum::<f64>() * f64::from(scale))
+                    .map(|score| softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()))
                     .collect();
                 let total: f64 = scores.iter().map(|score| score.exp()).sum();
                 for (j, score) in (start..end).zip(&scores) {
@@ -193,6 +216,8 @@ fn attention() {
         ("one", 5, 5, shape(2, 2, 3, None), vec![same(0..5)]),
         ("shared heads, segments", 7, 7, shape(4, 2, 2, None), vec![same(0..3), same(3..7)]),
         ("window", 6, 6, shape(3, 1, 2, Some(2)), vec![same(0..6)]),
+        ("capped", 5, 7, capped(shape(3, 1, 2, None)), vec![Sequence { query: 0..5, key: 0..7 }]),
+        ("capped, window", 6, 6, capped(shape(2, 2, 3, Some(3))), vec![same(0..2), same(2..6)]),
         ("window of one", 4, 4, shape(1, 1, 2, Some(1)), vec![same(0..4)]),
         ("behind a cache", 3, 8, shape(2, 1, 2, None), vec![Sequence { query: 0..3, key: 2..8 }]),
         (
@@ -218,8 +243,7 @@ fn attention() {
 /// Long enough for several tiles; only the output and one direction of the gradient are checked.
 #[test]
 fn attention_over_several_tiles() {
-    for window in [None, Some(300)] {
-        let shape = shape(2, 1, 4, window);
+    for shape in [shape(2, 1, 4, None), shape(2, 1, 4, Some(300)), capped(shape(2, 1, 4, Some(300)))] {
         let sequences = [Sequence { query: 0..300, key: 0..700 }, Sequence { query: 300..650, key: 700..1050 }];
         let tensors = inputs(&[&[650, 8], &[1050, 4], &[1050, 4]]);
         let all: Vec<(Tensor, bool)> = tensors.iter().map(|tensor| (tensor.clone(), true)).collect();
@@ -250,8 +274,13 @@ fn attention_over_several_tiles() {
     }
 }
 
+/// Its scores capped where they are small enough to be changed by it.
+fn capped(shape: AttentionShape) -> AttentionShape {
+    AttentionShape { softcap: Some(0.75), ..shape }
+}
+
 fn shape(heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>) -> AttentionShape {
-    AttentionShape { heads, kv_heads, head_dim, scale: 0.6, window }
+    AttentionShape { heads, kv_heads, head_dim, scale: 0.6, window, softcap: None }
 }
 
 #[test]
@@ -279,6 +308,47 @@ fn head_cross_entropy() {
             let want = f64::from(row[target as usize]) - sum.ln();
             assert_close("log probability", &[log_probability], &[want], 1e-6, 1e-5);
             assert_eq!(best, row.iter().all(|x| *x <= row[target as usize]));
+        }
+    }
+}
+
+/// A head with a bias, whose logits are capped where they are small enough to be changed by it.
+#[test]
+fn head_with_bias_and_cap() {
+    let (n, d, v) = (4, 3, 5);
+    let (targets, weights) = ([4, 0, 2, 2], [1.0, 0.5, 0.0, 2.0]);
+    for (has_bias, softcap) in [(true, None), (false, Some(0.8)), (true, Some(0.8))] {
+        let shapes: &[&[usize]] = if has_bias { &[&[n, d], &[v, d], &[v]] } else { &[&[n, d], &[v, d]] };
+        let tensors = inputs(shapes);
+        let body: &dyn for<'p> Fn(&mut Tape<'p>, &[Var]) -> Result<Var> = &|tape, vars| {
+            let head = op::Head { weight: vars[1], bias: vars.get(2).copied(), softcap };
+            op::head_cross_entropy(tape, vars[0], head, &targets, &weights)
+        };
+        let logits_of = |values: &[Vec<f64>]| -> Vec<f64> {
+            let finish = |(at, logit): (usize, f64)| {
+                let logit = logit + values.get(2).map_or(0.0, |bias| bias[at % v]);
+                softcap.map_or(logit, |cap: f32| f64::from(cap) * (logit / f64::from(cap)).tanh())
+            };
+            by_rows(&values[0], &values[1], n, v, d).into_iter().enumerate().map(finish).collect()
+        };
+        check(&format!("head, bias {has_bias}, cap {softcap:?}"), &tensors, body, &|values| {
+            let logits = logits_of(values);
+            let losses = logits.chunks(v).zip(targets).zip(weights).map(|((row, target), weight)| {
+                let sum: f64 = row.iter().map(|x| x.exp()).sum();
+                f64::from(weight) * (sum.ln() - row[target as usize])
+            });
+            vec![losses.sum::<f64>() / 3.5]
+        });
+        let wide: Vec<Vec<f64>> =
+            tensors.iter().map(|tensor| tensor.data().iter().copied().map(f64::from).collect()).collect();
+        let head = op::Head { weight: &tensors[1], bias: tensors.get(2), softcap };
+        let logits = op::head_logits(&tensors[0], head).unwrap();
+        let want = logits_of(&wide);
+        assert_close("logits", logits.data(), &want, 1e-6, 1e-5);
+        let scored = op::head_log_probabilities(&tensors[0], head, &targets).unwrap();
+        for ((row, target), (log_probability, _)) in want.chunks(v).zip(targets).zip(scored) {
+            let sum: f64 = row.iter().map(|x| x.exp()).sum();
+            assert_close("log probability", &[log_probability], &[row[target as usize] - sum.ln()], 1e-6, 1e-5);
         }
     }
 }

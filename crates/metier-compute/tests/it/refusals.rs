@@ -161,18 +161,28 @@ fn ids_positions_and_targets() {
     refused(&[&[5, 2]], &["embedding", "index 5", "position 1", "[5, 2]"], |tape, v| {
         op::embedding(tape, v[0], &[4, 5])
     });
-    let turn = Rotary { head_dim: 4, theta: 1e4, interleaved: false };
+    let turn = Rotary::new(4, 1e4);
     refused(&[&[2, 6]], &["rotary", "[2, 6]", "4"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1]));
+    let none = Rotary { frequencies: [].into(), ..turn.clone() };
+    refused(&[&[2, 8]], &["rotary", "0 pairs"], move |tape, v| op::rotary(tape, v[0], &none, &[0, 1]));
     refused(&[&[2, 8]], &["rotary", "2 positions, not 3"], |tape, v| op::rotary(tape, v[0], &turn, &[0, 1, 2]));
     let two: &[&[usize]] = &[&[2, 3], &[4, 3]];
     refused(two, &["target 4", "row 1"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 4], &[1.0, 1.0]));
     refused(two, &["weight", "row 0"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 1], &[f32::NAN, 1.0]));
+    refused(&[&[2, 3], &[4, 3], &[3]], &["head_cross_entropy", "[4, 3]", "[3]"], |tape, v| {
+        let head = op::Head { weight: v[1], bias: Some(v[2]), softcap: None };
+        op::head_cross_entropy(tape, v[0], head, &[0, 1], &[1.0, 1.0])
+    });
+    refused(two, &["head_cross_entropy", "capped at -1"], |tape, v| {
+        let head = op::Head { softcap: Some(-1.0), ..v[1].into() };
+        op::head_cross_entropy(tape, v[0], head, &[0, 1], &[1.0, 1.0])
+    });
     refused(two, &["none of 2 rows"], |tape, v| op::head_cross_entropy(tape, v[0], v[1], &[0, 1], &[0.0, 0.0]));
 }
 
 #[test]
 fn attention_sequences() {
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, window: None };
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, window: None, softcap: None };
     let three: &[&[usize]] = &[&[4, 4], &[5, 2], &[5, 2]];
     let run = move |sequences: Vec<Sequence>| {
         move |tape: &mut Tape<'_>, v: &[Var]| op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
@@ -187,6 +197,8 @@ fn attention_sequences() {
     refused(three, &["[4, 4]", "[5, 2]"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &wide, &[]));
     let wider = AttentionShape { head_dim: usize::MAX, ..shape };
     refused(three, &["[4, 4]", "[5, 2]"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &wider, &[]));
+    let capped = AttentionShape { softcap: Some(0.0), ..shape };
+    refused(three, &["attention", "capped at 0"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &capped, &[]));
     let blind = AttentionShape { window: Some(0), ..shape };
     refused(three, &["attention", "window of 0"], move |tape, v| op::attention(tape, v[0], v[1], v[2], &blind, &[]));
 }

@@ -105,10 +105,10 @@ fn results_do_not_depend_on_threads() {
     same_on_any_threads("mean", &[&[300_000]], &|tape, v| op::mean(tape, v[0]));
     same_on_any_threads("rotary", &[&[400, 128]], &|tape, v| {
         let positions: Vec<u32> = (0..400).collect();
-        op::rotary(tape, v[0], &Rotary { head_dim: 32, theta: 10000.0, interleaved: false }, &positions)
+        op::rotary(tape, v[0], &Rotary::new(32, 10000.0), &positions)
     });
     same_on_any_threads("attention", &[&[500, 96], &[520, 32], &[520, 32]], &|tape, v| {
-        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 16, scale: 0.25, window: None };
+        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 16, scale: 0.25, window: None, softcap: None };
         let sequences = [Sequence { query: 0..200, key: 0..220 }, Sequence { query: 200..500, key: 220..520 }];
         op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
     });

@@ -1,6 +1,8 @@
 //! A Hugging Face folder, written so that transformers loads it.
 
 use super::Checkpoint;
+use crate::arch;
+use crate::layer::Part;
 use half::{bf16, f16};
 use metier_core::data::TokenId;
 use metier_core::{Error, Place, Result, store};
@@ -41,7 +43,7 @@ impl Dtype {
 /// `model.safetensors`, `special_tokens_map.json`, `tokenizer.json` and `tokenizer_config.json`.
 ///
 /// Configuration, tokenizer and chat template are those of `like`; `tensors` are names in Hugging Face's words,
-/// shapes and numbers in row-major order. Without `lm_head.weight` among them the head is tied to the embedding. One tensor
+/// shapes and numbers in row-major order. Without a head among them it is tied to the embedding. One tensor
 /// at a time is held in its written form. `config.json` is written last: a folder without it is unfinished.
 pub fn write_folder<'a>(
     folder: &Path,
@@ -59,7 +61,8 @@ pub fn write_folder<'a>(
         }
     }
     let mut config = like.config.clone();
-    config["tie_word_embeddings"] = json!(!names.contains("lm_head.weight"));
+    let head = arch::of(&config).ok().and_then(|architecture| architecture.weight_name(Part::Head));
+    config["tie_word_embeddings"] = json!(!names.contains(head.as_deref().unwrap_or("lm_head.weight")));
     config["torch_dtype"] = json!(dtype.torch_name());
     if config.get("dtype").is_some() {
         config["dtype"] = json!(dtype.torch_name());

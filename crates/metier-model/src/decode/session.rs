@@ -2,7 +2,6 @@
 
 use super::Cache;
 use crate::decoder::Decoder;
-use metier_compute::op;
 use metier_core::Result;
 use metier_core::data::TokenId;
 
@@ -23,7 +22,7 @@ impl<'m> Session<'m> {
     pub fn feed(&mut self, ids: &[TokenId]) -> Result<Vec<f32>> {
         let hidden = self.decoder.extend(&mut self.cache, ids)?;
         self.ids.extend_from_slice(ids);
-        Ok(op::head_logits(&hidden, self.decoder.head())?.data().to_vec())
+        Ok(self.decoder.logits(&hidden)?.data().to_vec())
     }
 
     /// The tokens so far.

@@ -30,6 +30,42 @@ pub struct Linear {
     pub bias: Option<ParameterId>,
     /// The addition, when an adapter is attached.
     pub low_rank: Option<LowRank>,
+    /// The part of all rows that passes through it: below 1 in an expert.
+    pub share: f64,
+}
+
+/// Every linear layer of a model, in the order of the forward pass. The parts of a block know theirs by number, so that
+/// adapters find all of them in one place.
+#[derive(Debug, Clone, Default)]
+pub struct Linears(Vec<Linear>);
+
+/// A linear layer of [`Linears`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearId(usize);
+
+impl Linears {
+    pub(crate) fn push(&mut self, linear: Linear) -> LinearId {
+        self.0.push(linear);
+        LinearId(self.0.len() - 1)
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &Linear> {
+        self.0.iter()
+    }
+
+    /// In order, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.0.iter_mut()
+    }
+}
+
+impl std::ops::Index<LinearId> for Linears {
+    type Output = Linear;
+
+    fn index(&self, id: LinearId) -> &Linear {
+        &self.0[id.0]
+    }
 }
 
 impl Linear {

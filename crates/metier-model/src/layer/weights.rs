@@ -9,22 +9,44 @@ pub enum Axis {
     Vocabulary,
     /// The residual stream.
     Hidden,
-    /// Inside the feed-forward block.
+    /// Inside the feed-forward block, or inside one expert.
     Intermediate,
+    /// Gate and up projection of the feed-forward block together.
+    GateUp,
+    /// Inside the expert that every row passes through.
+    SharedIntermediate,
     /// All query heads together.
     Query,
     /// All key (or value) heads together.
     Key,
+    /// Queries, keys and values together.
+    QueryKeyValue,
+    /// One head.
+    Head,
+    /// Positions of the longest text.
+    Positions,
+    /// Experts.
+    Experts,
+    /// One.
+    One,
 }
 
 impl Axis {
     fn length(self, config: &Config) -> usize {
+        let experts = config.design.experts.as_ref();
         match self {
             Self::Vocabulary => config.vocabulary_size,
             Self::Hidden => config.hidden_size,
             Self::Intermediate => config.intermediate_size,
+            Self::GateUp => 2 * config.intermediate_size,
+            Self::SharedIntermediate => experts.map_or(0, |experts| experts.shared_width),
             Self::Query => config.query_width(),
             Self::Key => config.key_width(),
+            Self::QueryKeyValue => config.query_width() + 2 * config.key_width(),
+            Self::Head => config.head_dim,
+            Self::Positions => config.context_length,
+            Self::Experts => experts.map_or(0, |experts| experts.count),
+            Self::One => 1,
         }
     }
 }
@@ -34,34 +56,163 @@ impl Axis {
 pub enum Presence {
     /// In every model.
     Always,
+    /// In none.
+    Never,
     /// When the head is a weight of its own.
     Untied,
     /// When attention projections have biases.
     AttentionBias,
     /// When feed-forward projections have biases.
     FeedForwardBias,
+    /// When queries and keys are normed.
+    QueryKeyNorm,
 }
 
 impl Presence {
     fn holds(self, config: &Config) -> bool {
         match self {
             Self::Always => true,
+            Self::Never => false,
             Self::Untied => !config.tied_embeddings,
             Self::AttentionBias => config.attention_bias,
             Self::FeedForwardBias => config.feed_forward_bias,
+            Self::QueryKeyNorm => config.design.query_key_norm,
         }
     }
 }
 
-/// One weight, or one weight of every block when `name` holds `{}`.
+/// What a weight does. Which of these an architecture has decides how its blocks are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Tokens to rows.
+    Embedding,
+    /// Positions to rows, added to those of the tokens.
+    Positions,
+    /// Before attention.
+    AttentionNorm,
+    /// Queries.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+    /// Queries, keys and values one after another.
+    QueryKeyValue,
+    /// The same, head by head.
+    QueryKeyValueByHead,
+    /// On each head of the queries.
+    QueryNorm,
+    /// On each head of the keys.
+    KeyNorm,
+    /// Behind attention.
+    Output,
+    /// On what attention adds to the residual stream.
+    AfterAttentionNorm,
+    /// Before the feed-forward block; where there is none, that reads what attention read.
+    FeedForwardNorm,
+    /// Which experts a row passes through.
+    Router,
+    /// Gate of the feed-forward block, or of one expert.
+    Gate,
+    /// Up projection of the same.
+    Up,
+    /// Gate and up projection one after another.
+    GateUp,
+    /// Down projection of the same.
+    Down,
+    /// Gate of the expert that every row passes through.
+    SharedGate,
+    /// Its up projection.
+    SharedUp,
+    /// Its down projection.
+    SharedDown,
+    /// How much of it is added.
+    SharedShare,
+    /// On what the feed-forward block adds to the residual stream.
+    AfterFeedForwardNorm,
+    /// Before the head.
+    FinalNorm,
+    /// Rows to logits.
+    Head,
+}
+
+/// A module with a weight and maybe a bias; one of every block when its name holds `{}`, and one of every expert when it
+/// holds a second.
 #[derive(Debug, Clone, Copy)]
 pub struct WeightPattern {
-    /// The name in a Hugging Face checkpoint; `{}` stands for the block's number.
+    /// What it does.
+    pub part: Part,
+    /// The name in a Hugging Face checkpoint, without `.weight` and `.bias`.
     pub name: &'static str,
-    /// One or two axes, outputs first.
+    /// One or two axes of the weight, outputs first. A bias has the first.
     pub axes: &'static [Axis],
+    /// Whether checkpoints hold the weight with inputs first.
+    pub transposed: bool,
     /// When it is part of the model.
     pub presence: Presence,
+    /// When it has a bias, if it is.
+    pub bias: Presence,
+}
+
+impl WeightPattern {
+    /// A module that every model of the architecture has, without a bias.
+    pub const fn new(part: Part, name: &'static str, axes: &'static [Axis]) -> Self {
+        Self { part, name, axes, transposed: false, presence: Presence::Always, bias: Presence::Never }
+    }
+
+    /// The same with a bias.
+    #[must_use]
+    pub const fn biased(self, bias: Presence) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// The same in some models only.
+    #[must_use]
+    pub const fn when(self, presence: Presence) -> Self {
+        Self { presence, ..self }
+    }
+
+    /// The same, stored with inputs first.
+    #[must_use]
+    pub const fn transposed(self) -> Self {
+        Self { transposed: true, ..self }
+    }
+
+    /// Whether a model has it.
+    pub fn is_part_of(&self, config: &Config) -> bool {
+        self.presence.holds(config)
+    }
+
+    /// Its name in one block and for one expert.
+    pub fn name_in(&self, block: usize, expert: usize) -> String {
+        self.name.replacen("{}", &block.to_string(), 1).replacen("{}", &expert.to_string(), 1)
+    }
+
+    fn is_of_block(&self) -> bool {
+        self.name.contains("{}")
+    }
+
+    /// Whether there is one for each expert.
+    pub fn is_of_expert(&self) -> bool {
+        self.name.matches("{}").count() > 1
+    }
+
+    /// Weight and bias in one block.
+    fn shapes(&self, config: &Config, block: usize, shapes: &mut Vec<WeightShape>) {
+        let experts = if self.is_of_expert() { Axis::Experts.length(config) } else { 1 };
+        let shape: Vec<usize> = self.axes.iter().map(|axis| axis.length(config)).collect();
+        for expert in 0..experts {
+            let name = self.name_in(block, expert);
+            let bias = self.bias.holds(config).then(|| WeightShape {
+                name: format!("{name}.bias"),
+                shape: shape[..1].to_vec(),
+                transposed: false,
+            });
+            let name = format!("{name}.weight");
+            shapes.push(WeightShape { name, shape: shape.clone(), transposed: self.transposed });
+            shapes.extend(bias);
+        }
+    }
 }
 
 /// The name and shape of a weight of one model.
@@ -69,27 +220,32 @@ pub struct WeightPattern {
 pub struct WeightShape {
     /// The name in a Hugging Face checkpoint.
     pub name: String,
-    /// Lengths of the axes.
+    /// Lengths of the axes, outputs first.
     pub shape: Vec<usize>,
+    /// Whether checkpoints hold it with inputs first.
+    pub transposed: bool,
+}
+
+impl WeightShape {
+    /// Lengths of the axes in a checkpoint.
+    pub fn stored(&self) -> Vec<usize> {
+        if self.transposed { self.shape.iter().rev().copied().collect() } else { self.shape.clone() }
+    }
 }
 
 /// Every weight of the model that `patterns` and `config` describe, blocks in order.
 pub fn shapes_of(patterns: &[WeightPattern], config: &Config) -> Vec<WeightShape> {
-    let shape = |pattern: &WeightPattern, name: String| WeightShape {
-        name,
-        shape: pattern.axes.iter().map(|axis| axis.length(config)).collect(),
+    let present = |of_block| {
+        patterns.iter().filter(move |pattern| pattern.is_of_block() == of_block && pattern.is_part_of(config))
     };
-    let present = || patterns.iter().filter(|pattern| pattern.presence.holds(config));
-    let mut shapes: Vec<WeightShape> = present()
-        .filter(|pattern| !pattern.name.contains("{}"))
-        .map(|pattern| shape(pattern, pattern.name.to_owned()))
-        .collect();
+    let mut shapes = Vec::new();
+    for pattern in present(false) {
+        pattern.shapes(config, 0, &mut shapes);
+    }
     for block in 0..config.layers {
-        shapes.extend(
-            present()
-                .filter(|pattern| pattern.name.contains("{}"))
-                .map(|pattern| shape(pattern, pattern.name.replace("{}", &block.to_string()))),
-        );
+        for pattern in present(true) {
+            pattern.shapes(config, block, &mut shapes);
+        }
     }
     shapes
 }

@@ -4,6 +4,7 @@ mod generate;
 mod score;
 
 use crate::decoder::Decoder;
+use crate::layer::Part;
 use metier_core::data::{Conversation, TokenId};
 use metier_core::seam::Tokenize;
 use metier_core::{Fault, Place, Result};
@@ -31,8 +32,9 @@ impl LocalModel {
     pub fn new(decoder: Decoder, tokenizer: Arc<dyn Tokenize>) -> Result<Self> {
         let (ids, rows) = (tokenizer.vocabulary_size(), decoder.config().vocabulary_size);
         if ids > rows || ids + PADDING < rows {
+            let name = decoder.config().design.architecture.weight_name(Part::Embedding).unwrap_or_default();
             return Err(Fault::new(
-                Place::key("model.embed_tokens.weight"),
+                Place::key(name),
                 format!("the tokenizer has {ids} ids, the model has rows for {rows}"),
             )
             .hint("take the tokenizer that the model was trained with")

@@ -1,7 +1,7 @@
 //! Log-probability of continuations, many texts in one flat run of rows.
 
 use super::LocalModel;
-use metier_compute::{Tape, Tensor, op};
+use metier_compute::{Tape, Tensor};
 use metier_core::data::TokenId;
 use metier_core::seam::{Score, ScoreRequest, Scored};
 use metier_core::{Error, Result, stop};
@@ -96,7 +96,7 @@ impl LocalModel {
             let kept: Vec<f32> =
                 rows.iter().flat_map(|row| &hidden.data()[row * width..(row + 1) * width]).copied().collect();
             let kept = Tensor::from_vec(&[rows.len(), width], kept)?;
-            choices = op::head_log_probabilities(&kept, self.decoder.head(), &targets)?;
+            choices = self.decoder.log_probabilities(&kept, &targets)?;
         }
         let mut choices = choices.into_iter();
         Ok(texts

@@ -120,7 +120,7 @@ fn weights_that_do_not_fit_are_named_together() {
     let tensors = source.tensors().unwrap();
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| *name).collect();
     let read = |name: &str| {
-        let tensor = tensors.iter().find(|(known, _)| *known == name).unwrap().1;
+        let tensor = &tensors.iter().find(|(known, _)| *known == name).unwrap().1;
         Ok((tensor.shape().to_vec(), tensor.data().to_vec()))
     };
     let same = Decoder::from_weights(&config.to_json(), names.iter().copied(), read).unwrap();

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests share may fail as a test does")]
 #![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
 
+mod architectures;
+mod configs;
 mod decoder;
 mod generation;
 mod golden;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// the model knew before is disturbed less than by `full`.
 ///
 /// # Differs from the paper in
-/// The paper adapts query and value projections and draws `A` from a normal distribution; here all seven
+/// The paper adapts query and value projections and draws `A` from a normal distribution; here all
 /// linear layers of a block are adapted unless `targets` says otherwise, and `A` is uniform as in the PEFT
 /// library. There is no dropout.
 ///

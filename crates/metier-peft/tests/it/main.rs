@@ -29,6 +29,7 @@ fn decoder(seed: u64) -> Decoder {
         tied_embeddings: true,
         attention_bias: true,
         feed_forward_bias: false,
+        ..Config::default()
     };
     let mut decoder = Decoder::random(&config, Seed::new(seed)).unwrap();
     // Matrices only: with norms of 12 one unit in the last place of the weights moves the output by 2e-4, and a

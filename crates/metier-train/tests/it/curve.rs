@@ -4,7 +4,7 @@ use crate::kit::{Bench, decoder, never, shards};
 use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_model::{Config, Decoder};
-use metier_testkit::{assert_close, golden};
+use metier_testkit::{assert_close, golden, hashed};
 use metier_train::optimizer::{Adamw, Adamw8bit};
 use metier_train::schedule::Cosine;
 use metier_train::settings::chosen;
@@ -82,23 +82,11 @@ pub fn fill(decoder: &mut Decoder, size: f64, norm_size: f64) {
     let ids: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
     for id in ids {
         decoder.parameters.set_trainable(id, true);
-        let base =
-            decoder.parameters.name(id).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
-                (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let numbers = hashed::even(decoder.parameters.name(id));
         let tensor = decoder.parameters.get_mut(id);
         let norm = tensor.shape().len() == 1;
-        for (index, value) in (0..).zip(tensor.data_mut()) {
-            let even = (mixed(base.wrapping_add(index)) >> 40) as f64 / f64::from(1 << 23) - 1.0;
+        for (even, value) in numbers.zip(tensor.data_mut()) {
             *value = (if norm { 1.0 + norm_size * even } else { size * even }) as f32;
         }
     }
-}
-
-/// `SplitMix64`.
-pub fn mixed(state: u64) -> u64 {
-    let mut state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
 }

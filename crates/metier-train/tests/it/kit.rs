@@ -98,6 +98,7 @@ pub fn config() -> Config {
         tied_embeddings: true,
         attention_bias: false,
         feed_forward_bias: false,
+        ..Config::default()
     }
 }
 

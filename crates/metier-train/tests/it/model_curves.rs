@@ -1,11 +1,12 @@
 //! Fifty steps of the models S and M of `metier bench`, against PyTorch.
 
-use crate::curve::{fill, mixed};
+use crate::curve::fill;
 use metier_compute::kernel::{Level, Precision, level};
 use metier_core::Place;
 use metier_core::part::Build;
 use metier_core::seed::Seed;
 use metier_model::{Batch, Config, Decoder};
+use metier_testkit::hashed::mixed;
 use metier_testkit::{assert_close, golden};
 use metier_train::Learner;
 use metier_train::optimizer::{Adamw, Optimizer};
@@ -60,6 +61,7 @@ fn losses(golden: &Value, shape: &Value, precision: Precision, steps: usize) -> 
         tied_embeddings: true,
         attention_bias: false,
         feed_forward_bias: false,
+        ..Config::default()
     };
     let mut decoder = Decoder::random(&config, Seed::new(0)).unwrap();
     fill(&mut decoder, 1.0 / 32.0, 0.0);

@@ -166,7 +166,7 @@ impl Bench<'_> {
 
             let head_dim = hidden / heads;
             let positions: Vec<u32> = (0..rows).map(|row| (row % length) as u32).collect();
-            let turn = Rotary { head_dim, theta: 10_000.0, interleaved: false };
+            let turn = Rotary::new(head_dim, 10_000.0);
             let cost = (0.0, bytes(2 * rows * hidden));
             let name = format!("rotary{direction}");
             self.time(&name, format!("[{rows}, {hidden}]"), cost, &[(x.clone(), back)], |tape, v| {
@@ -174,7 +174,7 @@ impl Bench<'_> {
             })?;
 
             let scale = 1.0 / (head_dim as f32).sqrt();
-            let shape = AttentionShape { heads, kv_heads, head_dim, scale, window: None };
+            let shape = AttentionShape { heads, kv_heads, head_dim, scale, window: None, softcap: None };
             let sequences: Vec<Sequence> = (0..rows / length)
                 .map(|text| text * length..(text + 1) * length)
                 .map(|rows| Sequence { query: rows.clone(), key: rows })

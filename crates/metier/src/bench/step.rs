@@ -70,6 +70,7 @@ impl Shape {
             tied_embeddings: true,
             attention_bias: false,
             feed_forward_bias: false,
+            ..Config::default()
         };
         match self {
             Self::S => llama(4096, 256, 688, 6, 8, 8),

@@ -1,0 +1,54 @@
+//! One block: attention and a feed-forward block, each with what it adds to the residual stream.
+
+use super::{Attention, Builder, FeedForward, Keys, Norm, Part, Rows};
+use metier_compute::op;
+use metier_compute::{Tape, Var};
+use metier_core::Result;
+
+/// One block.
+#[derive(Debug, Clone)]
+pub struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    after_attention: Option<Norm>,
+    /// Where there is none, the feed-forward block reads what attention read.
+    feed_forward_norm: Option<Norm>,
+    feed_forward: FeedForward,
+    after_feed_forward: Option<Norm>,
+    /// Whether the feed-forward block reads the residual stream without what attention adds to it.
+    parallel: bool,
+}
+
+impl Block {
+    pub(crate) fn new(builder: &mut Builder<'_>, number: usize) -> Result<Self> {
+        Ok(Self {
+            attention_norm: builder.needed_norm(Part::AttentionNorm, number)?,
+            attention: Attention::new(builder, number)?,
+            after_attention: builder.norm(Part::AfterAttentionNorm, number)?,
+            feed_forward_norm: builder.norm(Part::FeedForwardNorm, number)?,
+            feed_forward: FeedForward::new(builder, number)?,
+            after_feed_forward: builder.norm(Part::AfterFeedForwardNorm, number)?,
+            parallel: builder.config.design.parallel,
+        })
+    }
+
+    /// The residual stream after this block, `[N, D]` to `[N, D]`.
+    pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_>) -> Result<Var> {
+        let read = self.attention_norm.forward(tape, x)?;
+        let mixed = self.attention.forward(tape, read, rows, keys)?;
+        let mixed = through(tape, self.after_attention.as_ref(), mixed)?;
+        let after = op::add(tape, x, mixed)?;
+        let read = match &self.feed_forward_norm {
+            Some(norm) => norm.forward(tape, if self.parallel { x } else { after })?,
+            None => read,
+        };
+        let made = self.feed_forward.forward(tape, read, rows.linears)?;
+        let made = through(tape, self.after_feed_forward.as_ref(), made)?;
+        op::add(tape, after, made)
+    }
+}
+
+/// `x` through a norm, if there is one.
+fn through(tape: &mut Tape<'_>, norm: Option<&Norm>, x: Var) -> Result<Var> {
+    norm.map_or(Ok(x), |norm| norm.forward(tape, x))
+}
