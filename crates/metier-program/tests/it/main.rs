@@ -1,4 +1,6 @@
-//! Chat templates against the goldens of `fixtures/reference/chat_template.py`.
+//! Chat templates against the goldens of `fixtures/reference/chat_template.py`, and replies held to forms.
+
+mod constrain;
 
 use metier_core::data::Conversation;
 use metier_program::template::ChatTemplate;
