@@ -140,10 +140,9 @@ impl Server {
                     .map_err(|error| cannot("start a thread", error))?;
             }
             let served = runtime.block_on(async {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).map_err(|error| cannot("listen", error))?;
+                let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| cannot("listen", error))?;
                 ready(address)?;
-                http::accept(listener, http::router(Arc::clone(&server)), stop).await;
+                http::accept(listener, http::router(Arc::clone(&server)), stop, settings.timeout).await;
                 Ok(())
             });
             drop(close);

@@ -229,8 +229,14 @@ mod tests {
 
     #[test]
     fn wrong_settings_come_together() {
-        let sampling =
-            Sampling { temperature: -1.0, top_p: 0.0, min_p: 2.0, repetition_penalty: 0.0, presence_penalty: 3.0, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: -1.0,
+            top_p: 0.0,
+            min_p: 2.0,
+            repetition_penalty: 0.0,
+            presence_penalty: 3.0,
+            ..Sampling::default()
+        };
         let error = Chooser::new(&sampling).unwrap_err();
         assert_eq!(error.faults.len(), 5, "{error}");
     }

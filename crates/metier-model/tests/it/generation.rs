@@ -7,7 +7,13 @@ use metier_model::decode::Session;
 use std::sync::Arc;
 
 fn request(prompt: &str, sampling: Sampling) -> GenerateRequest {
-    GenerateRequest { prompt: Prompt::Text(prompt.into()), max_tokens: Some(12), stop: vec![], sampling, top_logprobs: 0 }
+    GenerateRequest {
+        prompt: Prompt::Text(prompt.into()),
+        max_tokens: Some(12),
+        stop: vec![],
+        sampling,
+        top_logprobs: 0,
+    }
 }
 
 fn ids(reply: &Reply) -> Vec<TokenId> {
@@ -127,7 +133,9 @@ fn prompts_that_do_not_fit_or_are_empty_are_refused() {
     let model = model(false);
     let error = model.generate(&[request(&"x".repeat(60), Sampling::default())]).unwrap_err();
     assert!(
-        error.to_string().contains("context: a prompt of 60 tokens and 12 to generate are longer than the model's context of 64"),
+        error
+            .to_string()
+            .contains("context: a prompt of 60 tokens and 12 to generate are longer than the model's context of 64"),
         "{error}"
     );
     let mut open = request(&"x".repeat(60), Sampling::default());

@@ -9,11 +9,18 @@ use llguidance::{Matcher, ParserFactory};
 use metier_core::data::{Form, TokenId};
 use metier_core::seam::{ProcessLogits, Tokenize};
 use metier_core::{Error, Fault, Place, Result};
+use serde_json::json;
 use std::fmt::Display;
 use std::sync::Arc;
 
 /// The key of faults of a form.
 const KEY: &str = "response_format";
+
+/// The key under which llguidance takes settings inside of a schema.
+const SETTINGS: &str = "x-guidance";
+/// White space between the parts of a JSON text: one line break, and an indentation. Without a bound a small model goes
+/// on writing it.
+const WHITE_SPACE: &str = "\\n? {1,16}|\\n";
 
 /// Holds replies of one model to forms. Made once for a vocabulary; safe to share between threads.
 pub struct Constrainer {
@@ -25,7 +32,8 @@ impl Constrainer {
     /// then not end where its form does.
     pub fn new(tokenize: &dyn Tokenize, ends: &[TokenId]) -> Result<Self> {
         let size = tokenize.vocabulary_size();
-        let Some(end) = ends.iter().copied().find(|end| (*end as usize) < size) else {
+        let ends: Vec<TokenId> = ends.iter().copied().filter(|end| (*end as usize) < size).collect();
+        let Some(end) = ends.first() else {
             return Err(fault("the model has no token that ends a reply, so none can be held to a form").into());
         };
         let mut words = Vec::with_capacity(size);
@@ -35,7 +43,7 @@ impl Constrainer {
             let marker = special.then_some(TokTrie::SPECIAL_TOKEN_MARKER);
             words.push(marker.into_iter().chain(bytes).collect());
         }
-        let trie = TokTrie::from(&TokRxInfo::new(size as u32, end), &words).with_eos_tokens(ends);
+        let trie = TokTrie::from(&TokRxInfo::new(size as u32, *end), &words).with_eos_tokens(&ends);
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| program(&error))?;
         factory.quiet();
@@ -46,7 +54,16 @@ impl Constrainer {
     /// schema is named.
     pub fn constrain(&self, form: &Form) -> Result<Box<dyn ProcessLogits>> {
         let grammar = match form {
-            Form::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
+            Form::JsonSchema(schema) => {
+                let mut schema = schema.clone();
+                if let Some(map) = schema.as_object_mut() {
+                    let settings = json!({ "whitespace_pattern": WHITE_SPACE });
+                    if map.insert(SETTINGS.to_owned(), settings).is_some() {
+                        return Err(fault(format!("`{SETTINGS}` is no keyword of a schema")).into());
+                    }
+                }
+                TopLevelGrammar::from_json_schema(schema)
+            }
             Form::Regex(pattern) => TopLevelGrammar::from_regex(pattern),
         };
         let parser = self.factory.create_parser(grammar).map_err(|error| refused(&error))?;

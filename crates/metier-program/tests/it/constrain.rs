@@ -93,7 +93,9 @@ fn valid(schema: &Value, value: &Value) -> bool {
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         "integer" => {
-            value.as_i64().is_some_and(|number| (schema["minimum"].as_i64()..=schema["maximum"].as_i64()).contains(&Some(number)))
+            // -0 is a whole number, which `as_i64` does not know.
+            let number = value.as_f64().filter(|number| number.fract() == 0.0);
+            number.is_some() && (schema["minimum"].as_f64()..=schema["maximum"].as_f64()).contains(&number)
         }
         "number" => value.as_f64().is_some_and(|number| (-2.5..7.0).contains(&number)),
         "string" => value.as_str().is_some_and(|text| within(text.chars().count(), "minLength", "maxLength")),
@@ -102,9 +104,9 @@ fn valid(schema: &Value, value: &Value) -> bool {
         }),
         _ => value.as_object().is_some_and(|map| {
             schema["required"].as_array().unwrap().iter().all(|name| map.contains_key(name.as_str().unwrap()))
-                && map.iter().all(|(name, value)| {
-                    schema["properties"].get(name).is_some_and(|schema| valid(schema, value))
-                })
+                && map
+                    .iter()
+                    .all(|(name, value)| schema["properties"].get(name).is_some_and(|schema| valid(schema, value)))
         }),
     }
 }
@@ -146,6 +148,7 @@ fn what_cannot_be_carried_out_is_refused_by_name() {
     let said = refused(Form::JsonSchema(schema));
     assert!(said.starts_with("response_format: ") && said.contains("uniqueItems"), "{said}");
     assert!(refused(Form::JsonSchema(json!({ "type": "king" }))).contains("king"));
+    assert!(refused(Form::JsonSchema(json!({ "x-guidance": { "lenient": true } }))).contains("x-guidance"));
     assert!(refused(Form::Regex("(".into())).contains("response_format"));
     assert!(refused(Form::JsonSchema(json!({ "$ref": "http://elsewhere.example/schema" }))).contains("elsewhere"));
     assert!(Constrainer::new(&Bytes { begin: false }, &[]).is_err());

@@ -17,8 +17,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How often the wish to stop is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is true, then lets the requests under way finish.
-pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn() -> bool) {
+/// Serves until `stop` is true, then lets the requests under way finish, for as long as a request may take.
+pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn() -> bool, longest: Duration) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
@@ -48,5 +48,6 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn(
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    // Who does not read an answer does not keep the server from ending.
+    let _ = tokio::time::timeout(longest, graceful.shutdown()).await;
 }

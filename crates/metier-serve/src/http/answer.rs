@@ -236,7 +236,8 @@ impl Answer {
             let content: Vec<Value> = tokens
                 .iter()
                 .map(|token| {
-                    let top: Vec<Value> = token.top.iter().map(|(id, logprob)| entry(tokenize, *id, *logprob)).collect();
+                    let top: Vec<Value> =
+                        token.top.iter().map(|(id, logprob)| entry(tokenize, *id, *logprob)).collect();
                     let mut entry = entry(tokenize, token.id, token.logprob);
                     entry["top_logprobs"] = json!(top);
                     entry

@@ -181,7 +181,14 @@ impl Rest {
         Self { sampling, each, stop, bias, form, stream, usage }
     }
 
-    fn ask(self, shape: Shape, model: Arc<Model>, prompts: Vec<Prompt>, most: Option<usize>, top: Option<usize>) -> Ask {
+    fn ask(
+        self,
+        shape: Shape,
+        model: Arc<Model>,
+        prompts: Vec<Prompt>,
+        most: Option<usize>,
+        top: Option<usize>,
+    ) -> Ask {
         let mut requests = Vec::with_capacity(prompts.len() * self.each);
         for prompt in prompts {
             for choice in 0..self.each as u64 {

@@ -39,7 +39,8 @@ impl Failure {
 
     /// As many requests wait as may; `seconds` is a guess when there will be room.
     pub(crate) fn full(waiting: usize, seconds: u64) -> Self {
-        let message = format!("{waiting} requests wait for this model already, as many as may; try again in {seconds} s");
+        let message =
+            format!("{waiting} requests wait for this model already, as many as may; try again in {seconds} s");
         let failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message).code("queue_full");
         Self { retry_after: Some(seconds), ..failure }
     }

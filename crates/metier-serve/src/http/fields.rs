@@ -191,7 +191,9 @@ mod tests {
             Err(failure) => return failure.json()["error"]["message"].as_str().unwrap().to_owned(),
         };
         ask(&mut fields);
-        fields.finish().map_or_else(|failure| failure.json()["error"]["message"].as_str().unwrap().to_owned(), |()| String::new())
+        fields
+            .finish()
+            .map_or_else(|failure| failure.json()["error"]["message"].as_str().unwrap().to_owned(), |()| String::new())
     }
 
     #[test]
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn what_asks_for_nothing_is_allowed() {
-        let ask = |fields: &mut Fields| fields.only("tools", &[serde_json::json!([])], "cannot be used with this model");
+        let ask =
+            |fields: &mut Fields| fields.only("tools", &[serde_json::json!([])], "cannot be used with this model");
         assert_eq!(message(r#"{"tools": []}"#, ask), "");
         assert_eq!(message(r#"{"tools": [1]}"#, ask), "`tools` cannot be used with this model");
     }

@@ -81,7 +81,8 @@ mod tests {
         for host in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "[::1]", "127.3.2.1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "example.org", "localhost.example.org", "127.0.0.1.example.org:80", "10.0.0.1", "localhost:x"] {
+        for host in ["", "example.org", "localhost.example.org", "127.0.0.1.example.org:80", "10.0.0.1", "localhost:x"]
+        {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -66,11 +66,7 @@ fn reply_all(
 }
 
 /// What changes the logits of one reply.
-fn processors(
-    served: &Served,
-    bias: &[(TokenId, f32)],
-    form: Option<&Form>,
-) -> Result<Vec<Box<dyn ProcessLogits>>> {
+fn processors(served: &Served, bias: &[(TokenId, f32)], form: Option<&Form>) -> Result<Vec<Box<dyn ProcessLogits>>> {
     let mut processors: Vec<Box<dyn ProcessLogits>> = Vec::new();
     if !bias.is_empty() {
         processors.push(Box::new(Bias(bias.to_vec())));

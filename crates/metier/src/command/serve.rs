@@ -56,15 +56,18 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         queue_limit: arguments.queue as usize,
         timeout: Duration::from_secs(arguments.timeout.into()),
         // Without a seed no two servers answer alike.
-        seed: global.seed.unwrap_or_else(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-        }),
+        seed: global
+            .seed
+            .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)),
     };
     // Ctrl-C ends the taking of requests; those under way are finished.
     stop::be_patient();
     let ready = |address: SocketAddr| {
         if open && !address.ip().is_loopback() {
-            talk(global, "anyone who reaches this machine may ask: --api-key-file or METIER_API_KEY would keep them out");
+            talk(
+                global,
+                "anyone who reaches this machine may ask: --api-key-file or METIER_API_KEY would keep them out",
+            );
         }
         talk(global, &format!("serving {} at http://{address}; Ctrl-C stops", names.join(", ")));
         if global.json {

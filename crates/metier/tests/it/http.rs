@@ -23,7 +23,8 @@ pub fn tiny() -> String {
 impl Server {
     /// Serves the tiny model as `tiny`.
     pub fn tiny(more: &[&str]) -> Self {
-        Self::start(&[&[&format!("tiny={}", tiny())], more].concat())
+        let model = format!("tiny={}", tiny());
+        Self::start(&[&[model.as_str()], more].concat())
     }
 
     /// Serves what the arguments say, at a free port.
@@ -44,10 +45,6 @@ impl Server {
         let ready: Value = serde_json::from_str(&said).unwrap();
         let address = ready["address"].as_str().unwrap().to_owned();
         Self { child, address, _folder: folder }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Asks it politely to end.
