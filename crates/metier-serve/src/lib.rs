@@ -90,7 +90,7 @@ impl Server {
     /// Refused when two models have one name, and when the address cannot be had.
     pub fn run(
         models: Vec<Served>,
-        settings: Settings,
+        settings: &Settings,
         ready: impl FnOnce(SocketAddr) -> Result<()>,
         stop: impl Fn() -> bool,
     ) -> Result<()> {

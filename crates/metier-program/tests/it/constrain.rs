@@ -130,7 +130,11 @@ fn any_object_and_patterns() {
     let mut random = Seed::new(1).at(0);
     for _ in 0..20 {
         let text = reply(&constrainer, &Form::JsonSchema(json!({ "type": "object" })), &mut random);
-        assert!(serde_json::from_str::<Value>(&text).unwrap().is_object(), "{text}");
+        match serde_json::from_str::<Value>(&text) {
+            Ok(value) => assert!(value.is_object(), "{text}"),
+            // JSON as any, with a number that no f64 holds.
+            Err(error) => assert!(error.to_string().starts_with("number out of range"), "{error}: {text}"),
+        }
         let text = reply(&constrainer, &Form::Regex("(yes|no), [0-9]{2,3}".into()), &mut random);
         let rest = text.strip_prefix("yes, ").or_else(|| text.strip_prefix("no, ")).unwrap();
         assert!((2..=3).contains(&rest.len()) && rest.parse::<u16>().is_ok(), "{text}");

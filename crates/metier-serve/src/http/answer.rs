@@ -112,7 +112,7 @@ impl Answer {
             object["finish_reason"] = finish_reason(self.choices[number].finish);
             choices.push(object);
         }
-        let mut reply = self.head(choices);
+        let mut reply = self.head(&choices);
         reply["usage"] = self.usage();
         Ok(json_response(StatusCode::OK, &reply))
     }
@@ -167,7 +167,7 @@ impl Answer {
             }
             None => {
                 if self.usage {
-                    let mut last = self.head(Vec::new());
+                    let mut last = self.head(&[]);
                     last["usage"] = self.usage();
                     frame += &sse(&last);
                 }
@@ -189,14 +189,14 @@ impl Answer {
     fn chunk(&self, number: usize, mut object: Value, finish: Value) -> String {
         object["index"] = json!(number);
         object["finish_reason"] = finish;
-        let mut chunk = self.head(vec![object]);
+        let mut chunk = self.head(&[object]);
         if self.usage {
             chunk["usage"] = Value::Null;
         }
         sse(&chunk)
     }
 
-    fn head(&self, choices: Vec<Value>) -> Value {
+    fn head(&self, choices: &[Value]) -> Value {
         let object = match (self.shape, self.stream) {
             (Shape::Chat, false) => "chat.completion",
             (Shape::Chat, true) => "chat.completion.chunk",

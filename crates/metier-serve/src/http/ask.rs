@@ -265,10 +265,7 @@ fn form(fields: &mut Fields, value: Value) -> Option<Form> {
                 let value = fields.required("json_schema")?;
                 fields.inside("json_schema", value, schema).flatten().map(Form::JsonSchema)
             }
-            Some("regex") => fields.text("pattern").map(Form::Regex).or_else(|| {
-                fields.fault("pattern", "is needed");
-                None
-            }),
+            Some("regex") => fields.required_text("pattern").map(Form::Regex),
             _ => {
                 fields.fault("type", "must be text, json_object, json_schema or regex");
                 None
@@ -306,7 +303,7 @@ fn conversation(value: Value, fields: &mut Fields) -> Conversation {
 }
 
 fn message(fields: &mut Fields) -> Option<Message> {
-    let role = match fields.text("role").as_deref() {
+    let role = match fields.required_text("role").as_deref() {
         Some("system" | "developer") => Some(Role::System),
         Some("user") => Some(Role::User),
         Some("assistant") => Some(Role::Assistant),
@@ -318,10 +315,7 @@ fn message(fields: &mut Fields) -> Option<Message> {
             fields.fault("role", "must be system, developer, user or assistant");
             None
         }
-        None => {
-            fields.fault("role", "must be given as a text");
-            None
-        }
+        None => None,
     };
     fields.only("tool_calls", &[json!([])], NO_TOOLS);
     fields.only("function_call", &[], NO_TOOLS);
@@ -346,17 +340,8 @@ fn message(fields: &mut Fields) -> Option<Message> {
 }
 
 fn text_part(fields: &mut Fields) -> Option<String> {
-    match fields.text("type").as_deref() {
-        Some("text") => match fields.required("text")? {
-            Value::String(text) => Some(text),
-            _ => {
-                fields.fault("text", "must be a text");
-                None
-            }
-        },
-        _ => {
-            fields.fault("type", "must be \"text\": only text can be read");
-            None
-        }
+    if fields.text("type").as_deref() != Some("text") {
+        fields.fault("type", "must be \"text\": only text can be read");
     }
+    fields.required_text("text")
 }

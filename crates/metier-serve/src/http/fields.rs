@@ -140,13 +140,22 @@ impl Fields {
 
     /// A text.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) => Some(text),
-            _ => {
-                self.fault(name, "must be a text");
-                None
-            }
+        let value = self.take(name)?;
+        self.as_text(name, value)
+    }
+
+    /// As [`Fields::text`]; a fault when it is left out.
+    pub(crate) fn required_text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.required(name)?;
+        self.as_text(name, value)
+    }
+
+    fn as_text(&mut self, name: &str, value: Value) -> Option<String> {
+        if let Value::String(text) = value {
+            return Some(text);
         }
+        self.fault(name, "must be a text");
+        None
     }
 
     /// One text, or a list of `most` at most.

@@ -75,7 +75,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         }
         Ok(())
     };
-    Server::run(models, settings, ready, stop::wished)?;
+    Server::run(models, &settings, ready, stop::wished)?;
     Ok(Verdict::Fine)
 }
 
