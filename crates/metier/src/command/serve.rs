@@ -29,7 +29,7 @@ pub struct Arguments {
     /// The port to listen at; 0 takes a free one
     #[arg(long, default_value_t = 8080, value_name = "N")]
     port: u16,
-    /// A file of keys, one a line, of which requests must bring one; METIER_API_KEY in the environment holds one too
+    /// A file of keys, one a line, of which requests must bring one; `METIER_API_KEY` in the environment holds one too
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Largest request to read

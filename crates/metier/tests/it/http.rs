@@ -57,7 +57,7 @@ impl Server {
     pub fn ended(mut self) -> (ExitStatus, String) {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the server does not end");
+            assert!(begun.elapsed() < Duration::from_mins(1), "the server does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
         let mut said = String::new();
@@ -67,7 +67,7 @@ impl Server {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
         stream
     }
 
@@ -105,7 +105,7 @@ impl Server {
     pub fn wait_for(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !holds(self) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "waited in vain for {what}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -131,7 +131,7 @@ pub fn write(stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str,
         head += "host: localhost\r\n";
     }
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head += &[name, ": ", value, "\r\n"].concat();
     }
     head += "\r\n";
     stream.write_all(head.as_bytes()).unwrap();
