@@ -1,6 +1,7 @@
-//! Real models that some tests use: fetched by the program itself, as a recipe names them.
+//! What some tests use and the repository does not hold: real models, fetched by the program itself as a recipe names
+//! them; Python clients of the server, with the packages their scripts name; and a browser, if the machine has one.
 
-use crate::shell;
+use crate::{python, shell};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::path::Path;
@@ -8,6 +9,14 @@ use std::process::Command;
 
 /// Each asset by the name tests ask for, and the recipe whose `[[asset]]` says where it comes from.
 const ASSETS: [(&str, &str); 1] = [("smollm2", "recipes/quickstart.toml")];
+
+/// Each Python environment by the name tests ask for, and the script that names its packages.
+const CLIENTS: [(&str, &str); 2] = [
+    ("openai client", "crates/metier/tests/serve/openai_client.py"),
+    ("page client", "crates/metier/tests/serve/page.py"),
+];
+/// What Chromium is called on a machine that has it.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Fetches every asset and returns the environment variables that tests read, with their values.
 pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>> {
@@ -19,7 +28,24 @@ pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>
             .with_context(|| format!("`metier fetch {recipe} {name} --json` printed no path for it: {text}"))?;
         variables.push((variable(name), path));
     }
+    for (name, script) in CLIENTS {
+        let head = python::head(&std::fs::read_to_string(root.join(script))?);
+        let folder = root.join("target/clients").join(name.replace(' ', "-"));
+        let python = python::environment(&folder, &head.packages)?;
+        variables.push((variable(name), python.display().to_string()));
+    }
+    match browser() {
+        Some(path) => variables.push((variable("chromium"), path)),
+        None => eprintln!("no Chromium is here: the test of the page is left out (Debian: `apt install chromium`)"),
+    }
     Ok(variables)
+}
+
+/// The first Chromium on the search path.
+fn browser() -> Option<String> {
+    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let mut found = BROWSERS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    found.find(|path| path.is_file()).map(|path| path.display().to_string())
 }
 
 /// The environment variable of an asset; `metier_testkit::asset` reads it.

@@ -78,6 +78,11 @@ pub fn peak_bytes() -> u64 {
     kibibytes("/proc/self/status", "VmHWM:").unwrap_or(0)
 }
 
+/// The memory the process holds now, in bytes. `None` where the system does not say.
+pub fn resident_bytes() -> Option<u64> {
+    kibibytes("/proc/self/status", "VmRSS:")
+}
+
 /// Begins a new count of [`peak_bytes`] from what is held now, where the system can.
 pub fn reset_peak() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
@@ -164,6 +169,7 @@ mod tests {
         drop(block);
         reset_peak();
         assert!(peak_bytes() <= peak);
+        assert!(resident_bytes().is_none_or(|held| held > 0));
         assert!(available_bytes().is_none_or(|bytes| bytes > 0));
     }
 

@@ -1,9 +1,11 @@
 //! The wish to stop, set by Ctrl-C and polled by long loops.
 
 use crate::{Error, Place, Result};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+static WISHES: AtomicUsize = AtomicUsize::new(0);
+static PATIENT: AtomicBool = AtomicBool::new(false);
 
 const MESSAGE: &str = "interrupted";
 
@@ -19,14 +21,30 @@ pub fn install() -> Result<()> {
         if requested() {
             std::process::exit(130);
         }
+        if WISHES.fetch_add(1, Ordering::Relaxed) == 0 && PATIENT.load(Ordering::Relaxed) {
+            crate::progress::say("finishing what is under way; press Ctrl-C again to stop it");
+            return;
+        }
         request();
         crate::progress::say("stopping at the next safe point; press Ctrl-C again to end at once");
     })
     .map_err(|error| Error::user(Place::default(), format!("cannot listen to Ctrl-C: {error}")))
 }
 
+/// Lets loops under way finish after a first Ctrl-C, which is then seen by [`wished`] alone. For a program that serves
+/// others.
+pub fn be_patient() {
+    PATIENT.store(true, Ordering::Relaxed);
+}
+
+/// True once Ctrl-C or a polite kill was heard.
+pub fn wished() -> bool {
+    WISHES.load(Ordering::Relaxed) > 0
+}
+
 /// Takes the wish back, once the loop it was meant for has ended and the program goes on.
 pub fn clear() {
+    WISHES.store(0, Ordering::Relaxed);
     REQUESTED.store(false, Ordering::Relaxed);
 }
 

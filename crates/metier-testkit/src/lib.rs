@@ -1,5 +1,5 @@
-//! What tests share: numbers compared with a tolerance, goldens, tiny corpora, scratch folders, and the
-//! assets that only some machines have.
+//! What tests share: numbers compared with a tolerance, goldens, tiny corpora, a tokenizer of bytes, scratch folders, and
+//! the assets that only some machines have.
 //!
 //! Only tests use this crate, so everything here panics with a message instead of returning an error.
 //!
@@ -13,6 +13,7 @@
 //! ```
 
 mod asset;
+pub mod bytes;
 mod close;
 pub mod corpus;
 pub mod golden;

@@ -113,11 +113,7 @@ impl Pool {
             self.count(class);
             return Ok(storage);
         }
-        let mut target = self.peak.saturating_add(SLACK);
-        if let Some(limit) = self.limit {
-            target = target.min(limit);
-        }
-        self.trim(target.saturating_sub(self.live.saturating_add(bytes)));
+        self.trim(self.most().saturating_sub(self.live.saturating_add(bytes)));
         let storage = Storage::zeros(class).ok_or_else(|| {
             Error::user(Place::key("memory"), format!("the system has no {} for a tensor", mebibytes(bytes)))
                 .hint("take a smaller batch, a shorter context or a smaller model")
@@ -130,10 +126,17 @@ impl Pool {
         let length = storage.as_slice().len();
         let bytes = length as u64 * ELEMENT;
         self.live = self.live.saturating_sub(bytes);
-        if length > 0 && length == size_class(length) {
+        // Adopted buffers come back too: without a bound here, who adopts one in each step would add one in each.
+        let fits = self.live.saturating_add(self.waiting).saturating_add(bytes) <= self.most();
+        if fits && length > 0 && length == size_class(length) {
             self.waiting += bytes;
             self.free.entry(length).or_default().push(storage);
         }
+    }
+
+    /// The most that live and waiting buffers may hold together.
+    fn most(&self) -> u64 {
+        self.peak.saturating_add(SLACK).min(self.limit.unwrap_or(u64::MAX))
     }
 
     /// Gives waiting buffers back to the system, largest first, until at most `keep` bytes wait.
@@ -241,6 +244,17 @@ mod tests {
         assert_eq!(pool.live, 0);
         let second = pool.take(1001, true).unwrap();
         assert_eq!(second.as_slice().as_ptr(), address);
+    }
+
+    #[test]
+    fn adopted_buffers_do_not_pile_up() {
+        let mut pool = Pool::new();
+        for _ in 0..100 {
+            let length = 1 << 18;
+            pool.count(length);
+            pool.give_back(Storage::Heap(vec![0.0; length]));
+        }
+        assert!(pool.waiting > 0 && pool.waiting <= pool.peak + SLACK, "{} bytes wait", pool.waiting);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod conversation;
 mod document;
 mod example;
+mod form;
 
 pub use conversation::{Conversation, Message, Role};
 pub use document::{Document, Piece, Pieces};
 pub use example::Example;
+pub use form::Form;
 
 /// The id of a token in one vocabulary.
 pub type TokenId = u32;

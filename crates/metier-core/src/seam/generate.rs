@@ -24,13 +24,26 @@ pub struct Sampling {
     pub min_p: f32,
     /// Divide (positive) or multiply (negative) logits of tokens already seen; 1 changes nothing.
     pub repetition_penalty: f32,
+    /// Take this from the logits of tokens that the reply has already; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Take this from a token's logit for each time that the reply has it already; 0 changes nothing.
+    pub frequency_penalty: f32,
     /// With the position decides every random choice.
     pub seed: u64,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -39,8 +52,8 @@ impl Default for Sampling {
 pub struct GenerateRequest {
     /// What to continue or answer.
     pub prompt: Prompt,
-    /// At most this many tokens.
-    pub max_tokens: usize,
+    /// At most this many tokens; `None` goes on until the context is full.
+    pub max_tokens: Option<usize>,
     /// Texts that end the reply and are not part of it.
     pub stop: Vec<String>,
     /// How tokens are chosen.
@@ -71,6 +84,15 @@ pub struct TokenChoice {
     pub top: Vec<(TokenId, f32)>,
 }
 
+/// What is new in a reply that is being made. The deltas of a reply, joined, are its text and its tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Delta<'a> {
+    /// Whole characters; empty while they are held back, because a stop text may have begun.
+    pub text: &'a str,
+    /// The tokens that begin in what has been handed over and were not among those of earlier deltas.
+    pub tokens: &'a [TokenChoice],
+}
+
 /// What was generated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
@@ -93,7 +115,12 @@ pub enum Ability {
     ProcessLogits,
     /// Continue raw text.
     RawText,
+    /// Answer a conversation.
+    Conversation,
 }
+
+/// The key of the fault that says that prompt and reply are longer than the context, with both lengths.
+pub const CONTEXT: &str = "context";
 
 /// Requests to replies.
 pub trait Generate: Send + Sync {
@@ -103,12 +130,12 @@ pub trait Generate: Send + Sync {
     /// One reply for each request, in order.
     fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>>;
 
-    /// One reply, handed over piece by piece as whole characters; `on_text` returns false to stop.
-    /// `processors` change the logits before each choice, in order.
+    /// One reply, handed over piece by piece. `on_delta` is called after each token, with nothing in it while nothing is
+    /// certain, and returns false to stop. `processors` change the logits before each choice, in order.
     fn stream(
         &self,
         request: &GenerateRequest,
         processors: &mut [Box<dyn ProcessLogits>],
-        on_text: &mut dyn FnMut(&str) -> bool,
+        on_delta: &mut dyn FnMut(Delta<'_>) -> bool,
     ) -> Result<Reply>;
 }

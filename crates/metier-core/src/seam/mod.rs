@@ -10,8 +10,8 @@ mod retrieve;
 mod score;
 mod tokenize;
 
-pub use embed::Embed;
-pub use generate::{Ability, Finish, Generate, GenerateRequest, Prompt, Reply, Sampling, TokenChoice};
+pub use embed::{Embed, Embedded};
+pub use generate::{Ability, CONTEXT, Delta, Finish, Generate, GenerateRequest, Prompt, Reply, Sampling, TokenChoice};
 pub use process_logits::ProcessLogits;
 pub use retrieve::{Hit, Retrieve};
 pub use score::{Score, ScoreRequest, Scored};

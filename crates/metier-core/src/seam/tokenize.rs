@@ -25,6 +25,13 @@ pub trait Tokenize: Send + Sync {
     /// The bytes one id stands for; `None` for an id out of the vocabulary.
     fn bytes_of(&self, id: TokenId) -> Option<Vec<u8>>;
 
+    /// The bytes an id adds to a reply: none for a special token, which is no part of it.
+    fn visible_bytes(&self, id: TokenId) -> Result<Vec<u8>> {
+        let bytes = self.bytes_of(id).unwrap_or_default();
+        let special = !bytes.is_empty() && self.decode(&[id], false)?.is_empty();
+        Ok(if special { Vec::new() } else { bytes })
+    }
+
     /// The id of a token written as in the vocabulary (`<|im_end|>`), if there is one.
     fn id_of(&self, token: &str) -> Option<TokenId>;
 

@@ -91,7 +91,9 @@ impl<'schema> Checker<'schema> {
             } else if let Some(others) = others {
                 self.check(others, &entry.node, &path, faults);
             } else {
-                let known: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+                let mut known: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+                // Whether a map is in order depends on what else the program is built with.
+                known.sort_unstable();
                 let fault = Fault::new(entry.key_spot.place(&path), format!("unknown key `{}`", entry.key));
                 faults.push(fault.hint(known_hint(&entry.key, &known, "keys")));
             }

@@ -2,6 +2,7 @@
 
 use super::check::{names_of, types_of, words};
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// One key that a settings struct has.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,8 @@ fn walk(schema: &Json, prefix: &str, fields: &mut Vec<Field>) {
     let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return };
     let required: Vec<&str> =
         schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
-    for (name, property) in properties {
+    // Whether a map is in order depends on what else the program is built with.
+    for (name, property) in properties.iter().collect::<BTreeMap<_, _>>() {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         let inner = without_null(property);
         fields.push(Field {

@@ -7,7 +7,7 @@ use metier_core::{Error, Fault, Place, Result};
 
 /// Chooses tokens as [`Sampling`] says; every draw is a function of the seed and the position.
 ///
-/// The order is: repetition penalty, (the caller's processors,) temperature, top-k, top-p, min-p, draw.
+/// The order is: penalties, (the caller's processors,) temperature, top-k, top-p, min-p, draw.
 /// Equal logits are ordered by id.
 #[derive(Debug, Clone)]
 pub struct Chooser {
@@ -26,28 +26,41 @@ impl Chooser {
                 );
             }
         };
-        let Sampling { temperature, top_p, min_p, repetition_penalty, .. } = *sampling;
+        let Sampling { temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, .. } =
+            *sampling;
         check(temperature.is_finite() && temperature >= 0.0, "temperature", temperature, "0 or more");
         check(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, "above 0 and at most 1");
         check((0.0..=1.0).contains(&min_p), "min_p", min_p, "from 0 to 1");
         let finite = repetition_penalty.is_finite() && repetition_penalty > 0.0;
         check(finite, "repetition_penalty", repetition_penalty, "above 0; 1 changes nothing");
+        for (key, penalty) in [("presence_penalty", presence_penalty), ("frequency_penalty", frequency_penalty)] {
+            check(penalty.abs() <= 2.0, key, penalty, "from -2 to 2; 0 changes nothing");
+        }
         let seed = Seed::new(sampling.seed).derive("sampling");
         Error::collect(Self { sampling: sampling.clone(), seed }, faults)
     }
 
-    /// Makes tokens of `history` less likely: positive logits are divided, negative ones multiplied.
-    pub fn penalize(&self, history: &[TokenId], logits: &mut [f32]) {
-        let penalty = self.sampling.repetition_penalty;
-        if (penalty - 1.0).abs() < f32::EPSILON {
-            return;
+    /// Makes tokens of prompt and reply less likely (positive logits are divided, negative ones multiplied), and those
+    /// of the reply once more, by presence and by frequency.
+    pub fn penalize(&self, prompt: &[TokenId], reply: &[TokenId], logits: &mut [f32]) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        if (repetition_penalty - 1.0).abs() >= f32::EPSILON {
+            let mut seen = [prompt, reply].concat();
+            seen.sort_unstable();
+            seen.dedup();
+            for id in seen {
+                if let Some(logit) = logits.get_mut(id as usize) {
+                    *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+                }
+            }
         }
-        let mut seen = history.to_vec();
-        seen.sort_unstable();
-        seen.dedup();
-        for id in seen {
-            if let Some(logit) = logits.get_mut(id as usize) {
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        if presence_penalty != 0.0 || frequency_penalty != 0.0 {
+            let mut said = reply.to_vec();
+            said.sort_unstable();
+            for same in said.chunk_by(|a, b| a == b) {
+                if let Some(logit) = logits.get_mut(same[0] as usize) {
+                    *logit -= presence_penalty + frequency_penalty * same.len() as f32;
+                }
             }
         }
     }
@@ -199,16 +212,33 @@ mod tests {
     #[test]
     fn seen_tokens_are_penalized_once() {
         let mut logits = [2.0, -1.0, 3.0];
-        chooser(|s| s.repetition_penalty = 2.0).penalize(&[0, 1, 0, 99], &mut logits);
+        chooser(|s| s.repetition_penalty = 2.0).penalize(&[0, 1, 0, 99], &[1], &mut logits);
         assert_eq!(logits.map(f32::to_bits), [1.0, -2.0, 3.0].map(f32::to_bits));
     }
 
     #[test]
+    fn tokens_of_the_reply_are_penalized_by_presence_and_by_count() {
+        let penalties = chooser(|s| {
+            s.presence_penalty = 0.5;
+            s.frequency_penalty = 0.25;
+        });
+        let mut logits = [2.0, -1.0, 3.0];
+        penalties.penalize(&[2], &[1, 0, 0, 99], &mut logits);
+        assert_eq!(logits.map(f32::to_bits), [1.0, -1.75, 3.0].map(f32::to_bits));
+    }
+
+    #[test]
     fn wrong_settings_come_together() {
-        let sampling =
-            Sampling { temperature: -1.0, top_p: 0.0, min_p: 2.0, repetition_penalty: 0.0, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: -1.0,
+            top_p: 0.0,
+            min_p: 2.0,
+            repetition_penalty: 0.0,
+            presence_penalty: 3.0,
+            ..Sampling::default()
+        };
         let error = Chooser::new(&sampling).unwrap_err();
-        assert_eq!(error.faults.len(), 4, "{error}");
+        assert_eq!(error.faults.len(), 5, "{error}");
     }
 
     #[test]

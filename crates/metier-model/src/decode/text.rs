@@ -41,6 +41,11 @@ impl TextStream {
         self.hand_over(false)
     }
 
+    /// How many of the tokens pushed begin in the text that was handed over.
+    pub fn settled(&self) -> usize {
+        self.starts.partition_point(|start| *start < self.handed)
+    }
+
     /// True once a stop text stands in the text; what follows is not part of it.
     pub fn stopped(&self) -> bool {
         self.stopped

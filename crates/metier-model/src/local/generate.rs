@@ -3,13 +3,16 @@
 use super::LocalModel;
 use crate::decode::{Chooser, Session, TextStream, log_probabilities};
 use metier_core::data::TokenId;
-use metier_core::seam::{Ability, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply, TokenChoice};
+use metier_core::seam::{
+    Ability, CONTEXT, Delta, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply, TokenChoice,
+};
 use metier_core::{Error, Fault, Place, Result, stop};
 
 impl Generate for LocalModel {
     fn can(&self, ability: Ability) -> bool {
         match ability {
             Ability::Logprobs | Ability::ProcessLogits | Ability::RawText => true,
+            Ability::Conversation => self.render.is_some(),
         }
     }
 
@@ -23,25 +26,27 @@ impl Generate for LocalModel {
         &self,
         request: &GenerateRequest,
         processors: &mut [Box<dyn ProcessLogits>],
-        on_text: &mut dyn FnMut(&str) -> bool,
+        on_delta: &mut dyn FnMut(Delta<'_>) -> bool,
     ) -> Result<Reply> {
         let chooser = Chooser::new(&request.sampling)?;
         let prompt = self.prompt_ids(request)?;
+        let most = request.max_tokens.unwrap_or(self.decoder.config().context_length - prompt.len());
         let mut session = Session::new(&self.decoder)?;
         let mut history = prompt.clone();
         let mut text = TextStream::new(&request.stop);
         let mut tokens: Vec<TokenChoice> = Vec::new();
+        let mut told = 0;
         let mut finish = Finish::Length;
         let mut fresh: &[TokenId] = &prompt;
         let mut next;
-        while tokens.len() < request.max_tokens {
+        while tokens.len() < most {
             if stop::requested() {
                 return Err(stop::interrupted());
             }
             let raw = session.feed(fresh)?;
             let mut logits = raw.clone();
             logits[self.tokenizer.vocabulary_size()..].fill(f32::NEG_INFINITY);
-            chooser.penalize(&history, &mut logits);
+            chooser.penalize(&prompt, &history[prompt.len()..], &mut logits);
             for processor in &mut *processors {
                 processor.process(&history, &mut logits)?;
             }
@@ -53,8 +58,9 @@ impl Generate for LocalModel {
             let (logprob, top) = log_probabilities(&raw, id, request.top_logprobs);
             tokens.push(TokenChoice { id, logprob, top });
             history.push(id);
-            let piece = text.push(&self.visible_bytes(id)?);
-            if !piece.is_empty() && !on_text(piece) {
+            let piece = text.push(&self.tokenizer.visible_bytes(id)?).to_owned();
+            let from = std::mem::replace(&mut told, text.settled());
+            if !on_delta(Delta { text: &piece, tokens: &tokens[from..told] }) {
                 finish = Finish::Cancelled;
                 break;
             }
@@ -65,15 +71,16 @@ impl Generate for LocalModel {
             next = [id];
             fresh = &next;
         }
-        let rest = text.finish();
-        if !rest.is_empty() && finish != Finish::Cancelled {
-            on_text(rest);
-        }
-        if text.stopped() {
-            finish = Finish::Stop;
-        }
+        let rest = text.finish().to_owned();
+        let stopped = text.stopped();
         let piece = text.into_piece();
         tokens.truncate(piece.tokens);
+        if finish != Finish::Cancelled && (!rest.is_empty() || told < tokens.len()) {
+            on_delta(Delta { text: &rest, tokens: &tokens[told..] });
+        }
+        if stopped {
+            finish = Finish::Stop;
+        }
         Ok(Reply { text: piece.text, tokens, prompt_tokens: prompt.len(), finish })
     }
 }
@@ -104,25 +111,18 @@ impl LocalModel {
             ));
         }
         let limit = self.decoder.config().context_length;
-        if ids.len().saturating_add(request.max_tokens) > limit {
+        let asked = request.max_tokens.unwrap_or(1);
+        if ids.len().saturating_add(asked) > limit {
             return Err(Fault::new(
-                Place::key("prompt"),
+                Place::key(CONTEXT),
                 format!(
-                    "{} tokens and {} to generate are longer than the model's context of {limit}",
-                    ids.len(),
-                    request.max_tokens
+                    "a prompt of {} tokens and {asked} to generate are longer than the model's context of {limit}",
+                    ids.len()
                 ),
             )
             .hint("shorten the prompt or ask for fewer tokens")
             .into());
         }
         Ok(ids)
-    }
-
-    /// The bytes of a token; none for special tokens, which are no part of a reply.
-    fn visible_bytes(&self, id: TokenId) -> Result<Vec<u8>> {
-        let bytes = self.tokenizer.bytes_of(id).unwrap_or_default();
-        let special = !bytes.is_empty() && self.tokenizer.decode(&[id], false)?.is_empty();
-        Ok(if special { Vec::new() } else { bytes })
     }
 }

@@ -1,5 +1,6 @@
 //! A model on this machine behind the seams: text in, text and numbers out.
 
+mod embed;
 mod generate;
 mod score;
 
@@ -16,7 +17,7 @@ pub type Render = Arc<dyn Fn(&Conversation) -> Result<String> + Send + Sync>;
 /// Rows that an embedding may have beyond the tokenizer's ids; models are padded to round numbers.
 const PADDING: usize = 1024;
 
-/// A decoder with its tokenizer: implements `Generate` and `Score`.
+/// A decoder with its tokenizer: implements `Generate`, `Score` and `Embed`.
 pub struct LocalModel {
     decoder: Decoder,
     tokenizer: Arc<dyn Tokenize>,
@@ -70,6 +71,11 @@ impl LocalModel {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<dyn Tokenize> {
         &self.tokenizer
+    }
+
+    /// The ids that end a reply.
+    pub fn end_ids(&self) -> &[TokenId] {
+        &self.end_ids
     }
 
     /// The decoder, to train it or to attach an adapter.

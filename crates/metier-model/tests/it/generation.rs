@@ -7,7 +7,13 @@ use metier_model::decode::Session;
 use std::sync::Arc;
 
 fn request(prompt: &str, sampling: Sampling) -> GenerateRequest {
-    GenerateRequest { prompt: Prompt::Text(prompt.into()), max_tokens: 12, stop: vec![], sampling, top_logprobs: 0 }
+    GenerateRequest {
+        prompt: Prompt::Text(prompt.into()),
+        max_tokens: Some(12),
+        stop: vec![],
+        sampling,
+        top_logprobs: 0,
+    }
 }
 
 fn ids(reply: &Reply) -> Vec<TokenId> {
@@ -28,13 +34,18 @@ impl ProcessLogits for Dictate {
 
 fn dictated(model: &LocalModel, request: &GenerateRequest, reply: &[TokenId]) -> (Vec<String>, Reply) {
     let mut pieces = Vec::new();
+    let mut tokens = Vec::new();
     let mut processors: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(reply.to_vec(), 1))];
     let reply = model
-        .stream(request, &mut processors, &mut |piece| {
-            pieces.push(piece.to_owned());
+        .stream(request, &mut processors, &mut |delta| {
+            if !delta.text.is_empty() {
+                pieces.push(delta.text.to_owned());
+            }
+            tokens.extend_from_slice(delta.tokens);
             true
         })
         .unwrap();
+    assert_eq!((&pieces.concat(), &tokens), (&reply.text, &reply.tokens), "deltas join to the reply");
     (pieces, reply)
 }
 
@@ -106,6 +117,15 @@ fn special_tokens_are_no_text_and_the_caller_may_stop() {
         })
         .unwrap();
     assert_eq!((reply.text.as_str(), reply.finish), ("abc", Finish::Cancelled));
+    // A caller who is gone is noticed while the text is held back, too.
+    let held = GenerateRequest { stop: vec!["abcdefghijkl".into()], ..request };
+    let mut count = 0;
+    let mut dictate: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(bytes("abcdefghijkl"), 1))];
+    let reply = model.stream(&held, &mut dictate, &mut |_| {
+        count += 1;
+        count < 3
+    });
+    assert_eq!((reply.unwrap().tokens.len(), count), (3, 3));
 }
 
 #[test]
@@ -113,9 +133,17 @@ fn prompts_that_do_not_fit_or_are_empty_are_refused() {
     let model = model(false);
     let error = model.generate(&[request(&"x".repeat(60), Sampling::default())]).unwrap_err();
     assert!(
-        error.to_string().contains("60 tokens and 12 to generate are longer than the model's context of 64"),
+        error
+            .to_string()
+            .contains("context: a prompt of 60 tokens and 12 to generate are longer than the model's context of 64"),
         "{error}"
     );
+    let mut open = request(&"x".repeat(60), Sampling::default());
+    open.max_tokens = None;
+    let reply = model.generate(&[open.clone()]).unwrap().remove(0);
+    assert!(reply.finish == Finish::Stop || reply.tokens.len() == 4, "the context is filled");
+    open.prompt = Prompt::Text("x".repeat(64));
+    assert!(model.generate(&[open]).is_err());
     assert!(model.generate(&[request("", Sampling::default())]).is_err());
     assert!(model.generate(&[request("a", Sampling { top_p: 2.0, ..Sampling::default() })]).is_err());
 }

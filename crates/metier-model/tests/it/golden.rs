@@ -106,7 +106,7 @@ fn smollm2_replies() {
     let prompt = "<|im_start|>user\nWhat is the capital of France? Then tell a story about it.<|im_end|>\n<|im_start|>assistant\n";
     let request = GenerateRequest {
         prompt: Prompt::Text(prompt.into()),
-        max_tokens: 40,
+        max_tokens: Some(40),
         stop: vec![],
         sampling: Sampling::default(),
         top_logprobs: 0,

@@ -1,5 +1,5 @@
 use super::tiny::{BEGIN, Bytes, config, decoder, model};
-use metier_core::seam::{Score, ScoreRequest, Tokenize};
+use metier_core::seam::{Embed, Score, ScoreRequest, Tokenize};
 use metier_model::decode::Session;
 use metier_model::{Config, LocalModel};
 use std::sync::Arc;
@@ -86,4 +86,23 @@ fn a_tokenizer_of_another_model_is_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn an_embedding_is_the_mean_of_the_hidden_states_at_length_one() {
+    let model = model(true);
+    let embedded = model.embed(&["héllo", "", "x"]).unwrap();
+    assert_eq!(embedded.iter().map(|one| one.tokens).collect::<Vec<_>>(), [7, 1, 2]);
+    let ids = [BEGIN, u32::from(b'x')];
+    let mut tape = metier_compute::Tape::inference(&model.decoder().parameters);
+    let hidden = model.decoder().hidden(&mut tape, &ids, &[0, 1], &[0..2]).unwrap();
+    let hidden = tape.value(hidden).unwrap();
+    let (first, second) = hidden.data().split_at(model.dimension());
+    let mean: Vec<f64> = first.iter().zip(second).map(|(a, b)| f64::from(a + b) / 2.0).collect();
+    let length = mean.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let expected: Vec<f64> = mean.iter().map(|value| value / length).collect();
+    metier_testkit::assert_close("the vector of x", &embedded[2].vector, &expected, 1e-6, 1e-5);
+
+    let error = model.embed(&["a", &"x".repeat(64)]).unwrap_err().to_string();
+    assert!(error.contains("text 2: a text of 65 tokens is longer than the model's context of 64"), "{error}");
 }

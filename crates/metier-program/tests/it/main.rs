@@ -1,4 +1,8 @@
-//! Chat templates against the goldens of `fixtures/reference/chat_template.py`.
+//! Chat templates against the goldens of `fixtures/reference/chat_template.py`, and replies held to forms.
+
+#![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
+
+mod constrain;
 
 use metier_core::data::Conversation;
 use metier_program::template::ChatTemplate;

@@ -62,7 +62,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                 let request = arguments.sampling.request(Prompt::Conversation(conversation.clone()), global)?;
                 // Ctrl-C ends a reply, not the chat.
                 metier_core::stop::clear();
-                match model.stream(&request, &mut [], &mut |piece| super::print(piece).is_ok()) {
+                match model.stream(&request, &mut [], &mut |delta| super::print(delta.text).is_ok()) {
                     Ok(reply) => {
                         super::print("\n")?;
                         conversation.messages.push(Message { role: Role::Assistant, content: reply.text });

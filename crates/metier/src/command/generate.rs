@@ -30,6 +30,12 @@ pub struct SamplingArguments {
     /// Make tokens already seen less likely; 1 changes nothing
     #[arg(long, default_value_t = 1.0, value_name = "R")]
     pub repetition_penalty: f32,
+    /// Make tokens that the reply has already less likely by this much
+    #[arg(long, default_value_t = 0.0, value_name = "P", allow_negative_numbers = true)]
+    pub presence_penalty: f32,
+    /// Make tokens less likely by this much for each time that the reply has them already
+    #[arg(long, default_value_t = 0.0, value_name = "P", allow_negative_numbers = true)]
+    pub frequency_penalty: f32,
     /// End before this text; may be given more than once
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
@@ -49,10 +55,12 @@ impl SamplingArguments {
         range("top-p", self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1");
         range("min-p", (0.0..1.0).contains(&self.min_p), "at least 0 and below 1");
         range("repetition-penalty", self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite(), "above 0");
+        range("presence-penalty", self.presence_penalty.abs() <= 2.0, "from -2 to 2");
+        range("frequency-penalty", self.frequency_penalty.abs() <= 2.0, "from -2 to 2");
         Error::collect((), faults)?;
         Ok(GenerateRequest {
             prompt,
-            max_tokens: self.max_tokens,
+            max_tokens: Some(self.max_tokens),
             stop: self.stop.clone(),
             sampling: Sampling {
                 temperature: self.temperature,
@@ -60,6 +68,8 @@ impl SamplingArguments {
                 top_p: self.top_p,
                 min_p: self.min_p,
                 repetition_penalty: self.repetition_penalty,
+                presence_penalty: self.presence_penalty,
+                frequency_penalty: self.frequency_penalty,
                 seed: global.seed.unwrap_or(0),
             },
             top_logprobs: 0,
@@ -106,8 +116,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             .map_err(|error| Error::io("standard input", "read", &error))?,
     };
     let request = arguments.sampling.request(prompt(text, arguments.chat), global)?;
-    let reply = model.stream(&request, &mut [], &mut |piece| {
-        (global.json || super::print(piece).is_ok()) && !metier_core::stop::requested()
+    let reply = model.stream(&request, &mut [], &mut |delta| {
+        (global.json || super::print(delta.text).is_ok()) && !metier_core::stop::requested()
     })?;
     if global.json {
         super::print_json(&reply_json(&reply))?;

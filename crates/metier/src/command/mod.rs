@@ -14,6 +14,7 @@ mod list;
 mod plan;
 mod reproduce;
 mod run;
+mod serve;
 mod stage;
 mod why;
 
@@ -109,6 +110,7 @@ enum Verb {
     Export(stage::Arguments),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
+    Serve(serve::Arguments),
     #[command(hide = true)]
     Docs(docs::Arguments),
 }
@@ -154,6 +156,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),
+        Verb::Serve(verb) => serve::execute(&verb, &global),
         Verb::Docs(verb) => docs::execute(&verb),
     }
 }

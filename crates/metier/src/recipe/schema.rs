@@ -7,9 +7,9 @@ use crate::stage::{PartSlot, VERBS, Verb};
 use metier_core::settings::schema_generator;
 use serde_json::{Map, Value, json};
 
-/// The schema of a whole recipe file.
+/// The schema of a whole recipe file, all keys in order.
 pub fn recipe() -> Value {
-    json!({
+    let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A metier recipe",
         "type": "object",
@@ -27,7 +27,9 @@ pub fn recipe() -> Value {
                 "properties": { "asset": { "type": "object" }, "stage": { "type": "object" } },
             },
         },
-    })
+    });
+    schema.sort_all_objects();
+    schema
 }
 
 fn stage(verb: &Verb) -> Value {

@@ -5,6 +5,8 @@
 mod bad_input;
 mod bench;
 mod command;
+mod http;
 mod provenance;
 mod resume;
 mod reuse;
+mod serve;

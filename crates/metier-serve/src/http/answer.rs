@@ -1,0 +1,295 @@
+//! Events of a job as `OpenAI` writes replies: whole, or piece by piece as server-sent events.
+
+use super::ask::{Ask, Shape};
+use super::failure::{Failure, json_response};
+use crate::queue::{Event, Work};
+use crate::{Model, Server, unix_seconds};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use metier_core::data::TokenId;
+use metier_core::seam::{Finish, TokenChoice, Tokenize};
+use serde_json::{Map, Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, timeout_at};
+
+/// A reply in the making.
+#[derive(Default)]
+struct Choice {
+    text: String,
+    tokens: Vec<TokenChoice>,
+    begun: bool,
+    finish: Option<Finish>,
+    /// Characters of the tokens before, for the older endpoint's offsets.
+    offset: usize,
+}
+
+/// All replies of a request.
+struct Answer {
+    shape: Shape,
+    model: Arc<Model>,
+    id: String,
+    created: u64,
+    logprobs: bool,
+    each: usize,
+    stream: bool,
+    usage: bool,
+    choices: Vec<Choice>,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    events: UnboundedReceiver<Event>,
+    limit: Duration,
+    deadline: Instant,
+}
+
+/// Puts a request in its model's queue and answers with what comes out.
+pub(crate) async fn answer(ask: Ask, server: &Server) -> Response {
+    let choices = ask.requests.iter().map(|_| Choice::default()).collect();
+    let work = Work::Replies { requests: ask.requests, bias: ask.bias, form: ask.form };
+    let events = match ask.model.queue.push(work) {
+        Ok(events) => events,
+        Err(full) => return Failure::full(full.waiting, full.seconds).into_response(),
+    };
+    let prefix = if ask.shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
+    let answer = Answer {
+        shape: ask.shape,
+        id: server.next_id(prefix),
+        created: unix_seconds(),
+        logprobs: ask.logprobs,
+        each: ask.each,
+        stream: ask.stream,
+        usage: ask.usage,
+        choices,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        model: ask.model,
+        events,
+        limit: server.settings.timeout,
+        deadline: Instant::now() + server.settings.timeout,
+    };
+    let answered = if answer.stream { answer.streamed().await } else { answer.whole().await };
+    answered.unwrap_or_else(IntoResponse::into_response)
+}
+
+impl Answer {
+    /// The next event; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Event>, Failure> {
+        match timeout_at(self.deadline, self.events.recv()).await {
+            Err(_) => Err(Failure::too_slow(self.limit.as_secs())),
+            Ok(Some(Event::Failed(error))) => Err(Failure::of(&error)),
+            Ok(None) if self.choices.iter().any(|choice| choice.finish.is_none()) => {
+                Err(Failure::program("the model stopped in the middle of a reply"))
+            }
+            Ok(event) => Ok(event),
+        }
+    }
+
+    async fn whole(mut self) -> Result<Response, Failure> {
+        while let Some(event) = self.next().await? {
+            match event {
+                Event::Delta { choice, text, tokens } => {
+                    let choice = &mut self.choices[choice];
+                    choice.text.push_str(&text);
+                    choice.tokens.extend(tokens);
+                }
+                other => self.finished(&other),
+            }
+        }
+        let mut choices = Vec::new();
+        for number in 0..self.choices.len() {
+            let choice = &mut self.choices[number];
+            let (text, tokens) = (std::mem::take(&mut choice.text), std::mem::take(&mut choice.tokens));
+            let mut object = match self.shape {
+                Shape::Chat => json!({ "message": { "role": "assistant", "content": text, "refusal": null } }),
+                Shape::Text => json!({ "text": text }),
+            };
+            object["index"] = json!(number);
+            object["logprobs"] = self.logprobs(number, &tokens)?;
+            object["finish_reason"] = finish_reason(self.choices[number].finish);
+            choices.push(object);
+        }
+        let mut reply = self.head(&choices);
+        reply["usage"] = self.usage();
+        Ok(json_response(StatusCode::OK, &reply))
+    }
+
+    async fn streamed(mut self) -> Result<Response, Failure> {
+        // The first event decides the status: after it, a failure can only be told inside the stream.
+        let first = self.next().await?;
+        let frames = stream::unfold(Some((self, first)), |state| async {
+            let (mut answer, event) = state?;
+            let (frame, more) = match answer.frame(event) {
+                Ok(frame) => (frame, true),
+                Err(failure) => (sse(&failure.json()), false),
+            };
+            if !more || frame.ends_with(DONE) {
+                return Some((Ok::<_, Infallible>(frame), None));
+            }
+            match answer.next().await {
+                Ok(event) => Some((Ok(frame), Some((answer, event)))),
+                Err(failure) => Some((Ok(frame + &sse(&failure.json())), None)),
+            }
+        });
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        ];
+        Ok((headers, Body::from_stream(frames)).into_response())
+    }
+
+    /// What a stream says of an event.
+    fn frame(&mut self, event: Option<Event>) -> Result<String, Failure> {
+        let mut frame = String::new();
+        match event {
+            Some(Event::Delta { choice, text, tokens }) => {
+                frame += &self.begin(choice);
+                let mut object = match self.shape {
+                    Shape::Chat => json!({ "delta": { "content": text } }),
+                    Shape::Text => json!({ "text": text }),
+                };
+                object["logprobs"] = self.logprobs(choice, &tokens)?;
+                frame += &self.chunk(choice, object, Value::Null);
+            }
+            Some(event) => {
+                if let Event::Finished { choice, finish, .. } = event {
+                    frame += &self.begin(choice);
+                    let object = match self.shape {
+                        Shape::Chat => json!({ "delta": {}, "logprobs": null }),
+                        Shape::Text => json!({ "text": "", "logprobs": null }),
+                    };
+                    frame += &self.chunk(choice, object, finish_reason(Some(finish)));
+                }
+                self.finished(&event);
+            }
+            None => {
+                if self.usage {
+                    let mut last = self.head(&[]);
+                    last["usage"] = self.usage();
+                    frame += &sse(&last);
+                }
+                frame += DONE;
+            }
+        }
+        Ok(frame)
+    }
+
+    /// The first chunk of a chat reply names the role.
+    fn begin(&mut self, number: usize) -> String {
+        if std::mem::replace(&mut self.choices[number].begun, true) || self.shape == Shape::Text {
+            return String::new();
+        }
+        let object = json!({ "delta": { "role": "assistant", "content": "" }, "logprobs": null });
+        self.chunk(number, object, Value::Null)
+    }
+
+    fn chunk(&self, number: usize, mut object: Value, finish: Value) -> String {
+        object["index"] = json!(number);
+        object["finish_reason"] = finish;
+        let mut chunk = self.head(&[object]);
+        if self.usage {
+            chunk["usage"] = Value::Null;
+        }
+        sse(&chunk)
+    }
+
+    fn head(&self, choices: &[Value]) -> Value {
+        let object = match (self.shape, self.stream) {
+            (Shape::Chat, false) => "chat.completion",
+            (Shape::Chat, true) => "chat.completion.chunk",
+            (Shape::Text, _) => "text_completion",
+        };
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model.served.name,
+            "choices": choices,
+        })
+    }
+
+    /// Notes the end of a reply. The tokens of a prompt count once, however many replies it has.
+    fn finished(&mut self, event: &Event) {
+        if let Event::Finished { choice, finish, prompt_tokens, tokens } = *event {
+            self.choices[choice].finish = Some(finish);
+            self.completion_tokens += tokens;
+            if choice.is_multiple_of(self.each) {
+                self.prompt_tokens += prompt_tokens;
+            }
+        }
+    }
+
+    fn usage(&self) -> Value {
+        json!({
+            "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        })
+    }
+
+    /// The log-probabilities of a choice's next tokens in the form of the endpoint.
+    fn logprobs(&mut self, number: usize, tokens: &[TokenChoice]) -> Result<Value, Failure> {
+        if !self.logprobs {
+            return Ok(Value::Null);
+        }
+        let tokenize = &self.model.served.tokenize;
+        if self.shape == Shape::Chat {
+            let content: Vec<Value> = tokens
+                .iter()
+                .map(|token| {
+                    let top: Vec<Value> =
+                        token.top.iter().map(|(id, logprob)| entry(tokenize, *id, *logprob)).collect();
+                    let mut entry = entry(tokenize, token.id, token.logprob);
+                    entry["top_logprobs"] = json!(top);
+                    entry
+                })
+                .collect();
+            return Ok(json!({ "content": content, "refusal": null }));
+        }
+        let choice = &mut self.choices[number];
+        let mut offsets = Vec::with_capacity(tokens.len());
+        let mut top = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            offsets.push(choice.offset);
+            let visible = tokenize.visible_bytes(token.id).map_err(|error| Failure::of(&error))?;
+            choice.offset += visible.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count();
+            let likeliest: Map<String, Value> =
+                token.top.iter().map(|(id, logprob)| (text(tokenize, *id), number_of(*logprob))).collect();
+            top.push(likeliest);
+        }
+        let texts: Vec<String> = tokens.iter().map(|token| text(tokenize, token.id)).collect();
+        let logprobs: Vec<Value> = tokens.iter().map(|token| number_of(token.logprob)).collect();
+        Ok(json!({ "tokens": texts, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": offsets }))
+    }
+}
+
+/// What ends a stream.
+const DONE: &str = "data: [DONE]\n\n";
+
+fn sse(value: &Value) -> String {
+    format!("data: {value}\n\n")
+}
+
+fn finish_reason(finish: Option<Finish>) -> Value {
+    match finish {
+        Some(Finish::Stop) => json!("stop"),
+        Some(Finish::Length) => json!("length"),
+        Some(Finish::Cancelled) | None => Value::Null,
+    }
+}
+
+fn bytes(tokenize: &Arc<dyn Tokenize>, id: TokenId) -> Vec<u8> {
+    tokenize.bytes_of(id).unwrap_or_default()
+}
+
+fn text(tokenize: &Arc<dyn Tokenize>, id: TokenId) -> String {
+    String::from_utf8_lossy(&bytes(tokenize, id)).into_owned()
+}
+
+fn entry(tokenize: &Arc<dyn Tokenize>, id: TokenId, logprob: f32) -> Value {
+    json!({ "token": text(tokenize, id), "logprob": number_of(logprob), "bytes": bytes(tokenize, id) })
+}
+
+/// JSON has no infinity; this is the number that `OpenAI` writes in its place.
+fn number_of(logprob: f32) -> Value {
+    if logprob.is_finite() { json!(logprob) } else { json!(-9999.0) }
+}
