@@ -13,4 +13,4 @@ pub mod tape;
 pub mod tensor;
 
 pub use tape::{Gradients, ParameterId, Parameters, Tape, Var};
-pub use tensor::{Tensor, memory_in_use, memory_peak, release_unused, set_memory_limit};
+pub use tensor::{Bytes, Dtype, Tensor, memory_in_use, memory_peak, release_unused, set_memory_limit};

@@ -2,7 +2,7 @@ use metier_core::Result;
 
 use super::{mismatch, refuse};
 use crate::kernel::matmul::{Matrix, multiply};
-use crate::kernel::softmax;
+use crate::kernel::{quantized, softmax};
 use crate::kernel::threads::{chunks, chunks2, piece};
 use crate::tensor::Tensor;
 
@@ -39,12 +39,21 @@ pub(super) fn check_targets(op: &'static str, rows: usize, vocabulary: usize, ta
     }
 }
 
+/// Writes `x head^T`, reading a head in blocks where it lies; `x` has rows of `width` numbers.
+fn write_logits(out: &mut [f32], x: &[f32], width: usize, head: &Tensor) {
+    if let Some(head) = head.weight() {
+        return quantized::multiply(out, x, &head, false);
+    }
+    let rows = x.len().checked_div(width).unwrap_or(0);
+    let head = Matrix::new(head.data(), head.shape()[0], width).transposed();
+    multiply(out, Matrix::new(x, rows, width), head, 1.0, false);
+}
+
 /// `x head^T`: `x` is `[N, D]`, `head` `[V, D]`, the result `[N, V]`.
 pub fn head_logits(x: &Tensor, head: &Tensor) -> Result<Tensor> {
     let (rows, width, vocabulary) = check("head_logits", x, head)?;
     let mut out = Tensor::stale(&[rows, vocabulary])?;
-    let head = Matrix::new(head.data(), vocabulary, width).transposed();
-    multiply(out.data_mut(), Matrix::new(x.data(), rows, width), head, 1.0, false);
+    write_logits(out.data_mut(), x.data(), width, head);
     Ok(out)
 }
 
@@ -57,15 +66,13 @@ pub fn head_log_probabilities(x: &Tensor, head: &Tensor, targets: &[u32]) -> Res
     const OP: &str = "head_log_probabilities";
     let (rows, width, vocabulary) = check(OP, x, head)?;
     check_targets(OP, rows, vocabulary, targets)?;
-    let head = Matrix::new(head.data(), vocabulary, width).transposed();
     let chunk = chunk(rows, vocabulary);
     let mut logits = Tensor::stale(&[chunk.min(rows), vocabulary])?;
     let mut found = vec![0.0_f32; rows * 2];
     for first in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - first);
-        let x = Matrix::new(&x.data()[first * width..][..count * width], count, width);
         let logits = &mut logits.data_mut()[..count * vocabulary];
-        multiply(logits, x, head, 1.0, false);
+        write_logits(logits, &x.data()[first * width..][..count * width], width, head);
         let found = &mut found[first * 2..][..count * 2];
         chunks(found, 2, count * vocabulary * 8, |row, found| {
             let target = targets[first + row] as usize;

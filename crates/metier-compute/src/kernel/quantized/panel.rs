@@ -1,0 +1,128 @@
+//! Many rows: 16 lines of the weight at a time, unpacked once, meet all rows.
+
+use std::cell::Cell;
+
+use super::activations::{ActivationRow, Activations};
+use super::{RUN, Row, TURNS, Weight};
+use crate::block::Coding;
+use crate::kernel::matmul::Output;
+use crate::kernel::threads::{for_each, piece};
+
+/// Lines of a panel.
+pub(super) const LINES: usize = 16;
+/// Numbers of a line that lie side by side in a panel, as products of integers take them.
+pub(super) const FOUR: usize = 4;
+/// Rows that meet a panel at a time.
+pub(super) const TILE: usize = 8;
+
+/// Lines of a weight. The steps of the first of four sums come first, then those of the second, and so on; of a step,
+/// four numbers of each line, then the next four.
+#[derive(Default)]
+pub(super) struct Panel {
+    pub codes: Vec<u8>,
+    /// For each step, one of each line.
+    pub scales: Vec<[f32; LINES]>,
+    pub minima: Vec<[f32; LINES]>,
+}
+
+impl Panel {
+    /// Takes lines `first..` in; those that the weight lacks have whatever the last panel had.
+    fn fill(&mut self, weight: &Weight<'_>, first: usize, row: &mut Row, coding: Coding, groups: usize) {
+        let Coding { step, .. } = coding;
+        self.codes.resize(groups * TURNS * step * LINES, 0);
+        self.scales.resize(groups * TURNS, [0.0; LINES]);
+        self.minima.resize(groups * TURNS, [0.0; LINES]);
+        for line in 0..LINES.min(weight.rows - first) {
+            row.read(weight.block, coding, weight.row(first + line));
+            for group in 0..groups {
+                for turn in 0..TURNS {
+                    let (from, to) = (group * TURNS + turn, turn * groups + group);
+                    self.scales[to][line] = row.scales[from];
+                    self.minima[to][line] = row.minima[from];
+                    let codes = &mut self.codes[to * step * LINES..][..step * LINES];
+                    for run in 0..step / RUN {
+                        let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN;
+                        for (four, four_codes) in row.codes[place..place + RUN].chunks_exact(FOUR).enumerate() {
+                            let at = ((run * RUN / FOUR + four) * LINES + line) * FOUR;
+                            codes[at..at + FOUR].copy_from_slice(four_codes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out = x weight^T`, or `+=`.
+pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: bool) {
+    thread_local! {
+        static MEMORY: Cell<Panel> = Cell::new(Panel::default());
+    }
+    let (coding, groups, rows) = (x.coding(), x.groups(), x.rows());
+    for_each(weight.rows.div_ceil(LINES), weight.rows * weight.columns * rows, |index| {
+        let mut panel = MEMORY.take();
+        let mine = piece(index, LINES, weight.rows);
+        panel.fill(weight, mine.start, &mut Row::new(x), coding, groups);
+        for first in (0..rows).step_by(TILE) {
+            let count = TILE.min(rows - first);
+            // A row past the end is one that is there: its product is thrown away.
+            let tile = std::array::from_fn(|row| x.row(first + row.min(count - 1)));
+            let mut sums = [[0.0; LINES]; TILE];
+            meet(&mut sums, &panel, &tile, coding, groups);
+            for (row, sums) in sums[..count].iter().enumerate() {
+                #[expect(unsafe_code, reason = "pieces write columns of rows, which are not one slice")]
+                // SAFETY: each column belongs to one piece, and the output is borrowed throughout.
+                unsafe {
+                    out.merge((first + row) * weight.rows + mine.start, &sums[..mine.len()], add);
+                }
+            }
+        }
+        MEMORY.set(panel);
+    });
+}
+
+fn meet(
+    out: &mut [[f32; LINES]; TILE],
+    panel: &Panel,
+    tile: &[ActivationRow<'_>; TILE],
+    coding: Coding,
+    groups: usize,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if super::vnni::meet(out, panel, tile, coding, groups) {
+        return;
+    }
+    for (out, x) in out.iter_mut().zip(tile) {
+        *out = meet_one(panel, *x, coding, groups);
+    }
+}
+
+leveled! {
+    fn meet_one(panel: &Panel, x: ActivationRow<'_>, coding: Coding, groups: usize) -> [f32; LINES] {
+        let step = coding.step;
+        let mut turns = [[0.0_f32; LINES]; TURNS];
+        for (turn, sums) in turns.iter_mut().enumerate() {
+            for group in 0..groups {
+                let (index, from) = (group * TURNS + turn, turn * groups + group);
+                let codes = &panel.codes[from * step * LINES..][..step * LINES];
+                let mut whole = [x.starts[index]; LINES];
+                for (four, codes) in codes.chunks_exact(LINES * FOUR).enumerate() {
+                    let (run, within) = (four / (RUN / FOUR), four % (RUN / FOUR) * FOUR);
+                    let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN + within;
+                    let values = &x.codes[place..place + FOUR];
+                    for lane in 0..LINES {
+                        for number in 0..FOUR {
+                            whole[lane] += i32::from(codes[lane * FOUR + number]) * i32::from(values[number]);
+                        }
+                    }
+                }
+                let (scales, minima) = (&panel.scales[from], &panel.minima[from]);
+                for lane in 0..LINES {
+                    sums[lane] += whole[lane] as f32 * (scales[lane] * x.scales[index]);
+                    sums[lane] += minima[lane] * x.sums[index];
+                }
+            }
+        }
+        std::array::from_fn(|lane| (turns[0][lane] + turns[1][lane]) + (turns[2][lane] + turns[3][lane]))
+    }
+}
