@@ -32,7 +32,7 @@ impl Block for Iq4Nl {
 
     fn codes(&self, block: &[u8], out: &mut Codes) {
         out.scales[0] = nibbles::half_at(block, 0);
-        nibbles::read(&block[2..18], 0, &mut out.codes);
+        nibbles::read(&block[2..18], &mut out.codes);
         for code in &mut out.codes[..VALUES] {
             *code = LEVELS[usize::from(*code & 15)].wrapping_add(-128).to_le_bytes()[0];
         }

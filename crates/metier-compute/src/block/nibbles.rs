@@ -15,12 +15,19 @@ pub(super) fn put_half(bytes: &mut [u8], place: usize, value: f32) {
     bytes[place..place + 2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
 }
 
-/// Reads 32 codes out of 16 bytes and, where there are fifth bits, 4 bytes of them.
-pub(super) fn read(low: &[u8], fifth: u32, codes: &mut [u8]) {
-    for (i, &byte) in low.iter().enumerate() {
-        let high_bit = |place: usize| (((fifth >> place) & 1) << 4) as u8;
-        codes[i] = (byte & 15) | high_bit(i);
-        codes[i + 16] = (byte >> 4) | high_bit(i + 16);
+/// Reads 32 codes out of 16 bytes.
+pub(super) fn read(low: &[u8], codes: &mut [u8]) {
+    let (first, second) = codes[..VALUES].split_at_mut(VALUES / 2);
+    for ((first, second), &byte) in first.iter_mut().zip(second).zip(low) {
+        *first = byte & 15;
+        *second = byte >> 4;
+    }
+}
+
+/// Adds the fifth bits of 32 codes.
+pub(super) fn add_fifth(bits: u32, codes: &mut [u8]) {
+    for (place, code) in codes[..VALUES].iter_mut().enumerate() {
+        *code |= (((bits >> place) & 1) << 4) as u8;
     }
 }
 

@@ -29,7 +29,7 @@ impl Block for Q4_0 {
 
     fn codes(&self, block: &[u8], out: &mut Codes) {
         out.scales[0] = nibbles::half_at(block, 0);
-        nibbles::read(&block[2..18], 0, &mut out.codes);
+        nibbles::read(&block[2..18], &mut out.codes);
     }
 
     fn writer(&self) -> Option<Writer> {

@@ -29,7 +29,7 @@ impl Block for Q4_1 {
 
     fn codes(&self, block: &[u8], out: &mut Codes) {
         (out.scales[0], out.minima[0]) = (nibbles::half_at(block, 0), nibbles::half_at(block, 2));
-        nibbles::read(&block[4..20], 0, &mut out.codes);
+        nibbles::read(&block[4..20], &mut out.codes);
     }
 
     fn writer(&self) -> Option<Writer> {

@@ -30,7 +30,8 @@ impl Block for Q5_0 {
     fn codes(&self, block: &[u8], out: &mut Codes) {
         out.scales[0] = nibbles::half_at(block, 0);
         let fifth = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
-        nibbles::read(&block[6..22], fifth, &mut out.codes);
+        nibbles::read(&block[6..22], &mut out.codes);
+        nibbles::add_fifth(fifth, &mut out.codes);
     }
 
     fn writer(&self) -> Option<Writer> {

@@ -30,7 +30,8 @@ impl Block for Q5_1 {
     fn codes(&self, block: &[u8], out: &mut Codes) {
         (out.scales[0], out.minima[0]) = (nibbles::half_at(block, 0), nibbles::half_at(block, 2));
         let fifth = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
-        nibbles::read(&block[8..24], fifth, &mut out.codes);
+        nibbles::read(&block[8..24], &mut out.codes);
+        nibbles::add_fifth(fifth, &mut out.codes);
     }
 
     fn writer(&self) -> Option<Writer> {

@@ -37,9 +37,11 @@ impl Block for Q6K {
         }
         let halves = block[..128].chunks_exact(64).zip(block[128..192].chunks_exact(32));
         for ((low, high), codes) in halves.zip(out.codes.chunks_exact_mut(128)) {
-            for at in 0..128 {
-                let nibble = (low[at % 64] >> (at / 64 * 4)) & 15;
-                codes[at] = nibble | (((high[at % 32] >> (at / 32 * 2)) & 3) << 4);
+            for (quarter, codes) in codes.chunks_exact_mut(32).enumerate() {
+                let low = &low[quarter % 2 * 32..][..32];
+                for ((code, low), high) in codes.iter_mut().zip(low).zip(high) {
+                    *code = ((low >> (quarter / 2 * 4)) & 15) | (((high >> (quarter * 2)) & 3) << 4);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A few rows: the weight is read once, where it lies.
 
 use super::activations::{ActivationRow, Activations};
-use super::{RUN, Row, TURNS, Weight};
+use super::{Lines, RUN, TURNS, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
 
@@ -11,9 +11,10 @@ const PIECE: usize = 1 << 15;
 pub(super) const SIDE: usize = 4;
 
 leveled! {
-    pub(super) fn product(row: &Row, x: ActivationRow<'_>, step: usize) -> f32 {
+    /// The product of the only line of `line` with `x`.
+    pub(super) fn product(line: &Lines, x: ActivationRow<'_>, step: usize) -> f32 {
         let mut sums = [0.0_f32; TURNS];
-        let groups = row.codes.chunks_exact(TURNS * step).zip(x.codes.chunks_exact(TURNS * step));
+        let groups = line.codes.chunks_exact(TURNS * step).zip(x.codes.chunks_exact(TURNS * step));
         for (group, (codes, values)) in groups.enumerate() {
             for (turn, sum) in sums.iter_mut().enumerate() {
                 let index = group * TURNS + turn;
@@ -24,8 +25,8 @@ leveled! {
                         whole += i32::from(codes[lane]) * i32::from(values[lane]);
                     }
                 }
-                *sum += whole as f32 * (row.scales[index] * x.scales[index]);
-                *sum += row.minima[index] * x.sums[index];
+                *sum += whole as f32 * (line.scales[index] * x.scales[index]);
+                *sum += line.minima[index] * x.sums[index];
             }
         }
         (sums[0] + sums[1]) + (sums[2] + sums[3])
@@ -42,11 +43,12 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
             return;
         }
         let coding = x.coding();
-        let mut row = Row::new(x);
+        let mut one = Lines::default();
+        one.prepare(x, 1);
         for line in mine {
-            row.read(weight.block, coding, weight.row(line));
+            one.read(0, weight, line, coding);
             for number in 0..x.rows() {
-                let sum = product(&row, x.row(number), coding.step);
+                let sum = product(&one, x.row(number), coding.step);
                 #[expect(unsafe_code, reason = "pieces write columns of one row, which are not one slice")]
                 // SAFETY: each column belongs to one piece, and the output is borrowed throughout.
                 unsafe {

@@ -59,39 +59,48 @@ pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: boo
     });
 }
 
-/// A row of a weight: its codes arranged as [`Activations`] are, its scales and its minima.
-struct Row {
+/// Lines of a weight with their codes arranged as [`Activations`] are.
+#[derive(Default)]
+struct Lines {
     codes: Vec<u8>,
     scales: Vec<f32>,
     minima: Vec<f32>,
+    /// Steps of a line.
+    steps: usize,
+    /// Codes of a line.
+    width: usize,
     block: Codes,
 }
 
-impl Row {
-    /// Room for rows that meet `x`.
-    fn new(x: &Activations) -> Self {
-        let steps = x.groups() * TURNS;
-        let empty = || vec![0.0; steps];
-        Self {
-            codes: vec![0; steps * x.coding().step],
-            scales: empty(),
-            minima: empty(),
-            block: Codes::default(),
+impl Lines {
+    /// Makes room for `count` lines that meet `x`; what lies behind their ends is zero.
+    fn prepare(&mut self, x: &Activations, count: usize) {
+        self.steps = x.groups() * TURNS;
+        self.width = self.steps * x.coding().step;
+        self.codes.clear();
+        self.codes.resize(count * self.width, 0);
+        for list in [&mut self.scales, &mut self.minima] {
+            list.clear();
+            list.resize(count * self.steps, 0.0);
         }
     }
 
-    /// Takes a row of blocks in; what lies behind its end stays zero.
-    fn read(&mut self, block: &dyn Block, coding: Coding, bytes: &[u8]) {
-        let Coding { step, .. } = coding;
-        let steps = block.values() / step;
-        for (number, bytes) in bytes.chunks_exact(block.bytes()).enumerate() {
+    /// Takes line `line` in.
+    fn read(&mut self, line: usize, weight: &Weight<'_>, row: usize, coding: Coding) {
+        let Coding { step, has_minimum, .. } = coding;
+        let (block, steps) = (weight.block, weight.block.values() / step);
+        let codes = &mut self.codes[line * self.width..][..self.width];
+        for (number, bytes) in weight.row(row).chunks_exact(block.bytes()).enumerate() {
             block.codes(bytes, &mut self.block);
             let first = number * steps;
-            self.scales[first..first + steps].copy_from_slice(&self.block.scales[..steps]);
-            self.minima[first..first + steps].copy_from_slice(&self.block.minima[..steps]);
+            let at = line * self.steps + first;
+            self.scales[at..at + steps].copy_from_slice(&self.block.scales[..steps]);
+            if has_minimum {
+                self.minima[at..at + steps].copy_from_slice(&self.block.minima[..steps]);
+            }
             for (at, run) in self.block.codes[..block.values()].chunks_exact(RUN).enumerate() {
                 let place = place(step, first * step + at * RUN);
-                self.codes[place..place + RUN].copy_from_slice(run);
+                codes[place..place + RUN].copy_from_slice(run);
             }
         }
     }

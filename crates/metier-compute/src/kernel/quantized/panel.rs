@@ -1,9 +1,10 @@
 //! Many rows: 16 lines of the weight at a time, unpacked once, meet all rows.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::activations::{ActivationRow, Activations};
-use super::{RUN, Row, TURNS, Weight};
+use super::{Lines, RUN, TURNS, Weight};
 use crate::block::Coding;
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
@@ -23,28 +24,43 @@ pub(super) struct Panel {
     /// For each step, one of each line.
     pub scales: Vec<[f32; LINES]>,
     pub minima: Vec<[f32; LINES]>,
+    lines: Lines,
 }
 
 impl Panel {
-    /// Takes lines `first..` in; those that the weight lacks have whatever the last panel had.
-    fn fill(&mut self, weight: &Weight<'_>, first: usize, row: &mut Row, coding: Coding, groups: usize) {
-        let Coding { step, .. } = coding;
-        self.codes.resize(groups * TURNS * step * LINES, 0);
-        self.scales.resize(groups * TURNS, [0.0; LINES]);
-        self.minima.resize(groups * TURNS, [0.0; LINES]);
-        for line in 0..LINES.min(weight.rows - first) {
-            row.read(weight.block, coding, weight.row(first + line));
-            for group in 0..groups {
-                for turn in 0..TURNS {
-                    let (from, to) = (group * TURNS + turn, turn * groups + group);
-                    self.scales[to][line] = row.scales[from];
-                    self.minima[to][line] = row.minima[from];
-                    let codes = &mut self.codes[to * step * LINES..][..step * LINES];
-                    for run in 0..step / RUN {
-                        let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN;
-                        for (four, four_codes) in row.codes[place..place + RUN].chunks_exact(FOUR).enumerate() {
-                            let at = ((run * RUN / FOUR + four) * LINES + line) * FOUR;
-                            codes[at..at + FOUR].copy_from_slice(four_codes);
+    /// Takes lines `mine` in; those that a panel has beyond are zero.
+    fn fill(&mut self, weight: &Weight<'_>, mine: Range<usize>, x: &Activations) {
+        let coding = x.coding();
+        self.lines.prepare(x, LINES);
+        for (line, row) in mine.enumerate() {
+            self.lines.read(line, weight, row, coding);
+        }
+        self.codes.resize(self.lines.codes.len(), 0);
+        self.scales.resize(self.lines.steps, [0.0; LINES]);
+        self.minima.resize(self.lines.steps, [0.0; LINES]);
+        turn(self, coding.step, x.groups());
+    }
+}
+
+leveled! {
+    /// Puts what lies line after line side by side.
+    fn turn(panel: &mut Panel, step: usize, groups: usize) {
+        let Lines { codes, scales, minima, steps, width, .. } = &panel.lines;
+        for group in 0..groups {
+            for turn in 0..TURNS {
+                let (from, to) = (group * TURNS + turn, turn * groups + group);
+                for line in 0..LINES {
+                    panel.scales[to][line] = scales[line * steps + from];
+                    panel.minima[to][line] = minima[line * steps + from];
+                }
+                for run in 0..step / RUN {
+                    let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN;
+                    let out = &mut panel.codes[(to * step + run * RUN) * LINES..][..RUN * LINES];
+                    let (fours, _) = out.as_chunks_mut::<{ LINES * FOUR }>();
+                    for line in 0..LINES {
+                        let (codes, _) = codes[line * width + place..][..RUN].as_chunks::<FOUR>();
+                        for (out, codes) in fours.iter_mut().zip(codes) {
+                            out[line * FOUR..(line + 1) * FOUR].copy_from_slice(codes);
                         }
                     }
                 }
@@ -62,7 +78,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
     for_each(weight.rows.div_ceil(LINES), weight.rows * weight.columns * rows, |index| {
         let mut panel = MEMORY.take();
         let mine = piece(index, LINES, weight.rows);
-        panel.fill(weight, mine.start, &mut Row::new(x), coding, groups);
+        panel.fill(weight, mine.clone(), x);
         for first in (0..rows).step_by(TILE) {
             let count = TILE.min(rows - first);
             // A row past the end is one that is there: its product is thrown away.

@@ -93,11 +93,12 @@ fn every_way_gives_the_same_bits() {
             let mut plain = Vec::new();
             let coding = block.coding().unwrap();
             Activations::with(&x, columns, coding, block.values(), |x| {
-                let mut row = Row::new(x);
+                let mut one = Lines::default();
+                one.prepare(x, 1);
                 for number in 0..x.rows() {
                     for line in 0..lines {
-                        row.read(block, coding, weight.row(line));
-                        plain.push(few::product(&row, x.row(number), coding.step));
+                        one.read(0, &weight, line, coding);
+                        plain.push(few::product(&one, x.row(number), coding.step));
                     }
                 }
             });
