@@ -123,7 +123,11 @@ pub struct Codes {
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { codes: [0; MOST_VALUES], scales: [0.0; MOST_VALUES / LEAST_STEP], minima: [0.0; MOST_VALUES / LEAST_STEP] }
+        Self {
+            codes: [0; MOST_VALUES],
+            scales: [0.0; MOST_VALUES / LEAST_STEP],
+            minima: [0.0; MOST_VALUES / LEAST_STEP],
+        }
     }
 }
 
@@ -183,7 +187,8 @@ pub(crate) fn decode(block: &dyn Block, bytes: &[u8], out: &mut [f32]) {
 /// The blocks that hold `values` as nearly as the reference program of ggml would. Refused for a type that is read only.
 pub fn quantize(block: &dyn Block, values: &[f32]) -> Result<Vec<u8>> {
     let Some(write) = block.writer() else {
-        let known: Vec<&str> = BLOCKS.iter().filter(|block| block.writer().is_some()).map(|block| block.name()).collect();
+        let known: Vec<&str> =
+            BLOCKS.iter().filter(|block| block.writer().is_some()).map(|block| block.name()).collect();
         let message = format!("{} is read and not written", block.name());
         return Err(Error::user(Place::default(), message).hint(format!("known: {}", known.join(", "))));
     };

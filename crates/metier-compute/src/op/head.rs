@@ -2,8 +2,8 @@ use metier_core::Result;
 
 use super::{mismatch, refuse};
 use crate::kernel::matmul::{Matrix, multiply};
-use crate::kernel::{quantized, softmax};
 use crate::kernel::threads::{chunks, chunks2, piece};
+use crate::kernel::{quantized, softmax};
 use crate::tensor::Tensor;
 
 /// Logits that exist at one time, about: 64 MiB.

@@ -42,12 +42,7 @@ pub(super) fn selected(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: usiz
 }
 
 /// Rows of a matrix in blocks that has no gradient; `None` for any other.
-pub(super) fn rows_of_blocks(
-    tape: &Tape<'_>,
-    op: &'static str,
-    table: Var,
-    indices: &[u32],
-) -> Result<Option<Tensor>> {
+pub(super) fn rows_of_blocks(tape: &Tape<'_>, op: &'static str, table: Var, indices: &[u32]) -> Result<Option<Tensor>> {
     if tape.needs_gradient(table) {
         return Ok(None);
     }

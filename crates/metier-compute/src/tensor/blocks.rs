@@ -24,13 +24,21 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Refused when the bytes are not those of `shape` in rows of whole blocks.
-    pub fn new(shape: &[usize], length: usize, block: &'static dyn Block, bytes: Bytes, range: Range<usize>) -> Result<Self> {
+    pub fn new(
+        shape: &[usize],
+        length: usize,
+        block: &'static dyn Block,
+        bytes: Bytes,
+        range: Range<usize>,
+    ) -> Result<Self> {
         let whole = shape.last().is_some_and(|&row| row > 0 && row.is_multiple_of(block.values()));
         let wanted = block::bytes_for(block, length).filter(|_| whole);
         let there = (*bytes).as_ref().get(range.clone()).map(<[u8]>::len);
         if wanted.is_none() || wanted != there {
             let message = match wanted {
-                None => format!("the shape {shape:?} has no rows of whole {} blocks of {}", block.name(), block.values()),
+                None => {
+                    format!("the shape {shape:?} has no rows of whole {} blocks of {}", block.name(), block.values())
+                }
                 Some(wanted) => {
                     format!("the shape {shape:?} needs {wanted} bytes of {} blocks, and has {range:?}", block.name())
                 }

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 
 use crate::block::Block;
 use crate::kernel::quantized::Weight;
-pub use blocks::Bytes;
 use blocks::Blocks;
+pub use blocks::Bytes;
 
 pub(crate) use buffer::Buffer;
 use buffer::Shared;
@@ -231,7 +231,9 @@ mod tests {
         assert_eq!(written.dtype(), Dtype::F32);
         assert_eq!(written.data()[6], numbers[6]);
         assert_eq!(tensor.data(), numbers);
-        for (shape, range) in [([2, 64], 0..length - 1), ([4, 32], 0..length + 34), ([8, 16], 0..length), ([0, 0], 0..0)] {
+        for (shape, range) in
+            [([2, 64], 0..length - 1), ([4, 32], 0..length + 34), ([8, 16], 0..length), ([0, 0], 0..0)]
+        {
             assert!(Tensor::from_blocks(&shape, block, Arc::clone(&bytes), range).is_err(), "{shape:?}");
         }
     }

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::{RUN, TURNS, place};
+use super::panel::TILE;
+use super::{FEW, RUN, TURNS, place};
 use crate::block::Coding;
 use crate::kernel::threads::{for_each, piece};
 
@@ -22,6 +23,24 @@ pub(super) struct Activations {
     starts: Vec<i32>,
     /// `d sum p` of each step.
     sums: Vec<f32>,
+    /// The same three, a step of all rows of a tile side by side; made for more than [`FEW`] rows.
+    tiled: Tiled,
+}
+
+#[derive(Default)]
+struct Tiled {
+    scales: Vec<[f32; TILE]>,
+    starts: Vec<[i32; TILE]>,
+    sums: Vec<[f32; TILE]>,
+}
+
+/// Rows that meet a panel together.
+#[derive(Clone, Copy)]
+pub(super) struct ActivationTile<'a> {
+    pub codes: [&'a [i8]; TILE],
+    pub scales: &'a [[f32; TILE]],
+    pub starts: &'a [[i32; TILE]],
+    pub sums: &'a [[f32; TILE]],
 }
 
 /// Parts of one row.
@@ -74,8 +93,47 @@ impl Activations {
                     std::slice::from_raw_parts_mut(parts.get().sums.add(row * steps), steps),
                 )
             };
-            round_row(&x[piece(row, columns, x.len())], [step, together, usize::from(center)], (codes, scales), (starts, sums));
+            round_row(
+                &x[piece(row, columns, x.len())],
+                [step, together, usize::from(center)],
+                (codes, scales),
+                (starts, sums),
+            );
         });
+        if self.rows > FEW {
+            self.tile_up(steps);
+        }
+    }
+
+    fn tile_up(&mut self, steps: usize) {
+        let length = self.rows.div_ceil(TILE) * steps;
+        self.tiled.scales.resize(length, [0.0; TILE]);
+        self.tiled.starts.resize(length, [0; TILE]);
+        self.tiled.sums.resize(length, [0.0; TILE]);
+        for tile in 0..self.rows.div_ceil(TILE) {
+            for place in 0..TILE {
+                // A row past the end is one that is there: its product is thrown away.
+                let row = (tile * TILE + place).min(self.rows - 1) * steps;
+                for step in 0..steps {
+                    let (to, from) = (tile * steps + step, row + step);
+                    self.tiled.scales[to][place] = self.scales[from];
+                    self.tiled.starts[to][place] = self.starts[from];
+                    self.tiled.sums[to][place] = self.sums[from];
+                }
+            }
+        }
+    }
+
+    /// Rows `index * TILE ..`, of more than [`FEW`].
+    pub fn tile(&self, index: usize) -> ActivationTile<'_> {
+        let steps = self.groups * TURNS;
+        let mine = index * steps..(index + 1) * steps;
+        ActivationTile {
+            codes: std::array::from_fn(|place| self.row((index * TILE + place).min(self.rows - 1)).codes),
+            scales: &self.tiled.scales[mine.clone()],
+            starts: &self.tiled.starts[mine.clone()],
+            sums: &self.tiled.sums[mine],
+        }
     }
 
     pub fn coding(&self) -> Coding {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::activations::{ActivationRow, Activations};
+use super::activations::{ActivationTile, Activations};
 use super::{Lines, RUN, TURNS, Weight};
 use crate::block::Coding;
 use crate::kernel::matmul::Output;
@@ -81,10 +81,8 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
         panel.fill(weight, mine.clone(), x);
         for first in (0..rows).step_by(TILE) {
             let count = TILE.min(rows - first);
-            // A row past the end is one that is there: its product is thrown away.
-            let tile = std::array::from_fn(|row| x.row(first + row.min(count - 1)));
             let mut sums = [[0.0; LINES]; TILE];
-            meet(&mut sums, &panel, &tile, coding, groups);
+            meet(&mut sums, &panel, x.tile(first / TILE), coding, groups);
             for (row, sums) in sums[..count].iter().enumerate() {
                 #[expect(unsafe_code, reason = "pieces write columns of rows, which are not one slice")]
                 // SAFETY: each column belongs to one piece, and the output is borrowed throughout.
@@ -97,35 +95,28 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
     });
 }
 
-fn meet(
-    out: &mut [[f32; LINES]; TILE],
-    panel: &Panel,
-    tile: &[ActivationRow<'_>; TILE],
-    coding: Coding,
-    groups: usize,
-) {
+fn meet(out: &mut [[f32; LINES]; TILE], panel: &Panel, tile: ActivationTile<'_>, coding: Coding, groups: usize) {
     #[cfg(target_arch = "x86_64")]
     if super::vnni::meet(out, panel, tile, coding, groups) {
         return;
     }
-    for (out, x) in out.iter_mut().zip(tile) {
-        *out = meet_one(panel, *x, coding, groups);
+    for (row, out) in out.iter_mut().enumerate() {
+        *out = meet_one(panel, tile, row, coding.step, groups);
     }
 }
 
 leveled! {
-    fn meet_one(panel: &Panel, x: ActivationRow<'_>, coding: Coding, groups: usize) -> [f32; LINES] {
-        let step = coding.step;
+    fn meet_one(panel: &Panel, tile: ActivationTile<'_>, row: usize, step: usize, groups: usize) -> [f32; LINES] {
         let mut turns = [[0.0_f32; LINES]; TURNS];
         for (turn, sums) in turns.iter_mut().enumerate() {
             for group in 0..groups {
                 let (index, from) = (group * TURNS + turn, turn * groups + group);
                 let codes = &panel.codes[from * step * LINES..][..step * LINES];
-                let mut whole = [x.starts[index]; LINES];
+                let mut whole = [tile.starts[index][row]; LINES];
                 for (four, codes) in codes.chunks_exact(LINES * FOUR).enumerate() {
                     let (run, within) = (four / (RUN / FOUR), four % (RUN / FOUR) * FOUR);
                     let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN + within;
-                    let values = &x.codes[place..place + FOUR];
+                    let values = &tile.codes[row][place..place + FOUR];
                     for lane in 0..LINES {
                         for number in 0..FOUR {
                             whole[lane] += i32::from(codes[lane * FOUR + number]) * i32::from(values[number]);
@@ -134,8 +125,8 @@ leveled! {
                 }
                 let (scales, minima) = (&panel.scales[from], &panel.minima[from]);
                 for lane in 0..LINES {
-                    sums[lane] += whole[lane] as f32 * (scales[lane] * x.scales[index]);
-                    sums[lane] += minima[lane] * x.sums[index];
+                    sums[lane] += whole[lane] as f32 * (scales[lane] * tile.scales[index][row]);
+                    sums[lane] += minima[lane] * tile.sums[index][row];
                 }
             }
         }

@@ -161,10 +161,7 @@ of_blocks!(Q4_0, 18, false, |line| halves(four_runs(line.add(2), 18)));
 of_blocks!(Q4_1, 20, true, |line| halves(four_runs(line.add(4), 20)));
 of_blocks!(Q8_0, 34, false, |line| {
     let sign = _mm512_set1_epi8(i8::MIN);
-    [
-        _mm512_xor_si512(four_runs(line.add(2), 34), sign),
-        _mm512_xor_si512(four_runs(line.add(18), 34), sign),
-    ]
+    [_mm512_xor_si512(four_runs(line.add(2), 34), sign), _mm512_xor_si512(four_runs(line.add(18), 34), sign)]
 });
 
 #[expect(unsafe_code, reason = "reads blocks by address")]

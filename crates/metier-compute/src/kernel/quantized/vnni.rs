@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::activations::{ActivationRow, Activations};
+use super::activations::{ActivationRow, ActivationTile, Activations};
 use super::few::SIDE;
 use super::panel::{FOUR, LINES, Panel, TILE};
 use super::stored::{LARGEST_GROUP, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
@@ -173,7 +173,7 @@ fn across([a, b, c, d]: [__m512i; 4]) -> __m512i {
 pub(super) fn meet(
     out: &mut [[f32; LINES]; TILE],
     panel: &Panel,
-    tile: &[ActivationRow<'_>; TILE],
+    tile: ActivationTile<'_>,
     coding: Coding,
     groups: usize,
 ) -> bool {
@@ -202,10 +202,10 @@ pub(super) fn meet(
 unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
     out: &mut [[f32; LINES]; TILE],
     panel: &Panel,
-    tile: &[ActivationRow<'_>; TILE],
+    tile: ActivationTile<'_>,
     groups: usize,
 ) {
-    let values = tile.map(|row| row.codes.as_ptr());
+    let values = tile.codes.map(<[i8]>::as_ptr);
     let mut kept = [[_mm512_setzero_ps(); TILE]; TURNS];
     for (turn, kept) in kept.iter_mut().enumerate() {
         let mut sums = [_mm512_setzero_ps(); TILE];
@@ -214,8 +214,7 @@ unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
             // SAFETY: the caller vouches for the sizes.
             unsafe {
                 let codes = panel.codes.as_ptr().add(from * STEP * LINES);
-                let mut whole: [__m512i; TILE] =
-                    std::array::from_fn(|row| _mm512_set1_epi32(*tile[row].starts.get_unchecked(index)));
+                let mut whole = tile.starts.get_unchecked(index).map(|start| _mm512_set1_epi32(start));
                 for four in 0..STEP / FOUR {
                     let (run, within) = (four / (RUN / FOUR), four % (RUN / FOUR) * FOUR);
                     let place = (group * STEP / RUN + run) * (TURNS * RUN) + turn * RUN + within;
@@ -227,12 +226,12 @@ unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
                 }
                 let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(from).cast());
                 let minima = _mm512_loadu_ps(panel.minima.as_ptr().add(from).cast());
+                let (row_scales, totals) = (tile.scales.get_unchecked(index), tile.sums.get_unchecked(index));
                 for (row, (sum, whole)) in sums.iter_mut().zip(whole).enumerate() {
-                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(*tile[row].scales.get_unchecked(index)));
+                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(row_scales[row]));
                     *sum = _mm512_add_ps(*sum, _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale));
                     if HAS_MINIMUM {
-                        let total = _mm512_set1_ps(*tile[row].sums.get_unchecked(index));
-                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(minima, total));
+                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(minima, _mm512_set1_ps(totals[row])));
                     }
                 }
             }
@@ -240,10 +239,7 @@ unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
         *kept = sums;
     }
     for (row, out) in out.iter_mut().enumerate() {
-        let total = _mm512_add_ps(
-            _mm512_add_ps(kept[0][row], kept[1][row]),
-            _mm512_add_ps(kept[2][row], kept[3][row]),
-        );
+        let total = _mm512_add_ps(_mm512_add_ps(kept[0][row], kept[1][row]), _mm512_add_ps(kept[2][row], kept[3][row]));
         // SAFETY: there is room for sixteen.
         unsafe {
             _mm512_storeu_ps(out.as_mut_ptr(), total);

@@ -223,7 +223,10 @@ mod tests {
             assert!(refusal(&overlapping).contains("overlap those of `a`"), "{name}");
             assert!(refusal(&file(&[(width, kind, 1)], size + 1)).contains("no multiple of the alignment"), "{name}");
             assert!(refusal(&file(&[(width, kind, u64::MAX - 31)], size)).contains("beyond any file"), "{name}");
-            assert!(refusal(&file(&[(u64::MAX / 2, kind, 0)], size)).contains("are too many, none, or no rows"), "{name}");
+            assert!(
+                refusal(&file(&[(u64::MAX / 2, kind, 0)], size)).contains("are too many, none, or no rows"),
+                "{name}"
+            );
             if block.values() > 1 {
                 let cut = file(&[(width / 4, kind, 0)], size);
                 assert!(refusal(&cut).contains(&format!("no rows of whole {name} blocks")), "{name}");
