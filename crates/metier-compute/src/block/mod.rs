@@ -79,7 +79,9 @@ pub trait Block: Sync {
                 *x = f32::from(i16::from(code) - i16::from(center)) * scale;
             }
             if has_minimum {
-                out.iter_mut().for_each(|x| *x += minimum);
+                for x in out {
+                    *x += minimum;
+                }
             }
         }
     }

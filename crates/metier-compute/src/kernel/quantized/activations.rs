@@ -128,8 +128,11 @@ impl Activations {
     pub fn tile(&self, index: usize) -> ActivationTile<'_> {
         let steps = self.groups * TURNS;
         let mine = index * steps..(index + 1) * steps;
+        let width = steps * self.coding().step;
         ActivationTile {
-            codes: std::array::from_fn(|place| self.row((index * TILE + place).min(self.rows - 1)).codes),
+            codes: std::array::from_fn(|place| {
+                &self.codes[(index * TILE + place).min(self.rows - 1) * width..][..width]
+            }),
             scales: &self.tiled.scales[mine.clone()],
             starts: &self.tiled.starts[mine.clone()],
             sums: &self.tiled.sums[mine],

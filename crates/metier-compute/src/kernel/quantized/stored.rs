@@ -1,5 +1,6 @@
 //! Codes and scales in registers of AVX-512, read from blocks as they lie in memory.
 
+#[expect(clippy::wildcard_imports, reason = "intrinsics are named as they are")]
 use std::arch::x86_64::*;
 
 use super::few::SIDE;
@@ -194,7 +195,7 @@ impl Stored for Q4K {
         let parts = blocks.map(|block| {
             // SAFETY: the caller vouches for the line.
             let [a, b, c] = unsafe { block.add(4).cast::<[u32; 3]>().read_unaligned() };
-            if group % 2 == 0 {
+            if group.is_multiple_of(2) {
                 (a & 0x3f3f_3f3f, b & 0x3f3f_3f3f)
             } else {
                 let low = 0x0f0f_0f0f;

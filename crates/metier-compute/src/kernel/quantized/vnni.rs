@@ -1,5 +1,6 @@
 //! The same with AVX-512 and its products of fours of 8-bit integers.
 
+#[expect(clippy::wildcard_imports, reason = "intrinsics are named as they are")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -73,24 +74,20 @@ unsafe fn few_rows<S: Stored, const N: usize>(
         let count = SIDE.min(mine.end - first);
         // A line past the end is one that is there: its product is thrown away.
         let lines: [&[u8]; SIDE] = std::array::from_fn(|side| weight.row(first + side.min(count - 1)));
-        let mut sums = [_mm512_setzero_ps(); N];
-        let at = lines.map(<[u8]>::as_ptr);
-        let places = S::places(at);
-        for group in 0..whole {
-            // SAFETY: each line has `whole` groups.
-            unsafe {
-                join::<S, N>(&mut sums, (at, places, group), &rows, group);
-            }
-        }
+        let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
         if rest > 0 {
-            let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
             for (spare, line) in spare.iter_mut().zip(lines) {
                 spare[..rest].copy_from_slice(&line[whole * S::GROUP..]);
             }
-            let at = [spare[0].as_ptr(), spare[1].as_ptr(), spare[2].as_ptr(), spare[3].as_ptr()];
-            // SAFETY: the copies have room for a group; scales behind the row's end are zero.
+        }
+        let (at, behind) = (lines.map(<[u8]>::as_ptr), spare.each_ref().map(|spare| spare.as_ptr()));
+        let (places, places_behind) = (S::places(at), S::places(behind));
+        let mut sums = [_mm512_setzero_ps(); N];
+        for group in 0..x.groups() {
+            let stored = if group < whole { (at, places, group) } else { (behind, places_behind, 0) };
+            // SAFETY: each line has `whole` groups; the copies have room for one, and scales behind the row's end are zero.
             unsafe {
-                join::<S, N>(&mut sums, (at, S::places(at), 0), &rows, whole);
+                join::<S, N>(&mut sums, stored, &rows, group);
             }
         }
         for (row, sums) in sums.iter().enumerate().take(x.rows()) {
