@@ -133,6 +133,24 @@ impl Default for Codes {
     }
 }
 
+/// A matrix in blocks of a type with codes.
+#[derive(Clone, Copy)]
+pub(crate) struct Weight<'a> {
+    pub block: &'static dyn Block,
+    /// Row after row.
+    pub bytes: &'a [u8],
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl<'a> Weight<'a> {
+    /// The bytes of a row.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        let length = self.columns / self.block.values() * self.block.bytes();
+        &self.bytes[row * length..][..length]
+    }
+}
+
 /// All block types, alphabetical.
 pub static BLOCKS: &[&dyn Block] = &[
     &bf16::Bf16,

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use metier_core::Result;
 
 use super::mismatch;
+use crate::block::Weight;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
-use crate::kernel::quantized::{self, Weight};
 use crate::kernel::threads::{chunks, piece};
-use crate::kernel::{Precision, reduce};
+use crate::kernel::{Precision, quantized, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::Tensor;
 

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use metier_core::{Error, Place, Result};
 use smallvec::SmallVec;
 
-use crate::block::Block;
-use crate::kernel::quantized::Weight;
+use crate::block::{Block, Weight};
 use blocks::Blocks;
 pub use blocks::Bytes;
 

@@ -167,7 +167,9 @@ fn training_beside_weights_in_blocks_is_that_beside_their_numbers() {
     let ids: Vec<u32> = (0..12).map(|at| (at * 37 + 5) % 256).collect();
     let run = |mut decoder: Decoder| {
         let frozen: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
-        frozen.into_iter().for_each(|id| decoder.parameters.set_trainable(id, false));
+        for id in frozen {
+            decoder.parameters.set_trainable(id, false);
+        }
         let site = decoder.sites().swap_remove(3);
         let part = |rows: usize, columns: usize| {
             let values = (0..rows * columns).map(|at| (at % 7) as f32 * 0.01 - 0.03).collect();

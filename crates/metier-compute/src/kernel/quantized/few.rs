@@ -1,7 +1,8 @@
 //! A few rows: the weight is read once, where it lies.
 
 use super::activations::{ActivationRow, Activations};
-use super::{Lines, RUN, TURNS, Weight};
+use super::{Lines, RUN, TURNS};
+use crate::block::Weight;
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
 

@@ -19,7 +19,7 @@ mod stored;
 mod vnni;
 
 use super::matmul::Output;
-use crate::block::{Block, Codes, Coding};
+use crate::block::{Codes, Coding, Weight};
 use activations::Activations;
 
 /// Rows up to which the weight is read where it lies.
@@ -28,24 +28,6 @@ const FEW: usize = 8;
 const TURNS: usize = 4;
 /// Numbers of a step that lie side by side, see [`Activations`].
 const RUN: usize = 16;
-
-/// A matrix in blocks of a type with codes.
-#[derive(Clone, Copy)]
-pub(crate) struct Weight<'a> {
-    pub block: &'static dyn Block,
-    /// Row after row.
-    pub bytes: &'a [u8],
-    pub rows: usize,
-    pub columns: usize,
-}
-
-impl<'a> Weight<'a> {
-    /// The bytes of a row.
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        let length = self.columns / self.block.values() * self.block.bytes();
-        &self.bytes[row * length..][..length]
-    }
-}
 
 /// `out = x weight^T`, or `+=`; `x` is `[N, columns]`, `out` `[N, rows]`. Does nothing for a type without codes.
 pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: bool) {

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::activations::{ActivationTile, Activations};
-use super::{Lines, RUN, TURNS, Weight};
-use crate::block::Coding;
+use super::{Lines, RUN, TURNS};
+use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
 

@@ -1,6 +1,6 @@
 //! Codes and scales in registers of AVX-512, read from blocks as they lie in memory.
 
-#[expect(clippy::wildcard_imports, reason = "intrinsics are named as they are")]
+#[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
 use std::arch::x86_64::*;
 
 use super::few::SIDE;

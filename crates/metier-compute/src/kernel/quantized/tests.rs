@@ -1,5 +1,5 @@
 use super::*;
-use crate::block::{BLOCKS, quantize};
+use crate::block::{BLOCKS, Block, quantize};
 use crate::kernel::threads;
 use metier_core::seed::Seed;
 

@@ -1,6 +1,6 @@
 //! The same with AVX-512 and its products of fours of 8-bit integers.
 
-#[expect(clippy::wildcard_imports, reason = "intrinsics are named as they are")]
+#[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use super::activations::{ActivationRow, ActivationTile, Activations};
 use super::few::SIDE;
 use super::panel::{FOUR, LINES, Panel, TILE};
 use super::stored::{LARGEST_GROUP, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
-use super::{FEW, RUN, TURNS, Weight};
-use crate::block::Coding;
+use super::{FEW, RUN, TURNS};
+use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::{Level, level};
 
