@@ -37,10 +37,21 @@ struct Tiled {
 /// Rows that meet a panel together.
 #[derive(Clone, Copy)]
 pub(super) struct ActivationTile<'a> {
-    pub codes: [&'a [i8]; TILE],
+    /// One row after the other, as many as there are.
+    codes: &'a [i8],
+    width: usize,
     pub scales: &'a [[f32; TILE]],
     pub starts: &'a [[i32; TILE]],
     pub sums: &'a [[f32; TILE]],
+}
+
+impl<'a> ActivationTile<'a> {
+    /// The codes of a row. A row past the end is one that is there: its product is thrown away.
+    #[inline]
+    pub fn row(&self, row: usize) -> &'a [i8] {
+        let last = self.codes.len() - self.width;
+        &self.codes[(row * self.width).min(last)..][..self.width]
+    }
 }
 
 /// Parts of one row.
@@ -129,10 +140,10 @@ impl Activations {
         let steps = self.groups * TURNS;
         let mine = index * steps..(index + 1) * steps;
         let width = steps * self.coding().step;
+        let codes = &self.codes[index * TILE * width..self.codes.len().min((index + 1) * TILE * width)];
         ActivationTile {
-            codes: std::array::from_fn(|place| {
-                &self.codes[(index * TILE + place).min(self.rows - 1) * width..][..width]
-            }),
+            codes,
+            width,
             scales: &self.tiled.scales[mine.clone()],
             starts: &self.tiled.starts[mine.clone()],
             sums: &self.tiled.sums[mine],

@@ -116,7 +116,7 @@ leveled! {
                 for (four, codes) in codes.chunks_exact(LINES * FOUR).enumerate() {
                     let (run, within) = (four / (RUN / FOUR), four % (RUN / FOUR) * FOUR);
                     let place = (group * step / RUN + run) * (TURNS * RUN) + turn * RUN + within;
-                    let values = &tile.codes[row][place..place + FOUR];
+                    let values = &tile.row(row)[place..place + FOUR];
                     for lane in 0..LINES {
                         for number in 0..FOUR {
                             whole[lane] += i32::from(codes[lane * FOUR + number]) * i32::from(values[number]);

@@ -69,25 +69,38 @@ unsafe fn few_rows<S: Stored, const N: usize>(
     let rows: [ActivationRow<'_>; N] = std::array::from_fn(|row| x.row(row.min(x.rows() - 1)));
     let whole = weight.columns / (TURNS * S::STEP);
     let cut = !weight.columns.is_multiple_of(TURNS * S::STEP);
-    let rest = if cut { weight.row(0).len() - whole * S::GROUP } else { 0 };
+    let length = weight.row(0).len();
+    let rest = if cut { length - whole * S::GROUP } else { 0 };
     for first in mine.clone().step_by(SIDE) {
         let count = SIDE.min(mine.end - first);
         // A line past the end is one that is there: its product is thrown away.
         let lines: [&[u8]; SIDE] = std::array::from_fn(|side| weight.row(first + side.min(count - 1)));
-        let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
-        if rest > 0 {
-            for (spare, line) in spare.iter_mut().zip(lines) {
-                spare[..rest].copy_from_slice(&line[whole * S::GROUP..]);
+        let at = lines.map(<[u8]>::as_ptr);
+        let places = S::places(at);
+        let mut sums = [_mm512_setzero_ps(); N];
+        for group in 0..whole {
+            // SAFETY: each line has `whole` groups.
+            unsafe {
+                join::<S, N>(&mut sums, (at, places, group), u16::MAX, &rows, group);
             }
         }
-        let (at, behind) = (lines.map(<[u8]>::as_ptr), spare.each_ref().map(|spare| spare.as_ptr()));
-        let (places, places_behind) = (S::places(at), S::places(behind));
-        let mut sums = [_mm512_setzero_ps(); N];
-        for group in 0..x.groups() {
-            let stored = if group < whole { (at, places, group) } else { (behind, places_behind, 0) };
-            // SAFETY: each line has `whole` groups; the copies have room for one, and scales behind the row's end are zero.
+        if rest > 0 {
+            let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
+            // Behind the end of a line lies the next, but for the last ones.
+            let inside = (first + count) * length + S::GROUP <= weight.bytes.len();
+            let group = if inside {
+                (at, places, whole)
+            } else {
+                for (spare, line) in spare.iter_mut().zip(lines) {
+                    spare[..rest].copy_from_slice(&line[whole * S::GROUP..]);
+                }
+                let behind = spare.each_ref().map(|spare| spare.as_ptr());
+                (behind, S::places(behind), 0)
+            };
+            let valid = (1 << (rest * TURNS / S::GROUP * SIDE)) - 1;
+            // SAFETY: a group can be read at each line, or at its copy.
             unsafe {
-                join::<S, N>(&mut sums, stored, &rows, group);
+                join::<S, N>(&mut sums, group, valid, &rows, whole);
             }
         }
         for (row, sums) in sums.iter().enumerate().take(x.rows()) {
@@ -111,13 +124,15 @@ unsafe fn few_rows<S: Stored, const N: usize>(
 /// Adds the products of one group of four lines with `N` rows: lane `4 turn + line` of each sum.
 ///
 /// # Safety
-/// The processor has the features; each of `lines` has group `stored`, and each row has group `group`.
+/// The processor has the features; at each of `lines` group `stored` can be read, and each row has group `group`. Lanes
+/// that are not `valid` have no scales.
 #[expect(unsafe_code, reason = "reads blocks by address")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
 unsafe fn join<S: Stored, const N: usize>(
     sums: &mut [__m512; N],
     (lines, places, stored): ([*const u8; SIDE], __m512i, usize),
+    valid: __mmask16,
     rows: &[ActivationRow<'_>; N],
     group: usize,
 ) {
@@ -131,6 +146,7 @@ unsafe fn join<S: Stored, const N: usize>(
             S::codes(lines[3], stored),
         ];
         let (scales, minima) = S::scales(lines, places, stored);
+        let (scales, minima) = (_mm512_maskz_mov_ps(valid, scales), _mm512_maskz_mov_ps(valid, minima));
         for (sum, row) in sums.iter_mut().zip(rows) {
             let values = row.codes.as_ptr().add(group * TURNS * S::STEP);
             let low = _mm512_loadu_si512(values.cast());
@@ -202,7 +218,7 @@ unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
     tile: ActivationTile<'_>,
     groups: usize,
 ) {
-    let values = tile.codes.map(<[i8]>::as_ptr);
+    let values: [*const i8; TILE] = std::array::from_fn(|row| tile.row(row).as_ptr());
     let mut kept = [[_mm512_setzero_ps(); TILE]; TURNS];
     for (turn, kept) in kept.iter_mut().enumerate() {
         let mut sums = [_mm512_setzero_ps(); TILE];
