@@ -65,6 +65,14 @@ impl Decoder {
             .map_err(|error| error.in_file(checkpoint.path()))
     }
 
+    /// The same with quantized weights as they are stored, in the mapped file, to answer with: no weight is trainable.
+    pub fn from_checkpoint_as_stored(checkpoint: &Checkpoint) -> Result<Self> {
+        let names = checkpoint.names();
+        let read = |name: &str| checkpoint.tensor_as_stored(name);
+        Self::from_tensors(&checkpoint.config, names.iter().map(String::as_str), false, read)
+            .map_err(|error| error.in_file(checkpoint.path()))
+    }
+
     /// A model with weights from `read`, which gives the shape and the values of one of `names`.
     ///
     /// `config` is a `config.json`. Missing and superfluous tensors, wrong shapes and tensors that cannot
@@ -73,6 +81,19 @@ impl Decoder {
         config: &serde_json::Value,
         names: impl IntoIterator<Item = &'n str>,
         mut read: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>)>,
+    ) -> Result<Self> {
+        Self::from_tensors(config, names, true, |name| {
+            let (shape, values) = read(name)?;
+            Tensor::from_vec(&shape, values)
+        })
+    }
+
+    /// As [`Decoder::from_weights`], with all weights trainable or none.
+    fn from_tensors<'n>(
+        config: &serde_json::Value,
+        names: impl IntoIterator<Item = &'n str>,
+        trainable: bool,
+        mut read: impl FnMut(&str) -> Result<Tensor>,
     ) -> Result<Self> {
         arch::of(config)?;
         let config = Config::from_json(config)?;
@@ -88,18 +109,15 @@ impl Decoder {
             }
             match read(&name) {
                 Err(error) => faults.extend(error.faults),
-                Ok((found, _)) if found != shape => {
+                Ok(tensor) if tensor.shape() != shape => {
                     faults.push(Fault::new(
                         Place::key(name),
-                        format!("the tensor has the shape {found:?}, not {shape:?}"),
+                        format!("the tensor has the shape {:?}, not {shape:?}", tensor.shape()),
                     ));
                 }
-                Ok((_, values)) => {
-                    let mut tensor = Tensor::from_vec(&shape, values)?;
-                    if weight.transposed {
-                        tensor = transposed(&tensor)?;
-                    }
-                    parameters.insert(weight.name, tensor, true)?;
+                Ok(tensor) => {
+                    let tensor = if weight.transposed { transposed(&tensor)? } else { tensor };
+                    parameters.insert(weight.name, tensor, trainable)?;
                 }
             }
         }

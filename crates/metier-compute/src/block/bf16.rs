@@ -1,6 +1,6 @@
 //! The upper half of single precision, rounded to nearest even.
 
-use super::Block;
+use super::{Block, Writer};
 use half::bf16;
 
 /// The type.
@@ -27,7 +27,11 @@ impl Block for Bf16 {
         out[0] = bf16::from_le_bytes([block[0], block[1]]).to_f32();
     }
 
-    fn write(&self, values: &[f32], out: &mut [u8]) {
-        out.copy_from_slice(&bf16::from_f32(values[0]).to_le_bytes());
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
     }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    out.copy_from_slice(&bf16::from_f32(values[0]).to_le_bytes());
 }

@@ -1,6 +1,6 @@
 //! Single precision, as it is.
 
-use super::Block;
+use super::{Block, Writer};
 
 /// The type.
 pub(super) struct F32;
@@ -26,7 +26,11 @@ impl Block for F32 {
         out[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
     }
 
-    fn write(&self, values: &[f32], out: &mut [u8]) {
-        out.copy_from_slice(&values[0].to_le_bytes());
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
     }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    out.copy_from_slice(&values[0].to_le_bytes());
 }

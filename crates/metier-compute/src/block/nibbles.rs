@@ -15,12 +15,19 @@ pub(super) fn put_half(bytes: &mut [u8], place: usize, value: f32) {
     bytes[place..place + 2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
 }
 
-/// Reads 32 numbers out of 16 bytes and, where there are fifth bits, 4 bytes of them; `number` makes the value.
-pub(super) fn read(low: &[u8], fifth: u32, out: &mut [f32], number: impl Fn(f32) -> f32) {
-    for (i, &byte) in low.iter().enumerate() {
-        let high_bit = |place: usize| ((fifth >> place) & 1) << 4;
-        out[i] = number((u32::from(byte & 15) | high_bit(i)) as f32);
-        out[i + 16] = number((u32::from(byte >> 4) | high_bit(i + 16)) as f32);
+/// Reads 32 codes out of 16 bytes.
+pub(super) fn read(low: &[u8], codes: &mut [u8]) {
+    let (first, second) = codes[..VALUES].split_at_mut(VALUES / 2);
+    for ((first, second), &byte) in first.iter_mut().zip(second).zip(low) {
+        *first = byte & 15;
+        *second = byte >> 4;
+    }
+}
+
+/// Adds the fifth bits of 32 codes.
+pub(super) fn add_fifth(bits: u32, codes: &mut [u8]) {
+    for (place, code) in codes[..VALUES].iter_mut().enumerate() {
+        *code |= (((bits >> place) & 1) << 4) as u8;
     }
 }
 
@@ -44,6 +51,13 @@ pub(super) fn extreme(values: &[f32]) -> f32 {
 /// Smallest and largest number.
 pub(super) fn bounds(values: &[f32]) -> (f32, f32) {
     values.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)))
+}
+
+/// The nearest whole number, of two the even one.
+pub(super) fn nearest(value: f32) -> i32 {
+    // At this size the last bit of a number is 1.
+    const WHOLE: f32 = 12_582_912.0;
+    ((value + WHOLE) - WHOLE) as i32
 }
 
 /// `1 / scale`, or 0 for a block of zeros.

@@ -1,7 +1,7 @@
 //! 4 bits around zero: `d`, then 16 bytes.
 
-use super::Block;
 use super::nibbles::{self, VALUES};
+use super::{Block, Codes, Coding, Writer};
 
 /// The type.
 pub(super) struct Q4_0;
@@ -23,15 +23,23 @@ impl Block for Q4_0 {
         18
     }
 
-    fn read(&self, block: &[u8], out: &mut [f32]) {
-        let d = nibbles::half_at(block, 0);
-        nibbles::read(&block[2..], 0, out, |q| (q - 8.0) * d);
+    fn coding(&self) -> Option<Coding> {
+        Some(Coding { step: VALUES, center: 8, has_minimum: false })
     }
 
-    fn write(&self, values: &[f32], out: &mut [u8]) {
-        let d = nibbles::extreme(values) / -8.0;
-        let inverse = nibbles::inverse(d);
-        nibbles::put_half(out, 0, d);
-        nibbles::write(values, &mut out[2..], |x| ((x * inverse + 8.5) as u8).min(15));
+    fn codes(&self, block: &[u8], out: &mut Codes) {
+        out.scales[0] = nibbles::half_at(block, 0);
+        nibbles::read(&block[2..18], &mut out.codes);
     }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
+    }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    let d = nibbles::extreme(values) / -8.0;
+    let inverse = nibbles::inverse(d);
+    nibbles::put_half(out, 0, d);
+    nibbles::write(values, &mut out[2..], |x| ((x * inverse + 8.5) as u8).min(15));
 }

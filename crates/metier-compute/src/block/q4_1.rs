@@ -1,7 +1,7 @@
 //! 4 bits above a minimum: `d`, `m`, then 16 bytes.
 
-use super::Block;
 use super::nibbles::{self, VALUES};
+use super::{Block, Codes, Coding, Writer};
 
 /// The type.
 pub(super) struct Q4_1;
@@ -23,17 +23,25 @@ impl Block for Q4_1 {
         20
     }
 
-    fn read(&self, block: &[u8], out: &mut [f32]) {
-        let (d, m) = (nibbles::half_at(block, 0), nibbles::half_at(block, 2));
-        nibbles::read(&block[4..], 0, out, |q| q * d + m);
+    fn coding(&self) -> Option<Coding> {
+        Some(Coding { step: VALUES, center: 0, has_minimum: true })
     }
 
-    fn write(&self, values: &[f32], out: &mut [u8]) {
-        let (low, high) = nibbles::bounds(values);
-        let d = (high - low) / 15.0;
-        let inverse = nibbles::inverse(d);
-        nibbles::put_half(out, 0, d);
-        nibbles::put_half(out, 2, low);
-        nibbles::write(values, &mut out[4..], |x| (((x - low) * inverse + 0.5) as u8).min(15));
+    fn codes(&self, block: &[u8], out: &mut Codes) {
+        (out.scales[0], out.minima[0]) = (nibbles::half_at(block, 0), nibbles::half_at(block, 2));
+        nibbles::read(&block[4..20], &mut out.codes);
     }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
+    }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    let (low, high) = nibbles::bounds(values);
+    let d = (high - low) / 15.0;
+    let inverse = nibbles::inverse(d);
+    nibbles::put_half(out, 0, d);
+    nibbles::put_half(out, 2, low);
+    nibbles::write(values, &mut out[4..], |x| (((x - low) * inverse + 0.5) as u8).min(15));
 }

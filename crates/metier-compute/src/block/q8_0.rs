@@ -1,7 +1,7 @@
 //! 8 bits around zero: `d`, then 32 signed bytes.
 
-use super::Block;
 use super::nibbles::{self, VALUES};
+use super::{Block, Codes, Coding, Writer};
 
 /// The type.
 pub(super) struct Q8_0;
@@ -23,19 +23,27 @@ impl Block for Q8_0 {
         34
     }
 
-    fn read(&self, block: &[u8], out: &mut [f32]) {
-        let d = nibbles::half_at(block, 0);
-        for (out, &q) in out.iter_mut().zip(&block[2..]) {
-            *out = f32::from(i8::from_le_bytes([q])) * d;
+    fn coding(&self) -> Option<Coding> {
+        Some(Coding { step: VALUES, center: 128, has_minimum: false })
+    }
+
+    fn codes(&self, block: &[u8], out: &mut Codes) {
+        out.scales[0] = nibbles::half_at(block, 0);
+        for (code, &q) in out.codes.iter_mut().zip(&block[2..34]) {
+            *code = q ^ 0x80;
         }
     }
 
-    fn write(&self, values: &[f32], out: &mut [u8]) {
-        let d = nibbles::extreme(values).abs() / 127.0;
-        let inverse = nibbles::inverse(d);
-        nibbles::put_half(out, 0, d);
-        for (out, &x) in out[2..].iter_mut().zip(values) {
-            *out = ((x * inverse).round() as i8).to_le_bytes()[0];
-        }
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
+    }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    let d = nibbles::extreme(values).abs() / 127.0;
+    let inverse = nibbles::inverse(d);
+    nibbles::put_half(out, 0, d);
+    for (out, &x) in out[2..].iter_mut().zip(values) {
+        *out = ((x * inverse).round() as i8).to_le_bytes()[0];
     }
 }

@@ -10,7 +10,6 @@ fn bytes_and_numbers_equal_those_of_the_gguf_package() {
     let golden = metier_testkit::golden::read(metier_testkit::fixture("golden/blocks.json"));
     let values = metier_testkit::golden::numbers(&golden["values"]);
     let blocks = golden["blocks"].as_array().unwrap();
-    assert_eq!(blocks.len(), BLOCKS.len());
     for known in blocks {
         let name = known["name"].as_str().unwrap();
         let block = of_name(name).unwrap();
@@ -22,13 +21,41 @@ fn bytes_and_numbers_equal_those_of_the_gguf_package() {
     }
 }
 
+fn numbers_of(hexadecimal: &str) -> Vec<f32> {
+    dequantize(of_name("F32").unwrap(), &bytes_of(hexadecimal)).unwrap()
+}
+
+#[test]
+fn bytes_and_numbers_equal_those_of_ggml() {
+    let golden = metier_testkit::golden::read(metier_testkit::fixture("golden/ggml_blocks.json"));
+    let values = numbers_of(golden["values"].as_str().unwrap());
+    let known = golden["blocks"].as_array().unwrap();
+    assert_eq!(known.len(), BLOCKS.iter().filter(|block| block.coding().is_some()).count());
+    for known in known {
+        let name = known["name"].as_str().unwrap();
+        let block = of_name(name).unwrap();
+        assert_eq!(u64::from(block.gguf_type()), known["gguf_type"].as_u64().unwrap());
+        let bytes = bytes_of(known["bytes"].as_str().unwrap());
+        assert_eq!(dequantize(block, &bytes).unwrap(), numbers_of(known["numbers"].as_str().unwrap()), "{name}");
+        if block.writer().is_some() {
+            assert_eq!(quantize(block, &values).unwrap(), bytes, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_type_that_is_read_only_is_not_written() {
+    let error = quantize(of_name("Q3_K").unwrap(), &[0.0; 256]).unwrap_err().to_string();
+    assert!(error.contains("Q3_K is read and not written") && error.contains("Q6_K"), "{error}");
+}
+
 #[test]
 fn the_list_is_alphabetical_and_found_by_both_names() {
     assert!(BLOCKS.is_sorted_by_key(|block| block.name()));
     for block in BLOCKS {
         assert_eq!(of_gguf_type(block.gguf_type()).unwrap().name(), block.name());
     }
-    assert!(of_gguf_type(14).is_none());
+    assert!(of_gguf_type(16).is_none());
 }
 
 #[test]

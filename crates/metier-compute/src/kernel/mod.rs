@@ -18,6 +18,7 @@ pub(crate) mod math;
 pub(crate) mod matmul;
 mod matvec;
 mod peak;
+pub(crate) mod quantized;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 pub(crate) mod threads;

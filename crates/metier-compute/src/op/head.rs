@@ -2,8 +2,8 @@ use metier_core::Result;
 
 use super::{linear, mismatch, refuse};
 use crate::kernel::matmul::{Matrix, multiply};
-use crate::kernel::softmax;
 use crate::kernel::threads::{chunks, chunks2, piece};
+use crate::kernel::{quantized, softmax};
 use crate::tensor::Tensor;
 
 /// Logits that exist at one time, about: 64 MiB.
@@ -89,14 +89,24 @@ pub(super) fn check_targets(op: &'static str, rows: usize, vocabulary: usize, ta
     }
 }
 
+/// Writes the logits of `head`, read where it lies when it is in blocks; `x` has rows of `width` numbers.
+fn write_logits(out: &mut [f32], x: &[f32], width: usize, head: Head<&Tensor>) {
+    if let Some(weight) = head.weight.weight() {
+        quantized::multiply(out, x, &weight, false);
+    } else {
+        let rows = x.len().checked_div(width).unwrap_or(0);
+        let weight = Matrix::new(head.weight.data(), head.weight.shape()[0], width).transposed();
+        multiply(out, Matrix::new(x, rows, width), weight, 1.0, false);
+    }
+    finish(out, head, None);
+}
+
 /// The logits of a [`Head`]: `x` is `[N, D]`, the result `[N, V]`.
 pub fn head_logits<'a>(x: &Tensor, head: impl Into<Head<&'a Tensor>>) -> Result<Tensor> {
     let head = head.into();
     let (rows, width, vocabulary) = check("head_logits", x, head)?;
     let mut out = Tensor::stale(&[rows, vocabulary])?;
-    let weight = Matrix::new(head.weight.data(), vocabulary, width).transposed();
-    multiply(out.data_mut(), Matrix::new(x.data(), rows, width), weight, 1.0, false);
-    finish(out.data_mut(), head, None);
+    write_logits(out.data_mut(), x.data(), width, head);
     Ok(out)
 }
 
@@ -113,16 +123,13 @@ pub fn head_log_probabilities<'a>(
     let head = head.into();
     let (rows, width, vocabulary) = check(OP, x, head)?;
     check_targets(OP, rows, vocabulary, targets)?;
-    let weight = Matrix::new(head.weight.data(), vocabulary, width).transposed();
     let chunk = chunk(rows, vocabulary);
     let mut logits = Tensor::stale(&[chunk.min(rows), vocabulary])?;
     let mut found = vec![0.0_f32; rows * 2];
     for first in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - first);
-        let x = Matrix::new(&x.data()[first * width..][..count * width], count, width);
         let logits = &mut logits.data_mut()[..count * vocabulary];
-        multiply(logits, x, weight, 1.0, false);
-        finish(logits, head, None);
+        write_logits(logits, &x.data()[first * width..][..count * width], width, head);
         let found = &mut found[first * 2..][..count * 2];
         chunks(found, 2, count * vocabulary * 8, |row, found| {
             let target = targets[first + row] as usize;

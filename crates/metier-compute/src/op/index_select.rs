@@ -1,6 +1,7 @@
 use metier_core::Result;
 
 use super::{along, mismatch, refuse};
+use crate::block;
 use crate::kernel::axis::{Axis, by_blocks};
 use crate::kernel::elementwise;
 use crate::tape::{Pass, Record, Tape, Var};
@@ -38,6 +39,21 @@ pub(super) fn selected(tape: &mut Tape<'_>, op: &'static str, x: Var, axis: usiz
     let mut out = Tensor::stale(&shape)?;
     select(out.data_mut(), value.data(), extents, indices);
     tape.push(op, out, &[x], || IndexSelect { x, axis: extents, indices: indices.into() })
+}
+
+/// Rows of a matrix in blocks that has no gradient; `None` for any other.
+pub(super) fn rows_of_blocks(tape: &Tape<'_>, op: &'static str, table: Var, indices: &[u32]) -> Result<Option<Tensor>> {
+    if tape.needs_gradient(table) {
+        return Ok(None);
+    }
+    let table = tape.value(table)?;
+    let Some(weight) = table.weight() else { return Ok(None) };
+    check(op, table.shape(), 0, indices)?;
+    let mut out = Tensor::stale(&[indices.len(), weight.columns])?;
+    for (row, &index) in out.data_mut().chunks_exact_mut(weight.columns).zip(indices) {
+        block::decode(weight.block, weight.row(index as usize), row);
+    }
+    Ok(Some(out))
 }
 
 /// `y = x`, with `source[.., j, ..]` added to `y[.., indices[j], ..]` along `axis`, in the order of `j`.

@@ -1,10 +1,11 @@
 use metier_core::Result;
 
 use super::mismatch;
+use crate::block::Weight;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
 use crate::kernel::threads::{chunks, piece};
-use crate::kernel::{Precision, reduce};
+use crate::kernel::{Precision, quantized, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::{Shared, Tensor};
 
@@ -67,6 +68,7 @@ impl Input {
 ///
 /// `x` is `[N, I]`, `weight` `[O, I]`, `bias` `[O]`, the output `[N, O]`.
 /// Backward: `dx = dy W`, `dW = dy^T x`, `db = sum over rows of dy`, each only when wanted.
+/// On a tape that records nothing, a weight in blocks is read where it lies, and `x` is rounded to 8 bits for it.
 pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Result<Var> {
     let input = Input::new(tape, "linear", x)?;
     let mut out = forward(tape, "linear", &input, weight)?;
@@ -103,9 +105,18 @@ fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<
         return Err(mismatch(op, shapes.0, shapes.1, RULE));
     }
     let mut out = Tensor::stale(&[rows, outputs])?;
-    let weight = Matrix::new(tape.value(weight)?.data(), outputs, inputs);
-    x.multiply(out.data_mut(), weight.transposed(), 1.0, false);
+    let weight = tape.value(weight)?;
+    match (x, stored(tape, weight)) {
+        (Input::Whole(x), Some(weight)) => quantized::multiply(out.data_mut(), x.data(), &weight, false),
+        _ => x.multiply(out.data_mut(), Matrix::new(weight.data(), outputs, inputs).transposed(), 1.0, false),
+    }
     Ok(out)
+}
+
+/// The blocks of a weight that a product on this tape reads where they lie: none while it trains, so that forward and
+/// backward see the same numbers.
+pub(super) fn stored<'w>(tape: &Tape<'_>, weight: &'w Tensor) -> Option<Weight<'w>> {
+    if tape.is_training() { None } else { weight.weight() }
 }
 
 /// Adds `bias` to every row of `out`.

@@ -5,6 +5,7 @@ use super::mismatch;
 use crate::kernel::Precision;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
+use crate::kernel::quantized;
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::{Shared, Tensor};
 
@@ -168,8 +169,12 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
     let mut inner = Tensor::stale(&[rows, rank])?;
     let (x_matrix, a_matrix) = (Matrix::new(x.1.data(), rows, inputs), Matrix::new(a.1.data(), rank, inputs));
     multiply(inner.data_mut(), x_matrix, a_matrix.transposed(), 1.0, false);
-    let weight_matrix = Matrix::new(weight.1.data(), outputs, inputs);
-    multiply(out.data_mut(), x_matrix, weight_matrix.transposed(), 1.0, false);
+    if let Some(stored) = linear::stored(tape, &weight.1) {
+        quantized::multiply(out.data_mut(), x.1.data(), &stored, false);
+    } else {
+        let weight_matrix = Matrix::new(weight.1.data(), outputs, inputs);
+        multiply(out.data_mut(), x_matrix, weight_matrix.transposed(), 1.0, false);
+    }
     let up = Matrix::new(b.1.data(), outputs, rank).transposed();
     multiply(out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
     let inputs = [x.0, weight.0, a.0, b.0];

@@ -1,14 +1,21 @@
-//! Tensors: row-major `f32` values in buffers that are reused from step to step.
+//! Tensors: row-major `f32` values in buffers that are reused from step to step, or numbers that stay in blocks.
 
+mod blocks;
 mod buffer;
 mod counted;
 mod list;
 mod pool;
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use metier_core::{Error, Place, Result};
 use smallvec::SmallVec;
+
+use crate::block::{Block, Weight};
+use blocks::Blocks;
+pub use blocks::Bytes;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use counted::{Counted, Shared, Spare};
@@ -18,31 +25,33 @@ pub use pool::{memory_in_use, memory_peak, release_unused, set_memory_limit};
 /// Sizes, or distances, one for each dimension; up to six take no allocation.
 pub(crate) type Sizes = SmallVec<[usize; 6]>;
 
-/// What an element of a tensor is.
+/// What the elements of a tensor are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dtype {
     /// IEEE 754 single precision.
     F32,
+    /// Blocks of the type that ggml calls so.
+    Blocks(&'static str),
 }
 
-impl Dtype {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-        }
-    }
-}
-
-/// A row-major array of `f32`.
+/// A row-major array of numbers.
 ///
 /// A clone shares the values; the first write through a clone copies them. The buffer goes back to a pool
 /// when the last clone is dropped, and the next tensor of about that size takes it from there.
+///
+/// A tensor [from blocks](Tensor::from_blocks) keeps them as they are stored. Products, embeddings and heads read them
+/// there; what asks for [`Tensor::data`] makes numbers of `f32` of them, once, which stay beside them.
 #[derive(Clone)]
 pub struct Tensor {
     shape: Sizes,
-    buffer: Shared<Buffer>,
+    values: Values,
+}
+
+#[derive(Clone)]
+enum Values {
+    Numbers(Shared<Buffer>),
+    Blocks(Arc<Blocks>),
 }
 
 impl Tensor {
@@ -57,7 +66,15 @@ impl Tensor {
                 format!("{} values do not fill the shape {shape:?}, which holds {length}", values.len()),
             ));
         }
-        Ok(Self { shape: shape.into(), buffer: Shared::new(Buffer::adopt(values)?) })
+        Ok(Self { shape: shape.into(), values: Values::Numbers(Shared::new(Buffer::adopt(values)?)) })
+    }
+
+    /// A tensor of `shape` whose numbers are the blocks at `range` of `bytes`, which it shares.
+    ///
+    /// Refused when its rows are no whole blocks, or the bytes not as many as the shape needs.
+    pub fn from_blocks(shape: &[usize], block: &'static dyn Block, bytes: Bytes, range: Range<usize>) -> Result<Self> {
+        let blocks = Blocks::new(shape, length_of(shape)?, block, bytes, range)?;
+        Ok(Self { shape: shape.into(), values: Values::Blocks(Arc::new(blocks)) })
     }
 
     /// A tensor of `shape` full of zeros.
@@ -80,7 +97,7 @@ impl Tensor {
     /// A tensor whose values are whatever its buffer held before; the caller writes every element.
     pub(crate) fn stale(shape: &[usize]) -> Result<Self> {
         let length = length_of(shape)?;
-        Ok(Self { shape: shape.into(), buffer: Shared::new(Buffer::stale(length)?) })
+        Ok(Self { shape: shape.into(), values: Values::Numbers(Shared::new(Buffer::stale(length)?)) })
     }
 
     /// The size of each dimension, outermost first.
@@ -90,12 +107,18 @@ impl Tensor {
 
     /// What the elements are.
     pub fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match &self.values {
+            Values::Numbers(_) => Dtype::F32,
+            Values::Blocks(blocks) => Dtype::Blocks(blocks.block().name()),
+        }
     }
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.buffer.as_slice().len()
+        match &self.values {
+            Values::Numbers(numbers) => numbers.as_slice().len(),
+            Values::Blocks(blocks) => blocks.length(),
+        }
     }
 
     /// True when a dimension is zero.
@@ -103,14 +126,23 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The elements, the last dimension fastest.
+    /// The elements, the last dimension fastest. Of blocks, `f32` numbers are made at the first call and kept.
     pub fn data(&self) -> &[f32] {
-        self.buffer.as_slice()
+        match &self.values {
+            Values::Numbers(numbers) => numbers.as_slice(),
+            Values::Blocks(blocks) => blocks.numbers(),
+        }
     }
 
-    /// The elements, to write; copies them first when another clone shares them.
+    /// The elements, to write; copies them first when another clone shares them. Blocks become numbers of `f32`.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        self.buffer.to_mut().as_mut_slice()
+        if let Values::Blocks(blocks) = &self.values {
+            self.values = Values::Numbers(Shared::new(blocks.decoded()));
+        }
+        match &mut self.values {
+            Values::Numbers(numbers) => numbers.to_mut().as_mut_slice(),
+            Values::Blocks(_) => &mut [],
+        }
     }
 
     /// The same values under another shape of the same number of elements.
@@ -121,7 +153,7 @@ impl Tensor {
                 format!("{:?} cannot become {shape:?}: the number of elements differs", self.shape()),
             ));
         }
-        Ok(Self { shape: shape.into(), buffer: self.buffer.clone() })
+        Ok(Self { shape: shape.into(), values: self.values.clone() })
     }
 
     /// The only element of a tensor that has exactly one.
@@ -130,6 +162,13 @@ impl Tensor {
             [value] => Ok(*value),
             _ => Err(Error::user(Place::key("item"), format!("{:?} is not one element", self.shape()))),
         }
+    }
+
+    /// The blocks of a matrix that has them in a type that products read.
+    pub(crate) fn weight(&self) -> Option<Weight<'_>> {
+        let (Values::Blocks(blocks), Some((rows, columns))) = (&self.values, self.matrix()) else { return None };
+        let fits = columns.is_multiple_of(blocks.block().values()) && blocks.block().coding().is_some();
+        fits.then(|| Weight { block: blocks.block(), bytes: blocks.bytes(), rows, columns })
     }
 
     /// Rows and columns of a tensor of two dimensions; `None` for any other.
@@ -143,6 +182,9 @@ impl Tensor {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Values::Blocks(blocks) = &self.values {
+            return write!(f, "Tensor{:?} {blocks:?}", self.shape());
+        }
         let head = &self.data()[..self.len().min(8)];
         write!(f, "Tensor{:?} {head:?}", self.shape())?;
         if self.len() > 8 { write!(f, " ...") } else { Ok(()) }
@@ -173,6 +215,29 @@ mod tests {
         assert!(Tensor::from_vec(&[2, 2], vec![0.0; 3]).unwrap_err().to_string().contains("[2, 2]"));
         assert!(Tensor::zeros(&[usize::MAX, 2]).is_err());
         assert!(Tensor::zeros(&[1 << 60]).is_err());
+    }
+
+    #[test]
+    fn blocks_become_numbers_when_asked_and_when_written() {
+        let block = crate::block::of_name("Q8_0").unwrap();
+        let values: Vec<f32> = (0..128_u8).map(f32::from).collect();
+        let bytes: Bytes = Arc::new(crate::block::quantize(block, &values).unwrap());
+        let length = (*bytes).as_ref().len();
+        let tensor = Tensor::from_blocks(&[2, 64], block, Arc::clone(&bytes), 0..length).unwrap();
+        assert_eq!((tensor.dtype(), tensor.len()), (Dtype::Blocks("Q8_0"), 128));
+        assert!(tensor.weight().is_some());
+        let numbers = crate::block::dequantize(block, (*bytes).as_ref()).unwrap();
+        assert_eq!(tensor.data(), numbers);
+        let mut written = tensor.clone();
+        written.data_mut()[5] = 1000.0;
+        assert_eq!(written.dtype(), Dtype::F32);
+        assert_eq!(written.data()[6..], numbers[6..]);
+        assert_eq!(tensor.data(), numbers);
+        for (shape, range) in
+            [([2, 64], 0..length - 1), ([4, 32], 0..length + 34), ([8, 16], 0..length), ([0, 0], 0..0)]
+        {
+            assert!(Tensor::from_blocks(&shape, block, Arc::clone(&bytes), range).is_err(), "{shape:?}");
+        }
     }
 
     #[test]

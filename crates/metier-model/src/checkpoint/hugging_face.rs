@@ -99,7 +99,7 @@ fn read_weights(folder: &Path) -> Result<Weights> {
                         faults.push(Fault::new(place, "another file of the model holds this tensor too"));
                     }
                 }
-                files.push(MappedFile { path, map: bytes });
+                files.push(MappedFile { path, map: Arc::new(bytes) });
             }
             Err(error) => faults.extend(error.faults),
         }

@@ -17,6 +17,7 @@ pub use write::{Dtype, write_folder};
 
 use memmap2::Mmap;
 use metier_compute::block::{self, Block};
+use metier_compute::{Bytes, Tensor};
 use metier_core::data::TokenId;
 use metier_core::fault::near_miss;
 use metier_core::seam::Tokenize;
@@ -59,7 +60,7 @@ pub struct SpecialTokens {
 
 struct MappedFile {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
 }
 
 /// Where a tensor lies and how it is stored.
@@ -109,24 +110,41 @@ impl Checkpoint {
 
     /// A tensor's shape and numbers.
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let stored = self.stored(name)?;
-        let file = &self.files[stored.file];
-        let block = match &stored.kind {
-            Kind::Blocks(block) => *block,
-            Kind::Other(kind) => {
-                return Err(Error::user(
-                    Place::file(&file.path).with_key(name),
-                    format!("the tensor is stored as {kind}, which no weight may be"),
-                )
-                .hint("weights are read as F32, F16 or BF16"));
-            }
-        };
-        let bytes = file.map.get(stored.bytes.clone()).unwrap_or_default();
+        let (stored, block, bytes) = self.bytes_of(name)?;
         let mut values = block::dequantize(block, bytes)?;
         if let Some(heads) = stored.interleaved_heads {
             values = undo_interleaving(&values, heads, stored.shape[0]);
         }
         Ok((stored.shape.clone(), values))
+    }
+
+    /// A tensor whose numbers stay in their blocks, in the mapped file, where it is a matrix of quantized ones; else one of
+    /// `f32`. Rows that have to change places are copied.
+    pub fn tensor_as_stored(&self, name: &str) -> Result<Tensor> {
+        let (stored, block, bytes) = self.bytes_of(name)?;
+        if block.coding().is_none() || stored.shape.len() != 2 {
+            let (shape, values) = self.tensor(name)?;
+            return Tensor::from_vec(&shape, values);
+        }
+        let (bytes, range): (Bytes, _) = match stored.interleaved_heads {
+            None => (self.files[stored.file].map.clone(), stored.bytes.clone()),
+            Some(heads) => (Arc::new(undo_interleaving(bytes, heads, stored.shape[0])), 0..bytes.len()),
+        };
+        Tensor::from_blocks(&stored.shape, block, bytes, range)
+    }
+
+    /// Where a weight lies, how it is stored, and its bytes.
+    fn bytes_of(&self, name: &str) -> Result<(&Stored, &'static dyn Block, &[u8])> {
+        let stored = self.stored(name)?;
+        let file = &self.files[stored.file];
+        match &stored.kind {
+            Kind::Blocks(block) => Ok((stored, *block, file.map.get(stored.bytes.clone()).unwrap_or_default())),
+            Kind::Other(kind) => Err(Error::user(
+                Place::file(&file.path).with_key(name),
+                format!("the tensor is stored as {kind}, which no weight may be"),
+            )
+            .hint("weights are read as F32, F16 or BF16")),
+        }
     }
 
     fn stored(&self, name: &str) -> Result<&Stored> {
@@ -140,8 +158,8 @@ impl Checkpoint {
 }
 
 /// Puts the rows of each head back from pairs `(j, j + half)` side by side to the two halves one after the
-/// other, as rotary embeddings of Hugging Face's kind read them.
-fn undo_interleaving(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
+/// other, as rotary embeddings of Hugging Face's kind read them. Rows are of numbers, or of the bytes of their blocks.
+fn undo_interleaving<T: Copy>(values: &[T], heads: usize, rows: usize) -> Vec<T> {
     let head_rows = rows / heads;
     let half = head_rows / 2;
     let columns = values.len() / rows;

@@ -1,10 +1,10 @@
 //! Whole models against `fixtures/reference/smollm2_logits.py`: weights, positions, every block, the head.
 
-use metier_compute::{Tape, Tensor, op};
+use metier_compute::{Dtype, Gradients, Tape, Tensor, op};
 use metier_core::seam::{Generate, GenerateRequest, Prompt, Sampling, Score, ScoreRequest};
 use metier_model::checkpoint::Checkpoint;
 use metier_model::decode::Session;
-use metier_model::{Decoder, LocalModel};
+use metier_model::{Batch, Decoder, LocalModel};
 use metier_testkit::{asset, fixture, golden};
 use std::path::Path;
 use std::time::Instant;
@@ -127,4 +127,71 @@ fn smollm2_replies() {
         reply.text
     );
     assert!(reply.text.contains("Paris"), "{}", reply.text);
+}
+
+/// Logits of each step of one text, fed token by token.
+fn steps(decoder: &Decoder, ids: &[u32]) -> Vec<Vec<f32>> {
+    let mut session = Session::new(decoder).unwrap();
+    ids.iter().map(|id| session.feed(&[*id]).unwrap()).collect()
+}
+
+/// Rounding the inputs of products to 8 bits moves logits by a few hundredths of their spread.
+fn check_as_stored(path: &Path, ids: &[u32], most: f64) {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let exact = Decoder::from_checkpoint(&checkpoint).unwrap();
+    let stored = Decoder::from_checkpoint_as_stored(&checkpoint).unwrap();
+    let kept = stored.parameters.iter().filter(|(_, _, tensor, _)| matches!(tensor.dtype(), Dtype::Blocks(_))).count();
+    assert_eq!(kept, stored.sites().len() + 1, "all matrices stay in blocks");
+    assert!(stored.parameters.iter().all(|(_, _, _, trainable)| !trainable));
+    let (exact, found) = (steps(&exact, ids), steps(&stored, ids));
+    for (step, (exact, found)) in exact.iter().zip(&found).enumerate() {
+        let mean = exact.iter().map(|x| f64::from(*x)).sum::<f64>() / exact.len() as f64;
+        let spread: f64 = exact.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
+        let off: f64 = exact.iter().zip(found).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        assert!((off / spread).sqrt() <= most, "step {step}: {}", (off / spread).sqrt());
+    }
+    // A prompt in one pass or token by token: the products have the same bits, attention may differ in the last ones.
+    let whole = Session::new(&stored).unwrap().feed(ids).unwrap();
+    metier_testkit::assert_close("one pass", &whole, found.last().unwrap(), 2e-2, 2e-2);
+}
+
+#[test]
+fn a_model_answers_from_its_blocks_as_they_are_stored() {
+    let ids: Vec<u32> = (0..24).map(|at| (at * 37 + 5) % 256).collect();
+    check_as_stored(&fixture("models/tiny-llama.gguf"), &ids, 0.05);
+}
+
+#[test]
+fn training_beside_weights_in_blocks_is_that_beside_their_numbers() {
+    let checkpoint = Checkpoint::open(fixture("models/tiny-llama.gguf")).unwrap();
+    let ids: Vec<u32> = (0..12).map(|at| (at * 37 + 5) % 256).collect();
+    let run = |mut decoder: Decoder| {
+        let frozen: Vec<_> = decoder.parameters.iter().map(|(id, ..)| id).collect();
+        for id in frozen {
+            decoder.parameters.set_trainable(id, false);
+        }
+        let site = decoder.sites().swap_remove(3);
+        let part = |rows: usize, columns: usize| {
+            let values = (0..rows * columns).map(|at| (at % 7) as f32 * 0.01 - 0.03).collect();
+            Tensor::from_vec(&[rows, columns], values).unwrap()
+        };
+        let a = decoder.parameters.insert("a", part(4, site.inputs), true).unwrap();
+        let b = decoder.parameters.insert("b", part(site.outputs, 4), true).unwrap();
+        decoder.attach_low_rank(&site.name, a, b, 2.0).unwrap();
+        let mut gradients = Gradients::new();
+        let mut tape = Tape::training(&decoder.parameters);
+        let batch = Batch {
+            ids: ids.clone(),
+            targets: ids.iter().map(|id| (id + 1) % 256).collect(),
+            weights: vec![1.0; ids.len()],
+            positions: (0..ids.len() as u32).collect(),
+            sequences: std::iter::once(0..ids.len()).collect(),
+        };
+        let loss = decoder.loss(&mut tape, &batch).unwrap();
+        let value = tape.value(loss).unwrap().item().unwrap();
+        tape.backward(loss, &mut gradients).unwrap();
+        (value, [a, b].map(|id| gradients.get(id).unwrap().data().to_vec()))
+    };
+    let exact = run(Decoder::from_checkpoint(&checkpoint).unwrap());
+    assert_eq!(run(Decoder::from_checkpoint_as_stored(&checkpoint).unwrap()), exact);
 }

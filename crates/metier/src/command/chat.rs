@@ -31,7 +31,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             Error::user(Place::key("--json"), "a chat is no JSON").hint("`metier generate --json` answers in JSON")
         );
     }
-    let model = crate::stage::load_model(&super::inspect::model_path(&arguments.model, global)?)?;
+    let model = crate::stage::load_model_as_stored(&super::inspect::model_path(&arguments.model, global)?)?;
     let mut editor = rustyline::DefaultEditor::new().map_err(|error| terminal(&error))?;
     let mut system = arguments.system.clone();
     let mut conversation = begin(system.as_deref());

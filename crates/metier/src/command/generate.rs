@@ -105,7 +105,7 @@ pub struct Arguments {
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = super::inspect::model_path(&arguments.model, global)?;
-    let model = crate::stage::load_model(&path)?;
+    let model = crate::stage::load_model_as_stored(&path)?;
     if let (Some(input), Some(output)) = (&arguments.input, &arguments.output) {
         let id = crate::fetch::local(&path)?.id;
         return file(&model, &id, arguments, input, output, global);

@@ -18,7 +18,13 @@ pub fn open_decoder(path: &Path) -> Result<Decoder> {
     Decoder::from_checkpoint(&open_checkpoint(path)?)
 }
 
-/// A model with its tokenizer and chat template.
+/// A model to answer with: quantized weights stay as they are stored, and products round their other input to 8 bits.
+pub fn load_model_as_stored(path: &Path) -> Result<LocalModel> {
+    let checkpoint = open_checkpoint(path)?;
+    local_model(Decoder::from_checkpoint_as_stored(&checkpoint)?, &checkpoint).map_err(|error| error.in_file(path))
+}
+
+/// A model to measure, with its tokenizer and chat template; everything is computed in `f32`.
 pub fn load_model(path: &Path) -> Result<LocalModel> {
     let checkpoint = open_checkpoint(path)?;
     local_model(Decoder::from_checkpoint(&checkpoint)?, &checkpoint).map_err(|error| error.in_file(path))

@@ -163,17 +163,11 @@ fn place_tensor(record: Record, start: usize, alignment: usize, length: usize) -
 fn kind_name(kind: u32) -> String {
     let name = match kind {
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16 => "IQ2_XXS",
         17 => "IQ2_XS",
         18 => "IQ3_XXS",
         19 => "IQ1_S",
-        20 => "IQ4_NL",
         21 => "IQ3_S",
         22 => "IQ2_S",
         23 => "IQ4_XS",
@@ -186,4 +180,58 @@ fn kind_name(kind: u32) -> String {
         _ => return format!("type {kind}"),
     };
     format!("{name} (type {kind})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of matrices, of which each is given by its width, its kind and its offset; all have two rows.
+    fn file(tensors: &[(u64, u32, u64)], data: usize) -> Vec<u8> {
+        let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();
+        bytes.extend((tensors.len() as u64).to_le_bytes());
+        bytes.extend(0_u64.to_le_bytes());
+        for (number, (width, kind, offset)) in tensors.iter().enumerate() {
+            bytes.extend(1_u64.to_le_bytes());
+            bytes.push(b'a' + number as u8);
+            bytes.extend(2_u32.to_le_bytes());
+            bytes.extend(width.to_le_bytes());
+            bytes.extend(2_u64.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(offset.to_le_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(DEFAULT_ALIGNMENT) + data, 0);
+        bytes
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        read(Path::new("a.gguf"), bytes).err().expect("the file was read").to_string()
+    }
+
+    #[test]
+    fn sizes_and_places_of_every_type_are_checked() {
+        for block in block::BLOCKS {
+            let (width, kind, name) = (2 * block.values() as u64, block.gguf_type(), block.name());
+            let size = 4 * block.bytes();
+            let second = size.next_multiple_of(DEFAULT_ALIGNMENT) as u64;
+            let two = [(width, kind, 0), (width, kind, second)];
+            let whole = file(&two, second as usize + size);
+            let Header { tensors, .. } = read(Path::new("a.gguf"), &whole).unwrap();
+            assert_eq!((tensors[1].bytes.len(), tensors[1].bytes.end), (size, whole.len()), "{name}");
+            assert!(refusal(&whole[..whole.len() - 1]).contains("b: the tensor needs bytes"), "{name}");
+            let overlapping = file(&[(width, kind, 0), (width, kind, 0)], size);
+            assert!(refusal(&overlapping).contains("overlap those of `a`"), "{name}");
+            assert!(refusal(&file(&[(width, kind, 1)], size + 1)).contains("no multiple of the alignment"), "{name}");
+            assert!(refusal(&file(&[(width, kind, u64::MAX - 31)], size)).contains("beyond any file"), "{name}");
+            assert!(
+                refusal(&file(&[(u64::MAX / 2, kind, 0)], size)).contains("are too many, none, or no rows"),
+                "{name}"
+            );
+            if block.values() > 1 {
+                let cut = file(&[(width / 4, kind, 0)], size);
+                assert!(refusal(&cut).contains(&format!("no rows of whole {name} blocks")), "{name}");
+            }
+        }
+        assert!(refusal(&file(&[(256, 16, 0)], 256)).contains("stored as IQ2_XXS (type 16), which is not read"));
+    }
 }

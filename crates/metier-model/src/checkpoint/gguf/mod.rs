@@ -42,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
         chat_template,
         special_tokens: described.special_tokens,
         path: path.to_path_buf(),
-        files: vec![MappedFile { path: path.to_path_buf(), map }],
+        files: vec![MappedFile { path: path.to_path_buf(), map: Arc::new(map) }],
         tensors,
     })
 }

@@ -1,0 +1,261 @@
+//! The same with AVX-512 and its products of fours of 8-bit integers.
+
+#[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::activations::{ActivationRow, ActivationTile, Activations};
+use super::few::SIDE;
+use super::panel::{FOUR, LINES, Panel, TILE};
+use super::stored::{LARGEST_GROUP, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
+use super::{FEW, RUN, TURNS};
+use crate::block::{Coding, Weight};
+use crate::kernel::matmul::Output;
+use crate::kernel::{Level, level};
+
+fn available() -> bool {
+    level() >= Level::Avx512 && is_x86_feature_detected!("avx512vnni")
+}
+
+/// The lines `mine` of [`super::few::multiply`]; false when the processor or the type is none for it.
+pub(super) fn few(out: Output, x: &Activations, weight: &Weight<'_>, mine: Range<usize>, add: bool) -> bool {
+    if !available() {
+        return false;
+    }
+    let run = match weight.block.name() {
+        "Q4_0" => of_rows::<Q4_0>(x.rows()),
+        "Q4_1" => of_rows::<Q4_1>(x.rows()),
+        "Q4_K" => of_rows::<Q4K>(x.rows()),
+        "Q6_K" => of_rows::<Q6K>(x.rows()),
+        "Q8_0" => of_rows::<Q8_0>(x.rows()),
+        _ => return false,
+    };
+    #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+    // SAFETY: the processor has the features.
+    unsafe {
+        run(out, x, weight, mine, add);
+    }
+    true
+}
+
+type Few = unsafe fn(Output, &Activations, &Weight<'_>, Range<usize>, bool);
+
+/// The function for `rows` rows.
+fn of_rows<S: Stored>(rows: usize) -> Few {
+    const { assert!(FEW == 8) };
+    match rows {
+        0 | 1 => few_rows::<S, 1>,
+        2 => few_rows::<S, 2>,
+        3 => few_rows::<S, 3>,
+        4 => few_rows::<S, 4>,
+        5 => few_rows::<S, 5>,
+        6 => few_rows::<S, 6>,
+        7 => few_rows::<S, 7>,
+        _ => few_rows::<S, 8>,
+    }
+}
+
+/// # Safety
+/// The processor has the features; each of the columns `mine` of `out` belongs to the caller.
+#[expect(unsafe_code, reason = "reads blocks by address, writes columns")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+unsafe fn few_rows<S: Stored, const N: usize>(
+    out: Output,
+    x: &Activations,
+    weight: &Weight<'_>,
+    mine: Range<usize>,
+    add: bool,
+) {
+    let rows: [ActivationRow<'_>; N] = std::array::from_fn(|row| x.row(row.min(x.rows() - 1)));
+    let whole = weight.columns / (TURNS * S::STEP);
+    let cut = !weight.columns.is_multiple_of(TURNS * S::STEP);
+    let length = weight.row(0).len();
+    let rest = if cut { length - whole * S::GROUP } else { 0 };
+    for first in mine.clone().step_by(SIDE) {
+        let count = SIDE.min(mine.end - first);
+        // A line past the end is one that is there: its product is thrown away.
+        let lines: [&[u8]; SIDE] = std::array::from_fn(|side| weight.row(first + side.min(count - 1)));
+        let at = lines.map(<[u8]>::as_ptr);
+        let places = S::places(at);
+        let mut sums = [_mm512_setzero_ps(); N];
+        for group in 0..whole {
+            // SAFETY: each line has `whole` groups.
+            unsafe {
+                join::<S, N>(&mut sums, (at, places, group), u16::MAX, &rows, group);
+            }
+        }
+        if rest > 0 {
+            let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
+            // Behind the end of a line lies the next, but for the last ones.
+            let inside = (first + count) * length + S::GROUP <= weight.bytes.len();
+            let group = if inside {
+                (at, places, whole)
+            } else {
+                for (spare, line) in spare.iter_mut().zip(lines) {
+                    spare[..rest].copy_from_slice(&line[whole * S::GROUP..]);
+                }
+                let behind = spare.each_ref().map(|spare| spare.as_ptr());
+                (behind, S::places(behind), 0)
+            };
+            let valid = (1 << (rest * TURNS / S::GROUP * SIDE)) - 1;
+            // SAFETY: a group can be read at each line, or at its copy.
+            unsafe {
+                join::<S, N>(&mut sums, group, valid, &rows, whole);
+            }
+        }
+        for (row, sums) in sums.iter().enumerate().take(x.rows()) {
+            let turns = [
+                _mm512_extractf32x4_ps::<0>(*sums),
+                _mm512_extractf32x4_ps::<1>(*sums),
+                _mm512_extractf32x4_ps::<2>(*sums),
+                _mm512_extractf32x4_ps::<3>(*sums),
+            ];
+            let total = _mm_add_ps(_mm_add_ps(turns[0], turns[1]), _mm_add_ps(turns[2], turns[3]));
+            let mut four = [0.0_f32; SIDE];
+            // SAFETY: there is room for four, and the columns are the caller's.
+            unsafe {
+                _mm_storeu_ps(four.as_mut_ptr(), total);
+                out.merge(row * weight.rows + first, &four[..count], add);
+            }
+        }
+    }
+}
+
+/// Adds the products of one group of four lines with `N` rows: lane `4 turn + line` of each sum.
+///
+/// # Safety
+/// The processor has the features; at each of `lines` group `stored` can be read, and each row has group `group`. Lanes
+/// that are not `valid` have no scales.
+#[expect(unsafe_code, reason = "reads blocks by address")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+unsafe fn join<S: Stored, const N: usize>(
+    sums: &mut [__m512; N],
+    (lines, places, stored): ([*const u8; SIDE], __m512i, usize),
+    valid: __mmask16,
+    rows: &[ActivationRow<'_>; N],
+    group: usize,
+) {
+    let spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    // SAFETY: the caller vouches for the lines, and each row has the group.
+    unsafe {
+        let codes = [
+            S::codes(lines[0], stored),
+            S::codes(lines[1], stored),
+            S::codes(lines[2], stored),
+            S::codes(lines[3], stored),
+        ];
+        let (scales, minima) = S::scales(lines, places, stored);
+        let (scales, minima) = (_mm512_maskz_mov_ps(valid, scales), _mm512_maskz_mov_ps(valid, minima));
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            let values = row.codes.as_ptr().add(group * TURNS * S::STEP);
+            let low = _mm512_loadu_si512(values.cast());
+            let mut whole = codes.map(|codes| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[0], low));
+            if S::STEP > RUN {
+                let high = _mm512_loadu_si512(values.add(TURNS * RUN).cast());
+                for (whole, codes) in whole.iter_mut().zip(codes) {
+                    *whole = _mm512_dpbusd_epi32(*whole, codes[1], high);
+                }
+            }
+            let index = group * TURNS;
+            let starts = _mm_loadu_si128(row.starts.as_ptr().add(index).cast());
+            let starts = _mm512_permutexvar_epi32(spread, _mm512_castsi128_si512(starts));
+            let whole = _mm512_cvtepi32_ps(_mm512_add_epi32(across(whole), starts));
+            let scale = _mm_loadu_ps(row.scales.as_ptr().add(index));
+            let scale = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(scale));
+            *sum = _mm512_add_ps(*sum, _mm512_mul_ps(whole, _mm512_mul_ps(scales, scale)));
+            if S::HAS_MINIMUM {
+                let total = _mm_loadu_ps(row.sums.as_ptr().add(index));
+                let total = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(total));
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(minima, total));
+            }
+        }
+    }
+}
+
+/// The sums of each four lanes of four registers: lane `4 i + j` is the sum of the lanes `4 i ..` of register `j`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+fn across([a, b, c, d]: [__m512i; 4]) -> __m512i {
+    let left = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let right = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    _mm512_add_epi32(_mm512_unpacklo_epi64(left, right), _mm512_unpackhi_epi64(left, right))
+}
+
+/// The products of a panel with some rows; false when the processor is none for it.
+pub(super) fn meet(
+    out: &mut [[f32; LINES]; TILE],
+    panel: &Panel,
+    tile: ActivationTile<'_>,
+    coding: Coding,
+    groups: usize,
+) -> bool {
+    if !available() {
+        return false;
+    }
+    let run = match (coding.step, coding.has_minimum) {
+        (16, false) => meet_tile::<16, false>,
+        (16, true) => meet_tile::<16, true>,
+        (32, false) => meet_tile::<32, false>,
+        (32, true) => meet_tile::<32, true>,
+        _ => return false,
+    };
+    #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+    // SAFETY: the processor has the features; panel and rows were made for these groups.
+    unsafe {
+        run(out, panel, tile, groups);
+    }
+    true
+}
+
+/// # Safety
+/// The processor has the features; panel and rows have `groups` groups of steps of `STEP`.
+#[expect(unsafe_code, reason = "reads by address")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+unsafe fn meet_tile<const STEP: usize, const HAS_MINIMUM: bool>(
+    out: &mut [[f32; LINES]; TILE],
+    panel: &Panel,
+    tile: ActivationTile<'_>,
+    groups: usize,
+) {
+    let values: [*const i8; TILE] = std::array::from_fn(|row| tile.row(row).as_ptr());
+    let mut kept = [[_mm512_setzero_ps(); TILE]; TURNS];
+    for (turn, kept) in kept.iter_mut().enumerate() {
+        let mut sums = [_mm512_setzero_ps(); TILE];
+        for group in 0..groups {
+            let (index, from) = (group * TURNS + turn, turn * groups + group);
+            // SAFETY: the caller vouches for the sizes.
+            unsafe {
+                let codes = panel.codes.as_ptr().add(from * STEP * LINES);
+                let mut whole = tile.starts.get_unchecked(index).map(|start| _mm512_set1_epi32(start));
+                for four in 0..STEP / FOUR {
+                    let (run, within) = (four / (RUN / FOUR), four % (RUN / FOUR) * FOUR);
+                    let place = (group * STEP / RUN + run) * (TURNS * RUN) + turn * RUN + within;
+                    let codes = _mm512_loadu_si512(codes.add(four * LINES * FOUR).cast());
+                    for (whole, values) in whole.iter_mut().zip(values) {
+                        let values = _mm512_set1_epi32(values.add(place).cast::<i32>().read_unaligned());
+                        *whole = _mm512_dpbusd_epi32(*whole, codes, values);
+                    }
+                }
+                let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(from).cast());
+                let minima = _mm512_loadu_ps(panel.minima.as_ptr().add(from).cast());
+                let (row_scales, totals) = (tile.scales.get_unchecked(index), tile.sums.get_unchecked(index));
+                for (row, (sum, whole)) in sums.iter_mut().zip(whole).enumerate() {
+                    let scale = _mm512_mul_ps(scales, _mm512_set1_ps(row_scales[row]));
+                    *sum = _mm512_add_ps(*sum, _mm512_mul_ps(_mm512_cvtepi32_ps(whole), scale));
+                    if HAS_MINIMUM {
+                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(minima, _mm512_set1_ps(totals[row])));
+                    }
+                }
+            }
+        }
+        *kept = sums;
+    }
+    for (row, out) in out.iter_mut().enumerate() {
+        let total = _mm512_add_ps(_mm512_add_ps(kept[0][row], kept[1][row]), _mm512_add_ps(kept[2][row], kept[3][row]));
+        // SAFETY: there is room for sixteen.
+        unsafe {
+            _mm512_storeu_ps(out.as_mut_ptr(), total);
+        }
+    }
+}
