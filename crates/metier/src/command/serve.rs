@@ -89,7 +89,7 @@ fn load(argument: &str, global: &Global) -> Result<Served> {
         return Err(Error::user(Place::key(argument), "a model needs a name that can be written")
             .hint("write NAME=MODEL, such as specialist=./model.gguf"));
     }
-    let model = Arc::new(crate::stage::load_model(&super::inspect::model_path(what, global)?)?);
+    let model = Arc::new(crate::stage::load_model_as_stored(&super::inspect::model_path(what, global)?)?);
     Ok(Served {
         name,
         tokenize: Arc::clone(model.tokenizer()),
