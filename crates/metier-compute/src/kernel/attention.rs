@@ -11,8 +11,9 @@ use metier_core::Result;
 use super::Precision;
 use super::elementwise::{add_scaled, multiply_slices};
 use super::matmul::{Matrix, Output, PackedRight, multiply_packed};
+use super::matvec::{add_weighted_rows, row_products};
 use super::reduce::{LANES, ROWS, dot};
-use super::softmax::{Band, online, online_gradient, scale_row, soft_cap, soft_cap_slopes};
+use super::softmax::{Band, exponentials, largest, online, online_gradient, scale_row, soft_cap, soft_cap_slopes};
 use super::threads::{chunks, for_each, piece};
 use crate::op::{AttentionShape, Sequence};
 use crate::tensor::Tensor;
@@ -131,8 +132,46 @@ pub(crate) fn forward(layout: Layout<'_>, [q, k, v]: [&[f32]; 3], out: &mut [f32
     for_each(layout.sequences.len() * heads * across, layout.steps(), |index| {
         let sequence = &layout.sequences[index / across / heads];
         let queries = piece(index % across, QUERIES, sequence.query.len());
-        if !queries.is_empty() {
-            forward_piece(layout, sequence, index / across % heads, queries, [q, k, v], outputs);
+        let head = index / across % heads;
+        match queries.len() {
+            0 => {}
+            1 if layout.precision == Precision::F32 => {
+                forward_one(layout, sequence, head, queries.start, [q, k, v], outputs);
+            }
+            _ => forward_piece(layout, sequence, head, queries, [q, k, v], outputs),
+        }
+    });
+}
+
+/// One query, as in decoding: to pack its keys would cost more than the products.
+fn forward_one(
+    layout: Layout<'_>,
+    sequence: &Sequence,
+    head: usize,
+    query: usize,
+    [q, k, v]: [&[f32]; 3],
+    [out, normalizer]: [Output; 2],
+) {
+    let AttentionShape { heads, kv_heads, head_dim, scale, softcap, .. } = *layout.shape;
+    let (seen, step) = (layout.seen(sequence, query), kv_heads * head_dim);
+    let place = (sequence.query.start + query) * heads + head;
+    let first = (sequence.key.start + seen.start) * step + head / (heads / kv_heads) * head_dim;
+    with_memory([seen.len(), head_dim], |[scores, result]| {
+        row_products(scores, &q[place * head_dim..][..head_dim], &k[first..], step, scale);
+        if let Some(cap) = softcap {
+            soft_cap(scores, cap);
+        }
+        let top = largest(scores);
+        let sum = exponentials(scores, 1.0, top);
+        result.fill(0.0);
+        add_weighted_rows(result, scores, &v[first..], step);
+        scale_row(result, 1.0 / sum);
+        #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
+        // SAFETY: each row and head belongs to exactly one piece, since query ranges do not overlap; both
+        // outputs are borrowed for the whole of `forward`.
+        unsafe {
+            out.write(place * head_dim, result);
+            normalizer.write(place, &[top + sum.ln()]);
         }
     });
 }

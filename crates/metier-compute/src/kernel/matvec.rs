@@ -37,6 +37,38 @@ leveled! {
     }
 }
 
+leveled! {
+    /// `out[i] = scale x . row i`; the rows begin `step` elements apart.
+    pub(super) fn row_products(out: &mut [f32], x: &[f32], data: &[f32], step: usize, scale: f32) {
+        let (wide, rest) = x.as_chunks::<LANES>();
+        for (index, out) in out.iter_mut().enumerate() {
+            let (row, end) = data[index * step..][..x.len()].as_chunks::<LANES>();
+            let mut sums = [0.0_f32; LANES];
+            for (x, row) in wide.iter().zip(row) {
+                for lane in 0..LANES {
+                    sums[lane] += x[lane] * row[lane];
+                }
+            }
+            for (lane, (x, row)) in rest.iter().zip(end).enumerate() {
+                sums[lane] += x * row;
+            }
+            *out = scale * fold(&sums);
+        }
+    }
+}
+
+leveled! {
+    /// `out += sum over i of weights[i] row i`; the rows begin `step` elements apart.
+    pub(super) fn add_weighted_rows(out: &mut [f32], weights: &[f32], data: &[f32], step: usize) {
+        for (index, weight) in weights.iter().enumerate() {
+            let row = &data[index * step..][..out.len()];
+            for (out, value) in out.iter_mut().zip(row) {
+                *out += weight * value;
+            }
+        }
+    }
+}
+
 /// `out = alpha x weight^T`, or `+=`, where the rows of both lie along the depth and `x` has at most [`FEW`].
 pub(super) fn multiply_few(out: &mut [f32], x: Matrix<'_>, weight: Matrix<'_>, alpha: f32, add: bool) {
     let (rows, columns, depth) = (x.rows(), weight.rows(), x.columns());

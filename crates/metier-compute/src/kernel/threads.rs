@@ -43,8 +43,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Below this many elementary steps a second thread costs more than it saves.
 const WORTH_SHARING: usize = 1 << 15;
-/// How often a thread without work looks for some before it sleeps: some tens of microseconds.
-const LOOKS: usize = 1 << 10;
+/// How often a thread without work looks for some before it sleeps: some hundreds of microseconds. Between two products of a decoding
+/// step are some tens, and waking a thread costs as much as such a product.
+const LOOKS: usize = 1 << 13;
 
 /// Runs `work` for every index below `count`; `steps` is about how much work there is in all.
 pub(crate) fn for_each(count: usize, steps: usize, work: impl Fn(usize) + Sync) {
@@ -145,6 +146,8 @@ struct Shared {
     round: AtomicUsize,
     /// The next index that nobody has taken.
     next: AtomicUsize,
+    /// What [`State::active`] is, to look at without the lock.
+    busy: AtomicUsize,
     begun: Condvar,
     done: Condvar,
 }
@@ -186,6 +189,7 @@ impl Crew {
             state: Mutex::new(state),
             round: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             begun: Condvar::new(),
             done: Condvar::new(),
         });
@@ -217,8 +221,10 @@ impl Crew {
         }
         let mine = panic::catch_unwind(AssertUnwindSafe(|| shared.take_part(job)));
         // From here on no thread begins, and this one stays until all that had begun are through: then `work` may go.
+        lock(&shared.state).job = None;
+        // They end soon mostly, and to be woken takes longer.
+        Shared::look_until(|| shared.busy.load(Ordering::Acquire) == 0);
         let mut state = lock(&shared.state);
-        state.job = None;
         while state.active > 0 {
             state = shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -253,16 +259,21 @@ impl Shared {
         }
     }
 
+    /// Looks until it is so, but not for long.
+    fn look_until(so: impl Fn() -> bool) {
+        for _ in 0..LOOKS {
+            if so() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// What a thread of the crew does all its life.
     fn serve(&self) {
         let mut seen = 0;
         loop {
-            for _ in 0..LOOKS {
-                if self.round.load(Ordering::Acquire) != seen {
-                    break;
-                }
-                std::hint::spin_loop();
-            }
+            Self::look_until(|| self.round.load(Ordering::Acquire) != seen);
             let mut state = lock(&self.state);
             let job = loop {
                 if state.ended {
@@ -274,6 +285,7 @@ impl Shared {
                 {
                     seen = round;
                     state.active += 1;
+                    self.busy.store(state.active, Ordering::Relaxed);
                     break job;
                 }
                 seen = round;
@@ -285,6 +297,7 @@ impl Shared {
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| self.take_part(job)));
             let mut state = lock(&self.state);
             state.active -= 1;
+            self.busy.store(state.active, Ordering::Release);
             if let Err(panicked) = outcome {
                 state.panicked = Some(panicked);
             }
