@@ -14,6 +14,8 @@ pub(super) trait Stored {
     const STEP: usize;
     /// Bytes of a group whose steps are blocks.
     const GROUP: usize;
+    /// Bytes of four steps, about.
+    const GROUP_BYTES: usize;
     /// Whether there are minima.
     const HAS_MINIMUM: bool;
 
@@ -130,6 +132,7 @@ macro_rules! of_blocks {
         impl Stored for $name {
             const STEP: usize = 32;
             const GROUP: usize = 4 * $bytes;
+            const GROUP_BYTES: usize = Self::GROUP;
             const HAS_MINIMUM: bool = $has_minimum;
 
             #[inline]
@@ -169,6 +172,7 @@ of_blocks!(Q8_0, 34, false, |line| {
 impl Stored for Q4K {
     const STEP: usize = 32;
     const GROUP: usize = 0;
+    const GROUP_BYTES: usize = 72;
     const HAS_MINIMUM: bool = true;
 
     #[inline]
@@ -215,6 +219,7 @@ impl Stored for Q4K {
 impl Stored for Q6K {
     const STEP: usize = 16;
     const GROUP: usize = 0;
+    const GROUP_BYTES: usize = 53;
     const HAS_MINIMUM: bool = false;
 
     #[inline]

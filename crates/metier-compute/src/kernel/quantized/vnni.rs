@@ -13,6 +13,9 @@ use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::{Level, level};
 
+/// How far behind the next four lines the bytes lie that are asked for.
+const AHEAD: usize = 2048;
+
 fn available() -> bool {
     level() >= Level::Avx512 && is_x86_feature_detected!("avx512vnni")
 }
@@ -78,7 +81,9 @@ unsafe fn few_rows<S: Stored, const N: usize>(
         let at = lines.map(<[u8]>::as_ptr);
         let places = S::places(at);
         let mut sums = [_mm512_setzero_ps(); N];
+        let next = at[0].wrapping_add(SIDE * length + AHEAD);
         for group in 0..whole {
+            fetch::<S>(next, group);
             // SAFETY: each line has `whole` groups.
             unsafe {
                 join::<S, N>(&mut sums, (at, places, group), u16::MAX, &rows, group);
@@ -118,6 +123,17 @@ unsafe fn few_rows<S: Stored, const N: usize>(
                 out.merge(row * weight.rows + first, &four[..count], add);
             }
         }
+    }
+}
+
+/// Asks for the part of the lines that follow which is as long as group `group` of four lines. Lines are too short for the
+/// processor to see by itself where it goes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fetch<S: Stored>(next: *const u8, group: usize) {
+    let length = SIDE * S::GROUP_BYTES;
+    for line in (0..length).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(group * length + line).cast());
     }
 }
 
