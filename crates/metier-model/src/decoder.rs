@@ -261,6 +261,7 @@ impl Decoder {
             let first = cache.length() as u32;
             let positions: Vec<u32> = (first..first + ids.len() as u32).collect();
             let mut tape = Tape::inference(&self.parameters);
+            tape.set_precision(self.parameters.precision(ids.len()));
             let rows = Rows { positions: &positions, longest, linears: &self.model.linears };
             let mut x = self.model.embed(&mut tape, ids, &positions)?;
             for (block, cache) in self.model.blocks.iter().zip(&mut cache.blocks) {

@@ -44,6 +44,7 @@ mod superblock;
 #[cfg(test)]
 mod tests;
 
+use crate::kernel::quantized;
 use metier_core::{Error, Place, Result};
 
 /// A way to store numbers.
@@ -70,20 +71,10 @@ pub trait Block: Sync {
 
     /// Reads one block of [`Self::bytes`] bytes into [`Self::values`] numbers.
     fn read(&self, block: &[u8], out: &mut [f32]) {
-        let Some(Coding { step, center, has_minimum }) = self.coding() else { return };
+        let Some(coding) = self.coding() else { return };
         let mut coded = Codes::default();
         self.codes(block, &mut coded);
-        for (part, (out, codes)) in out.chunks_mut(step).zip(coded.codes.chunks(step)).enumerate() {
-            let (scale, minimum) = (coded.scales[part], coded.minima[part]);
-            for (x, &code) in out.iter_mut().zip(codes) {
-                *x = f32::from(i16::from(code) - i16::from(center)) * scale;
-            }
-            if has_minimum {
-                for x in out {
-                    *x += minimum;
-                }
-            }
-        }
+        quantized::unfold(&coded, coding, out);
     }
 
     /// What writes one block; `None` for a type that is read only.

@@ -2,7 +2,7 @@ use metier_core::Result;
 use smallvec::SmallVec;
 
 use super::low_rank_linear::Kept;
-use super::{Projection, mismatch, swiglu};
+use super::{Projection, linear, mismatch, swiglu};
 use crate::kernel::Precision;
 use crate::kernel::feed_forward::{self, Weights};
 use crate::kernel::matmul::Matrix;
@@ -38,7 +38,9 @@ struct Fused {
 /// `db = scale dW a^T`.
 pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForward) -> Result<Var> {
     let GatedFeedForward { gate, up, down } = *weights;
-    if tape.precision() == Precision::F32 {
+    // Weights in blocks are not made whole only to be read once.
+    let is_stored = linear::stored(tape, tape.value(gate.weight)?).is_some();
+    if tape.precision() == Precision::F32 || is_stored {
         let gate = gate.forward(tape, x)?;
         let up = up.forward(tape, x)?;
         let inner = swiglu(tape, gate, up)?;

@@ -68,7 +68,8 @@ impl Input {
 ///
 /// `x` is `[N, I]`, `weight` `[O, I]`, `bias` `[O]`, the output `[N, O]`.
 /// Backward: `dx = dy W`, `dW = dy^T x`, `db = sum over rows of dy`, each only when wanted.
-/// On a tape that records nothing, a weight in blocks is read where it lies, and `x` is rounded to 8 bits for it.
+/// On a tape that records nothing, a weight in blocks is read where it lies, and `x` is rounded to 8 bits for it; in `bf16`
+/// both are rounded to that.
 pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Result<Var> {
     let input = Input::new(tape, "linear", x)?;
     let mut out = forward(tape, "linear", &input, weight)?;
@@ -108,7 +109,10 @@ fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<
     let weight = tape.value(weight)?;
     match (x, stored(tape, weight)) {
         (Input::Whole(x), Some(weight)) => quantized::multiply(out.data_mut(), x.data(), &weight, false),
-        _ => x.multiply(out.data_mut(), Matrix::new(weight.data(), outputs, inputs).transposed(), 1.0, false),
+        (Input::Rounded(x), Some(weight)) => {
+            multiply_packed(out.data_mut(), x, &Packed::stored(&weight), 1.0, false);
+        }
+        (_, None) => x.multiply(out.data_mut(), Matrix::new(weight.data(), outputs, inputs).transposed(), 1.0, false),
     }
     Ok(out)
 }

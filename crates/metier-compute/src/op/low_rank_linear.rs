@@ -156,21 +156,29 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
         return Err(mismatch(OP, shapes.0, shapes.1, linear::RULE));
     }
     let mut out = Tensor::stale(&[rows, outputs])?;
-    if tape.precision() == Precision::Bf16 {
+    let is_rounded = tape.precision() == Precision::Bf16;
+    let keep = |tape: &Tape<'_>, var: Var| -> Result<(Var, Tensor)> { Ok((var, tape.value(var)?.clone())) };
+    let weight = keep(tape, weight)?;
+    let stored = linear::stored(tape, &weight.1);
+    if is_rounded && stored.is_none() {
         let packed = tape.packed(OP, "x", x)?;
         let merged = whole.whole()?;
         let merged = Matrix::new(merged.data(), outputs, inputs).transposed();
         multiply_packed(out.data_mut(), &packed, &Packed::right(merged), 1.0, false);
-        return tape.push(OP, out, &[x, weight, a, b], || Merged { x: (x, packed), whole });
+        return tape.push(OP, out, &[x, weight.0, a, b], || Merged { x: (x, packed), whole });
     }
-    let keep = |var: Var| -> Result<(Var, Tensor)> { Ok((var, tape.value(var)?.clone())) };
-    let (x, weight, a, b) = (keep(x)?, keep(weight)?, keep(a)?, keep(b)?);
+    let (x, a, b) = (keep(tape, x)?, keep(tape, a)?, keep(tape, b)?);
     let rank = a.1.shape()[0];
     let mut inner = Tensor::stale(&[rows, rank])?;
     let (x_matrix, a_matrix) = (Matrix::new(x.1.data(), rows, inputs), Matrix::new(a.1.data(), rank, inputs));
     multiply(inner.data_mut(), x_matrix, a_matrix.transposed(), 1.0, false);
-    if let Some(stored) = linear::stored(tape, &weight.1) {
-        quantized::multiply(out.data_mut(), x.1.data(), &stored, false);
+    if let Some(stored) = stored {
+        if is_rounded {
+            let packed = tape.packed(OP, "x", x.0)?;
+            multiply_packed(out.data_mut(), &packed, &Packed::stored(&stored), 1.0, false);
+        } else {
+            quantized::multiply(out.data_mut(), x.1.data(), &stored, false);
+        }
     } else {
         let weight_matrix = Matrix::new(weight.1.data(), outputs, inputs);
         multiply(out.data_mut(), x_matrix, weight_matrix.transposed(), 1.0, false);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use metier_core::{Error, Place, Result};
 
+use crate::kernel::{Level, Precision, level};
 use crate::tensor::Tensor;
 
 /// A parameter of one [`Parameters`].
@@ -76,6 +77,16 @@ impl Parameters {
         (0_u32..)
             .zip(&self.entries)
             .map(|(index, entry)| (ParameterId(index), entry.name.as_str(), &entry.tensor, entry.trainable))
+    }
+
+    /// How products of `rows` rows see their inputs when nothing is trained: in `bf16` where a weight is in blocks, which is
+    /// coarser than that, and the processor has tiles for `bf16`, if there are rows enough to pay for unpacking the
+    /// blocks; in `f32` otherwise.
+    pub fn precision(&self, rows: usize) -> Precision {
+        /// Unpacking all blocks takes the time of about so many rows.
+        const MANY: usize = 64;
+        let stored = || self.entries.iter().any(|entry| entry.tensor.weight().is_some());
+        if rows >= MANY && level() == Level::Amx && stored() { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// The number of parameters.

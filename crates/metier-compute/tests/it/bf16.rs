@@ -1,8 +1,11 @@
 //! Products of `bf16` against `f32`: each rounded input is off by at most 2^-9 of itself, so outputs and gradients
 //! stay within a band of the largest ones.
 
+use metier_compute::block;
 use metier_compute::kernel::{Precision, set_threads};
 use metier_compute::op::{self, AttentionShape, GatedFeedForward, LowRank, Projection, Sequence};
+use std::sync::Arc;
+
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var};
 
 /// Of the root of the mean square of the exact values.
@@ -90,7 +93,6 @@ fn gated_feed_forward() {
         [(1, 1, 1, 1), (5, 33, 70, 9), (64, 32, 256, 32), (300, 64, 600, 64), (70, 9, 31, 3)]
     {
         let shapes: [&[usize]; 4] = [&[rows, width], &[inner, width], &[inner, width], &[outputs, inner]];
-        let plain = |weight| Projection { weight, low_rank: None };
         within_the_band("gated_feed_forward", &shapes, |tape, v| {
             let weights = GatedFeedForward { gate: plain(v[1]), up: plain(v[2]), down: plain(v[3]) };
             let x = op::scale(tape, v[0], 1.0 / (width as f32).sqrt())?;
@@ -139,4 +141,80 @@ fn attention() {
         let sequences = [0..middle, middle..length].map(|rows| Sequence { query: rows.clone(), key: rows });
         within_the_band("attention", &shapes, |tape, v| op::attention(tape, v[0], v[1], v[2], &shape, &sequences));
     }
+}
+
+/// What a frozen model of weights in blocks computes for many rows, against the same with the numbers of the blocks.
+#[test]
+fn weights_in_blocks() {
+    let (rows, inputs, inner) = (70, 256, 96);
+    for name in ["Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q6_K", "Q8_0"] {
+        let block = block::of_name(name).unwrap();
+        let in_blocks = |shape: [usize; 2], salt: u32| {
+            let bytes = block::quantize(block, noise(&shape, salt).data()).unwrap();
+            let length = bytes.len();
+            Tensor::from_blocks(&shape, block, Arc::new(bytes), 0..length).unwrap()
+        };
+        let mut parameters = Parameters::new();
+        let mut add = |name: &str, tensor: Tensor| parameters.insert(name, tensor, false).unwrap();
+        let [gate, up] = [("gate", 1), ("up", 2)].map(|(name, salt)| add(name, in_blocks([inner, inputs], salt)));
+        let down = add("down", in_blocks([inputs, inputs], 3));
+        let [a, b] = [("a", [4, inputs]), ("b", [inner, 4])].map(|(name, shape)| add(name, noise(&shape, 5)));
+        let run = |precision: Precision, in_numbers: bool| {
+            let mut tape = Tape::inference(&parameters);
+            tape.set_precision(precision);
+            let x = tape.constant(noise(&[rows, inputs], 4));
+            let [gate, up, down, a, b] = [gate, up, down, a, b].map(|id| {
+                let tensor = parameters.get(id);
+                if !in_numbers {
+                    return tape.parameter(id);
+                }
+                tape.constant(Tensor::from_vec(tensor.shape(), tensor.data().to_vec()).unwrap())
+            });
+            let low_rank = LowRank { a, b, scale: 0.5 };
+            let gate = Projection { weight: gate, low_rank: Some(low_rank) };
+            let first = op::linear(&mut tape, x, up, None).unwrap();
+            let second = gate.forward(&mut tape, x).unwrap();
+            let inside = op::swiglu(&mut tape, second, first).unwrap();
+            let both = op::concat(&mut tape, &[inside, first, second], 1).unwrap();
+            let both = op::slice(&mut tape, both, &[(0..rows).into(), (0..inputs).into()]).unwrap();
+            let last = op::linear(&mut tape, both, down, None).unwrap();
+            tape.value(last).unwrap().data().to_vec()
+        };
+        let exact = run(Precision::F32, true);
+        set_threads(1).unwrap();
+        let alone = run(Precision::Bf16, false);
+        set_threads(2).unwrap();
+        let rounded = run(Precision::Bf16, false);
+        assert_eq!(alone, rounded, "{name}: one thread gives another result than two");
+        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let size = square(&mut exact.iter().map(|x| f64::from(*x)));
+        let off = square(&mut exact.iter().zip(&rounded).map(|(a, b)| f64::from(a - b)));
+        assert!(off > 0.0 && off <= BAND * size, "{name}: {off} of {size}");
+    }
+}
+
+#[test]
+fn a_gated_feed_forward_of_weights_in_blocks() {
+    let block = block::of_name("Q8_0").unwrap();
+    let mut parameters = Parameters::new();
+    let [gate, up, down] =
+        [("gate", [96, 64], 1), ("up", [96, 64], 2), ("down", [64, 96], 3)].map(|(name, shape, salt)| {
+            let bytes = block::quantize(block, noise(&shape, salt).data()).unwrap();
+            let length = bytes.len();
+            let tensor = Tensor::from_blocks(&shape, block, Arc::new(bytes), 0..length).unwrap();
+            parameters.insert(name, tensor, false).unwrap()
+        });
+    let run = |precision: Precision| {
+        let mut tape = Tape::inference(&parameters);
+        tape.set_precision(precision);
+        let x = tape.constant(noise(&[70, 64], 4));
+        let [gate, up, down] = [gate, up, down].map(|id| Projection { weight: tape.parameter(id), low_rank: None });
+        let y = op::gated_feed_forward(&mut tape, x, &GatedFeedForward { gate, up, down }).unwrap();
+        tape.value(y).unwrap().data().to_vec()
+    };
+    let (exact, rounded) = (run(Precision::F32), run(Precision::Bf16));
+    let size = exact.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let off = exact.iter().zip(&rounded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    assert!(off > 0.0 && off <= BAND * size, "{off} of {size}");
+    assert_eq!(parameters.precision(1), Precision::F32, "a few rows read the blocks where they lie");
 }

@@ -41,6 +41,24 @@ pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: boo
     });
 }
 
+leveled! {
+    /// The numbers of one block.
+    pub(crate) fn unfold(coded: &Codes, coding: Coding, out: &mut [f32]) {
+        let Coding { step, center, has_minimum } = coding;
+        for (part, (out, codes)) in out.chunks_mut(step).zip(coded.codes.chunks(step)).enumerate() {
+            let (scale, minimum) = (coded.scales[part], coded.minima[part]);
+            for (x, &code) in out.iter_mut().zip(codes) {
+                *x = f32::from(i16::from(code) - i16::from(center)) * scale;
+            }
+            if has_minimum {
+                for x in out {
+                    *x += minimum;
+                }
+            }
+        }
+    }
+}
+
 /// Lines of a weight with their codes arranged as [`Activations`] are.
 #[derive(Default)]
 struct Lines {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::{Matrix, Output};
+use crate::block::{self, Weight};
 use crate::kernel::threads::{self, piece};
 use crate::kernel::{Level, level};
 use crate::tensor::{Buffer, Counted, Spare};
@@ -89,6 +90,22 @@ impl Packed {
         let length = packed.panel_length() * together;
         threads::chunks(packed.words_mut(), length, lines * depth, |index, panels| {
             pack::panels(panels, matrix.part(piece(index, together * LINES, lines), 0..depth), side);
+        });
+        packed
+    }
+
+    /// The right matrix of a product with the transposed of a weight in blocks.
+    pub fn stored(weight: &Weight<'_>) -> Self {
+        let (lines, depth) = (weight.rows, weight.columns);
+        let mut packed = Self::stale(Side::Right, lines, depth);
+        let length = packed.panel_length();
+        threads::chunks(packed.words_mut(), length, lines * depth, |index, panel| {
+            let mine = piece(index, LINES, lines);
+            let mut numbers = Buffer::scratch(mine.len() * depth);
+            for (row, numbers) in mine.clone().zip(numbers.as_mut_slice().chunks_exact_mut(depth.max(1))) {
+                block::decode(weight.block, weight.row(row), numbers);
+            }
+            pack::panels(panel, Matrix::new(numbers.as_slice(), mine.len(), depth), Side::Right);
         });
         packed
     }
