@@ -21,12 +21,8 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 /// Fetches every asset and returns the environment variables that tests read, with their values.
 pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
-    for (name, recipe) in ASSETS {
-        let text = shell::output(&mut self::metier(root, metier, &["fetch", recipe, name, "--json"]))
-            .with_context(|| format!("the asset `{name}` of {recipe} could not be fetched"))?;
-        let path = path_in(&text, name)
-            .with_context(|| format!("`metier fetch {recipe} {name} --json` printed no path for it: {text}"))?;
-        variables.push((variable(name), path));
+    for (name, _) in ASSETS {
+        variables.push((variable(name), fetch_one(root, metier, name)?));
     }
     for (name, script) in CLIENTS {
         let head = python::head(&std::fs::read_to_string(root.join(script))?);
@@ -39,6 +35,15 @@ pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>
         None => eprintln!("no Chromium is here: the test of the page is left out (Debian: `apt install chromium`)"),
     }
     Ok(variables)
+}
+
+/// Fetches the asset that tests call `name` and returns its path.
+pub fn fetch_one(root: &Path, metier: Option<&Path>, name: &str) -> Result<String> {
+    let (_, recipe) = ASSETS.iter().find(|asset| asset.0 == name).with_context(|| format!("no asset `{name}`"))?;
+    let text = shell::output(&mut self::metier(root, metier, &["fetch", recipe, name, "--json"]))
+        .with_context(|| format!("the asset `{name}` of {recipe} could not be fetched"))?;
+    path_in(&text, name)
+        .with_context(|| format!("`metier fetch {recipe} {name} --json` printed no path for it: {text}"))
 }
 
 /// The first Chromium on the search path.

@@ -6,11 +6,12 @@ pub mod readme;
 pub mod receipt;
 mod table;
 
-use crate::{binary, python, shell};
+use crate::{assets, binary, python, shell};
 use anyhow::{Context as _, Result, bail};
 use contender::{OurTurn, Rounds, Serving};
 use receipt::{Limit, Ours, Peer, Receipt};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use table::{RACES, Race};
@@ -53,6 +54,8 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         python::environment(&root.join(SCRATCH).join(stem), &head.packages)?
     };
     let metier = binary::build(root, &["--release", "--package", "metier", "--bin", "metier"])?;
+    let model = race.model.map(|asset| Model::fetch(root, &metier, asset)).transpose()?;
+    let model = model.as_ref();
     if let Some(load) = machine::disturbance() {
         eprintln!("other work runs on this machine (load {load}): the figures will be rough");
     }
@@ -63,15 +66,20 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         .map(|peer| {
             let arguments = peer_arguments(race, peer, &seconds);
             let mut command = Command::new(&python);
-            command.args(&arguments).current_dir(root).envs(race.peer_environment.iter().copied());
+            command
+                .args(&arguments)
+                .args(model.map(Model::flag).into_iter().flatten())
+                .current_dir(root)
+                .envs(race.peer_environment.iter().copied());
             command.env("TORCHINDUCTOR_CACHE_DIR", root.join(SCRATCH).join("inductor"));
-            Contender { name: peer.name, shown: shown("python", race.peer_environment, &arguments), command }
+            Contender { name: peer.name, shown: shown("python", race.peer_environment, &arguments, model), command }
         })
         .collect();
     let arguments = our_arguments(race, &seconds);
     let mut command = Command::new(&metier);
-    command.args(&arguments).current_dir(root).envs(race.our_environment.iter().copied());
-    let ours = Contender { name: "metier", shown: shown("metier", race.our_environment, &arguments), command };
+    command.args(&arguments).args(model.map(Model::flag).into_iter().flatten());
+    command.current_dir(root).envs(race.our_environment.iter().copied());
+    let ours = Contender { name: "metier", shown: shown("metier", race.our_environment, &arguments, model), command };
 
     let outcome = compete(ours, peers, wish.rounds)?;
     let receipt = outcome.receipt(race, machine::today()?, machine::commit(root)?)?;
@@ -137,11 +145,30 @@ fn our_arguments<'a>(race: &Race, seconds: &'a str) -> Vec<&'a str> {
     [race.ours, &["--seconds", seconds, "--threads", THREADS, "--json"]].concat()
 }
 
-/// A command line for the receipt: the program by its name alone, after the variables set for it.
-fn shown(program: &str, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+/// A command line for the receipt: the program and the model by their names alone, after the variables set for it.
+fn shown(program: &str, environment: &[(&str, &str)], arguments: &[&str], model: Option<&Model>) -> String {
     let set = environment.iter().map(|(name, value)| format!("{name}={}", shell::quoted(value)));
-    let words = arguments.iter().map(|word| shell::quoted(word));
+    let model = model.map(|model| ["--model", model.name()]);
+    let words = arguments.iter().copied().chain(model.into_iter().flatten()).map(shell::quoted);
     set.chain([program.to_owned()]).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The model of a race, on disk.
+struct Model(PathBuf);
+
+impl Model {
+    fn fetch(root: &Path, metier: &Path, asset: &str) -> Result<Self> {
+        assets::fetch_one(root, Some(metier), asset).map(|path| Self(path.into()))
+    }
+
+    /// What a contender is given.
+    fn flag(&self) -> [&OsStr; 2] {
+        [OsStr::new("--model"), self.0.as_os_str()]
+    }
+
+    fn name(&self) -> &str {
+        self.0.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
 }
 
 /// A program in the race.
@@ -310,13 +337,20 @@ mod tests {
     fn commands_are_shown_as_one_would_type_them() {
         let race = RACES.iter().find(|race| race.name == "train-s-f32-avx2").unwrap();
         assert_eq!(
-            shown("metier", race.our_environment, &our_arguments(race, "10")),
+            shown("metier", race.our_environment, &our_arguments(race, "10"), None),
             "METIER_KERNEL=avx2 metier bench --step s --seconds 10 --threads 2 --json"
         );
         assert_eq!(
-            shown("python", race.peer_environment, &peer_arguments(race, &race.peers[1], "10")),
+            shown("python", race.peer_environment, &peer_arguments(race, &race.peers[1], "10"), None),
             "ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 python bench/train_step.py \
              --model s --dtype f32 --mode compile --seconds 10 --threads 2 --serve"
         );
+        let race = RACES.iter().find(|race| race.name == "decode-smollm2-135m-q4_1").unwrap();
+        let model = Model(PathBuf::from("/cache/model.gguf"));
+        assert_eq!(
+            shown("metier", race.our_environment, &our_arguments(race, "5"), Some(&model)),
+            "metier bench --answer decode --seconds 5 --threads 2 --json --model model.gguf"
+        );
+        assert_eq!(model.flag(), ["--model", "/cache/model.gguf"]);
     }
 }

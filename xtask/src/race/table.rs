@@ -2,6 +2,8 @@
 
 /// The script of peers that train: PyTorch, started once and taking turns.
 const TRAIN_STEP: &str = "bench/train_step.py";
+/// The script of peers that answer: llama.cpp, likewise.
+const ANSWER: &str = "bench/answer.py";
 
 /// One race.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Race {
     pub peer_environment: &'static [(&'static str, &'static str)],
     /// Who we race against.
     pub peers: &'static [Peer],
+    /// The asset, as the tests name it, that everyone is given as `--model`.
+    pub model: Option<&'static str>,
     /// How long a turn is when the caller does not say.
     pub seconds: u32,
 }
@@ -43,6 +47,8 @@ const BF16_COMPILED: Peer =
 const ALL: &[Peer] = &[F32_EAGER, F32_COMPILED, BF16_EAGER, BF16_COMPILED];
 const F32: &[Peer] = &[F32_EAGER, F32_COMPILED];
 
+const LLAMA_CPP: &[Peer] = &[Peer { name: "llama.cpp", arguments: &[] }];
+
 const S: &str = "training step of a 5.8M Llama (vocabulary 4,096, hidden 256, 6 layers), 8 x 256 tokens, AdamW";
 
 /// Every race, in the order in which they are listed.
@@ -56,6 +62,7 @@ pub const RACES: &[Race] = &[
         script_arguments: &["--model", "s"],
         peer_environment: &[],
         peers: ALL,
+        model: None,
         seconds: 10,
     },
     Race {
@@ -67,6 +74,7 @@ pub const RACES: &[Race] = &[
         script_arguments: &["--model", "m"],
         peer_environment: &[],
         peers: ALL,
+        model: None,
         seconds: 20,
     },
     Race {
@@ -78,6 +86,7 @@ pub const RACES: &[Race] = &[
         script_arguments: &["--model", "135m-full"],
         peer_environment: &[],
         peers: ALL,
+        model: None,
         seconds: 30,
     },
     Race {
@@ -89,6 +98,7 @@ pub const RACES: &[Race] = &[
         script_arguments: &["--model", "135m-lora"],
         peer_environment: &[],
         peers: ALL,
+        model: None,
         seconds: 40,
     },
     // As on a processor without AMX; PyTorch's own loops, oneDNN and MKL are told each in its way.
@@ -105,6 +115,7 @@ pub const RACES: &[Race] = &[
             ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE"),
         ],
         peers: F32,
+        model: None,
         seconds: 10,
     },
     // As on a processor without AVX-512.
@@ -121,7 +132,32 @@ pub const RACES: &[Race] = &[
             ("ONEDNN_MAX_CPU_ISA", "AVX2"),
         ],
         peers: F32,
+        model: None,
         seconds: 10,
+    },
+    Race {
+        name: "prefill-smollm2-135m-q4_1",
+        work: "a prompt of 1,024 tokens read by SmolLM2-135M-Instruct in Q4_1",
+        ours: &["bench", "--answer", "prefill"],
+        our_environment: &[],
+        script: ANSWER,
+        script_arguments: &["--answer", "prefill"],
+        peer_environment: &[],
+        peers: LLAMA_CPP,
+        model: Some("smollm2"),
+        seconds: 5,
+    },
+    Race {
+        name: "decode-smollm2-135m-q4_1",
+        work: "128 tokens, one after the other, by SmolLM2-135M-Instruct in Q4_1",
+        ours: &["bench", "--answer", "decode"],
+        our_environment: &[],
+        script: ANSWER,
+        script_arguments: &["--answer", "decode"],
+        peer_environment: &[],
+        peers: LLAMA_CPP,
+        model: Some("smollm2"),
+        seconds: 5,
     },
 ];
 

@@ -126,6 +126,14 @@ impl Tensor {
         self.len() == 0
     }
 
+    /// Bytes that the elements take as they are stored.
+    pub fn stored_bytes(&self) -> usize {
+        match &self.values {
+            Values::Numbers(_) => self.len() * size_of::<f32>(),
+            Values::Blocks(blocks) => blocks.bytes().len(),
+        }
+    }
+
     /// The elements, the last dimension fastest. Of blocks, `f32` numbers are made at the first call and kept.
     pub fn data(&self) -> &[f32] {
         match &self.values {

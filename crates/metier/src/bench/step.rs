@@ -147,7 +147,7 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
         flop_per_second: flop / middle,
         share_of_ceiling: f64::NAN,
         tensor_bytes: metier_compute::memory_peak(),
-        peak_rss_bytes: peak_rss(),
+        peak_rss_bytes: super::peak_rss(),
         loss,
     })
 }
@@ -171,11 +171,4 @@ fn random_batch(texts: usize, length: usize, vocabulary: usize) -> Batch {
         ids: std::iter::once(ids[0]).chain(targets.iter().copied()).take(targets.len()).collect(),
         targets,
     }
-}
-
-/// The most memory this process has held, as Linux tells it.
-fn peak_rss() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }

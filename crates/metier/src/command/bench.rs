@@ -1,22 +1,33 @@
 //! `metier bench`.
 
 use super::{Global, Verdict, size, table};
+use crate::bench::answer::{self, Work};
 use crate::bench::ceilings_json;
 use crate::bench::operations::{self, Timed};
 use crate::bench::step::{self, Measured, Shape};
 use metier_compute::kernel::{self, Precision};
 use metier_core::{Error, Result};
+use metier_model::Decoder;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Measure this machine's ceilings, and how near operations and training steps come to them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json")]
+#[command(
+    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf"
+)]
 pub struct Arguments {
     /// Measure one training step and leave the operations out
     #[arg(long, value_name = "MODEL", value_enum)]
     step: Option<Shape>,
-    /// How long each training step is repeated; operations take a twentieth of it
+    /// Measure how fast a model answers and leave the operations out
+    #[arg(long, value_name = "WORK", value_enum, requires = "model", conflicts_with_all = ["step", "precision"])]
+    answer: Option<Work>,
+    /// The model that answers: a folder, a GGUF file, an artifact's id or a stage name
+    #[arg(long, value_name = "MODEL", requires = "answer")]
+    model: Option<String>,
+    /// How long each training step or answer is repeated; operations take a twentieth of it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
     /// How products see their inputs
@@ -36,6 +47,9 @@ enum Inputs {
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let duration = Duration::from_secs(arguments.seconds.into());
+    if let (Some(work), Some(model)) = (arguments.answer, &arguments.model) {
+        return answer(work, &super::inspect::model_path(model, global)?, duration, global);
+    }
     let precision = match arguments.precision {
         Inputs::F32 => Precision::F32,
         Inputs::Bf16 => Precision::Bf16,
@@ -43,16 +57,14 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     // The step goes first: what measures the memory's rates takes more memory than a small model.
     let measured = arguments.step.map(|shape| step::measure(shape, precision, duration)).transpose()?;
     let ceilings = kernel::measure_ceilings(Duration::from_secs(2));
-    let mut report = json!({
-        "kernel": kernel::level().name(),
-        "threads": kernel::threads(),
-        "ceilings": ceilings_json(&ceilings),
-        "precision": match precision { Precision::F32 => "f32", Precision::Bf16 => "bf16" },
-        "ceiling": ceilings.flop_name(precision),
-    });
+    let mut report = report(&ceilings);
+    let precision_name = match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    };
+    merge(&mut report, json!({ "precision": precision_name, "ceiling": ceilings.flop_name(precision) }));
     if !global.json {
-        super::print(&format!("{} threads, {} kernels\n\n", kernel::threads(), kernel::level().name()))?;
-        super::print(&ceilings_table(&ceilings))?;
+        print_ceilings(&ceilings)?;
     }
     if let Some(mut measured) = measured {
         measured.share_of_ceiling = measured.flop_per_second / ceilings.flop_per_second(precision);
@@ -80,6 +92,45 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     }
     super::print(&format!("\n{}", steps_table(&steps)))?;
     Ok(Verdict::Fine)
+}
+
+fn answer(work: Work, model: &Path, duration: Duration, global: &Global) -> Result<Verdict> {
+    let begun = Instant::now();
+    let decoder = Decoder::from_checkpoint_as_stored(&crate::stage::open_checkpoint(model)?)?;
+    let mut measured = answer::measure(work, &decoder, begun, duration)?;
+    let ceilings = kernel::measure_ceilings(Duration::from_secs(2));
+    measured.compare(work, &decoder, &ceilings);
+    if global.json {
+        let mut report = report(&ceilings);
+        merge(&mut report, json_of(&measured)?);
+        return super::print_json(&report).map(|()| Verdict::Fine);
+    }
+    let heads = ["work", "tokens", "tokens/s", "of ceiling", "opened in", "memory"];
+    let row = vec![
+        measured.answer.clone(),
+        super::count(measured.tokens),
+        format!("{:.1}", measured.tokens_per_second),
+        format!("{:.0} % ({})", measured.share_of_ceiling * 100.0, measured.ceiling),
+        format!("{:.2} s", measured.open_seconds),
+        measured.peak_rss_bytes.map_or_else(String::new, size),
+    ];
+    print_ceilings(&ceilings)?;
+    super::print(&format!("\n{}", table(&heads, &[row], &[false, true, true, true, true, true])))?;
+    Ok(Verdict::Fine)
+}
+
+/// What every report begins with.
+fn report(ceilings: &kernel::Ceilings) -> Value {
+    json!({
+        "kernel": kernel::level().name(),
+        "threads": kernel::threads(),
+        "ceilings": ceilings_json(ceilings),
+    })
+}
+
+fn print_ceilings(ceilings: &kernel::Ceilings) -> Result<()> {
+    super::print(&format!("{} threads, {} kernels\n\n", kernel::threads(), kernel::level().name()))?;
+    super::print(&ceilings_table(ceilings))
 }
 
 fn json_of(value: &impl serde::Serialize) -> Result<Value> {
