@@ -163,10 +163,9 @@ fn refused(metadata: &Metadata) -> Result<Vec<Fault>> {
             faults.push(metadata.fault(key, message));
         }
     }
-    for key in ["tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_space_prefix"] {
-        if metadata.boolean(key)? == Some(true) {
-            faults.push(metadata.fault(key, "true is not followed").hint("known: false"));
-        }
+    let key = "tokenizer.ggml.add_eos_token";
+    if metadata.boolean(key)? == Some(true) {
+        faults.push(metadata.fault(key, "true is not followed").hint("known: false"));
     }
     Ok(faults)
 }
