@@ -137,7 +137,8 @@ mod tests {
         let kinds = [2, 3, 3, 4, 1, 1, 1, 1, 1, 1];
         let scores = [0., 0., 0., -1000., -4., -5., -6., -2., -1., -3.];
         let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
-        let tokens: Vec<Vec<u8>> = tokens.iter().map(|&token| text(token)).chain(bytes.map(|byte| text(&byte))).collect();
+        let tokens: Vec<Vec<u8>> =
+            tokens.iter().map(|&token| text(token)).chain(bytes.map(|byte| text(&byte))).collect();
         let kinds: Vec<Vec<u8>> =
             kinds.into_iter().chain([6; 256]).map(|kind: i32| kind.to_le_bytes().to_vec()).collect();
         let scores: Vec<Vec<u8>> =

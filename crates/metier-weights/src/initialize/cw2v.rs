@@ -1,0 +1,424 @@
+use super::{Initialize, Known, Made, Rows, largest};
+use crate::skip_gram::{self, Negatives, Pairs, SkipGram};
+use metier_compute::op::{self, AdamwStep};
+use metier_compute::{Gradients, ParameterId, Parameters, Tape, Tensor, Var};
+use metier_core::data::TokenId;
+use metier_core::part::{Build, Part};
+use metier_core::seed::Seed;
+use metier_core::{Error, Fault, Place, Result, stop};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// # What it does
+/// Begins every new token as a mixture of old rows that is learned from text: Constrained Word2Vec.
+///
+/// # How
+/// The rows are `softmax(A B) E`, with `E` `[old, width]` the old rows, which stay, `A` `[new, rank]` and `B` `[rank, old]`
+/// learned and begun uniform in 0..1. Skip-gram with negatives over text of both languages draws the rows of tokens that
+/// stand near each other together: centers are rows of the embedding, the others rows of the head, which has an `A` and `B`
+/// of its own; tied matrices are one. Adam, `passes` over the text; what the pass with the least cost on every 50th line,
+/// held out, came to is kept. Softmax makes shares of at least 0 that sum to 1, so every row lies in the convex hull of the
+/// old ones.
+///
+/// # When to use
+/// When new tokens must be useful from the first step on, or little training follows. `A B` costs `2 rank old` operations
+/// for each new token of a batch, so `rank` and the text decide the time.
+///
+/// # Differs from the paper in
+/// The tokens drawn at random cost each for itself unless `negatives_cost` says `reference`; frequent tokens are left out by
+/// their share of the text (`threshold`), where the authors' code uses counts; the pass that is kept is chosen by its cost
+/// on held-out lines.
+///
+/// # Source
+/// Mundra et al., "An Empirical Comparison of Vocabulary Expansion and Initialization Approaches for Language Models",
+/// arXiv 2407.05841, section 3.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cw2v {
+    /// Width between new and old tokens.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub rank: usize,
+    /// Places from a token within which others are near.
+    #[schemars(range(min = 1, max = 100))]
+    pub window: usize,
+    /// Tokens drawn at random for each pair.
+    #[schemars(range(min = 1, max = 1000))]
+    pub negatives: usize,
+    /// What they cost.
+    pub negatives_cost: Negatives,
+    /// Tokens of a larger share of the text are left out at times; 0 leaves none out.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Rate of Adam.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub rate: f64,
+    /// Pairs of a step.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch: usize,
+    /// Passes over the text.
+    #[schemars(range(min = 1, max = 1000))]
+    pub passes: u64,
+}
+
+impl Default for Cw2v {
+    fn default() -> Self {
+        Self {
+            rank: 1024,
+            window: 5,
+            negatives: 5,
+            negatives_cost: Negatives::Standard,
+            threshold: 1e-4,
+            rate: 3e-4,
+            batch: 4096,
+            passes: 5,
+        }
+    }
+}
+
+/// New tokens whose shares of all old ones exist at one time.
+const SHARES: usize = 64;
+/// One line of so many is held out.
+const HELD_OUT: usize = 50;
+
+impl Build<dyn Initialize> for Cw2v {
+    fn build(self, place: &Place) -> Result<Box<dyn Initialize>> {
+        let mut faults = Vec::new();
+        let mut want = |key: &str, holds: bool, value: String, hint: &str| {
+            if !holds {
+                let fault = Fault::new(place.clone().with_key(key), format!("{value} is out of range"));
+                faults.push(fault.hint(format!("it is in {hint}")));
+            }
+        };
+        want("rank", (1..=65_536).contains(&self.rank), self.rank.to_string(), "1..=65536");
+        want("window", (1..=100).contains(&self.window), self.window.to_string(), "1..=100");
+        want("negatives", (1..=1000).contains(&self.negatives), self.negatives.to_string(), "1..=1000");
+        want("threshold", (0.0..=1.0).contains(&self.threshold), self.threshold.to_string(), "0..=1");
+        want("rate", self.rate > 0.0 && self.rate <= 1.0, self.rate.to_string(), "0..=1, above 0");
+        want("batch", (1..=1 << 20).contains(&self.batch), self.batch.to_string(), "1..=1048576");
+        want("passes", (1..=1000).contains(&self.passes), self.passes.to_string(), "1..=1000");
+        Error::collect(Box::new(self) as Box<dyn Initialize>, faults)
+    }
+}
+
+impl Initialize for Cw2v {
+    fn reads_text(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, known: Known<'_>, seed: Seed) -> Result<Made> {
+        let learned = self.learn(known, seed)?;
+        let all: Vec<usize> = (0..known.parts.len()).collect();
+        let rows = |mixture: &Mixture, sources: Option<&mut Vec<_>>| -> Result<Rows> {
+            let mut values = Vec::with_capacity(all.len() * known.embedding.width);
+            let mut sources = sources;
+            for some in all.chunks(SHARES) {
+                let (shares, rows) = learned.shares_and_rows(mixture, some)?;
+                let old = known.embedding.count();
+                if let Some(sources) = &mut sources {
+                    sources.extend(shares.data().chunks_exact(old).map(|row| largest((0..).zip(row.iter().copied()))));
+                }
+                values.extend_from_slice(rows.data());
+            }
+            Ok(Rows { values, width: known.embedding.width })
+        };
+        let mut sources = Vec::new();
+        let embedding = rows(&learned.mixtures[0], Some(&mut sources))?;
+        let head = learned.mixtures.get(1).map(|mixture| rows(mixture, None)).transpose()?;
+        Ok(Made { embedding, head, sources: Some(sources) })
+    }
+}
+
+impl Cw2v {
+    fn learn(&self, known: Known<'_>, seed: Seed) -> Result<Learned> {
+        known.check()?;
+        let old = known.embedding.count();
+        let all = old + known.parts.len();
+        let (mut text, mut held) = (Vec::new(), Vec::new());
+        for (number, line) in known.lines.iter().enumerate() {
+            if number % HELD_OUT == HELD_OUT - 1 { held.push(line.clone()) } else { text.push(line.clone()) }
+        }
+        let shape = SkipGram {
+            window: self.window,
+            negatives: self.negatives,
+            threshold: self.threshold,
+            cost: self.negatives_cost,
+        };
+        let sampler = shape.sampler(&text, all)?;
+        let held = if held.iter().any(|line| line.len() > 1) { &held } else { &text };
+        let held = shape.sampler(held, all)?;
+        let mut learned = Learned::new(self.rank, known, seed)?;
+        let mut best: Option<(f64, Vec<Tensor>)> = None;
+        let mut step = 0;
+        for pass in 0..self.passes {
+            sampler.pass(seed.derive("text"), pass, self.batch, &mut |pairs| {
+                if stop::requested() {
+                    return Err(stop::interrupted());
+                }
+                step += 1;
+                learned.step(pairs, known, self, step)
+            })?;
+            let (mut cost, mut count) = (0.0, 0);
+            held.pass(seed.derive("held out"), 0, self.batch, &mut |pairs| {
+                cost += learned.cost(pairs, known, self.negatives_cost)?.0 * pairs.centers.len() as f64;
+                count += pairs.centers.len();
+                Ok(())
+            })?;
+            let cost = cost / count.max(1) as f64;
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, learned.values()));
+            }
+        }
+        if let Some((_, values)) = best {
+            learned.set(values);
+        }
+        Ok(learned)
+    }
+}
+
+/// What makes the new rows of one matrix.
+struct Mixture {
+    a: ParameterId,
+    /// `B` turned, `[old, rank]`.
+    b: ParameterId,
+    /// Old rows turned, `[width, old]`.
+    old: Tensor,
+    /// Running means of the gradients of `a` and of `b`.
+    means: [[Vec<f32>; 2]; 2],
+}
+
+struct Learned {
+    parameters: Parameters,
+    /// Of the embedding, and of the head where it is not the embedding.
+    mixtures: Vec<Mixture>,
+    /// Old tokens.
+    old: usize,
+    width: usize,
+}
+
+/// Rows of the tokens of some pairs, and which tokens they are.
+struct Table {
+    ids: Vec<TokenId>,
+    rows: Rows,
+}
+
+impl Table {
+    fn place(&self, id: TokenId) -> TokenId {
+        self.ids.partition_point(|other| *other < id) as TokenId
+    }
+}
+
+impl Learned {
+    fn new(rank: usize, known: Known<'_>, seed: Seed) -> Result<Self> {
+        let (old, new, width) = (known.embedding.count(), known.parts.len(), known.embedding.width);
+        let mut parameters = Parameters::new();
+        let mut mixtures = Vec::new();
+        for (name, rows) in [("embedding", Some(known.embedding)), ("head", known.head)] {
+            let Some(rows) = rows else { continue };
+            let mut add = |part: &str, count: usize| -> Result<ParameterId> {
+                let name = format!("{name}.{part}");
+                let mut stream = seed.derive(&name).at(0);
+                let values = (0..count * rank).map(|_| stream.unit() as f32).collect();
+                parameters.insert(name, Tensor::from_vec(&[count, rank], values)?, true)
+            };
+            let (a, b) = (add("a", new)?, add("b", old)?);
+            let mut turned = Tensor::zeros(&[width, old])?;
+            for (at, row) in rows.iter().enumerate() {
+                for (column, x) in row.iter().enumerate() {
+                    turned.data_mut()[column * old + at] = *x;
+                }
+            }
+            let means = [new, old].map(|count| [vec![0.0; count * rank], vec![0.0; count * rank]]);
+            mixtures.push(Mixture { a, b, old: turned, means });
+        }
+        Ok(Self { parameters, mixtures, old, width })
+    }
+
+    fn values(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(|(_, _, tensor, _)| tensor.clone()).collect()
+    }
+
+    fn set(&mut self, values: Vec<Tensor>) {
+        let ids: Vec<ParameterId> = self.parameters.iter().map(|(id, ..)| id).collect();
+        for (id, value) in ids.into_iter().zip(values) {
+            *self.parameters.get_mut(id) = value;
+        }
+    }
+
+    /// Shares of all old tokens in some new ones, `[some, old]`, and the rows they make, `[some, width]`.
+    fn mix<'p>(&'p self, tape: &mut Tape<'p>, mixture: &Mixture, some: &[usize]) -> Result<(Var, Var)> {
+        let ids: Vec<u32> = some.iter().map(|new| *new as u32).collect();
+        let (a, b) = (tape.parameter(mixture.a), tape.parameter(mixture.b));
+        let a = op::embedding(tape, a, &ids)?;
+        let logits = op::linear(tape, a, b, None)?;
+        let shares = op::softmax(tape, logits)?;
+        let old = tape.constant(mixture.old.clone());
+        Ok((shares, op::linear(tape, shares, old, None)?))
+    }
+
+    fn shares_and_rows(&self, mixture: &Mixture, some: &[usize]) -> Result<(Tensor, Tensor)> {
+        let mut tape = Tape::inference(&self.parameters);
+        let (shares, rows) = self.mix(&mut tape, mixture, some)?;
+        Ok((tape.value(shares)?.clone(), tape.value(rows)?.clone()))
+    }
+
+    /// The rows of the tokens `ids` in one matrix.
+    fn table(&self, mixture: &Mixture, old: &Rows, ids: BTreeSet<TokenId>) -> Result<Table> {
+        let ids: Vec<TokenId> = ids.into_iter().collect();
+        let mut values = Vec::with_capacity(ids.len() * self.width);
+        let new = ids.partition_point(|id| (*id as usize) < self.old);
+        ids[..new].iter().for_each(|id| values.extend_from_slice(old.row(*id as usize)));
+        for some in ids[new..].chunks(SHARES) {
+            let some: Vec<usize> = some.iter().map(|id| *id as usize - self.old).collect();
+            values.extend_from_slice(self.shares_and_rows(mixture, &some)?.1.data());
+        }
+        Ok(Table { ids, rows: Rows { values, width: self.width } })
+    }
+
+    /// What pairs cost, and for each matrix its tokens with the gradients of their rows.
+    fn cost(&self, pairs: &Pairs, known: Known<'_>, style: Negatives) -> Result<(f64, Vec<(Table, Vec<f32>)>)> {
+        let centers = pairs.centers.iter().copied();
+        let others = pairs.near.iter().chain(&pairs.drawn).copied();
+        let [first, last] = [self.mixtures.first(), self.mixtures.last()].map(|mixture| mixture.ok_or_else(gone));
+        let (first, last) = (first?, last?);
+        let (tables, both) = match known.head {
+            Some(head) => {
+                let center = self.table(first, known.embedding, centers.collect())?;
+                (vec![center, self.table(last, head, others.collect())?], [0, 1])
+            }
+            None => (vec![self.table(first, known.embedding, centers.chain(others).collect())?], [0, 0]),
+        };
+        let place = |which: usize, ids: &[TokenId]| ids.iter().map(|id| tables[which].place(*id)).collect();
+        let [center, other] = both;
+        let placed = Pairs {
+            centers: place(center, &pairs.centers),
+            near: place(other, &pairs.near),
+            drawn: place(other, &pairs.drawn),
+        };
+        let mut gradients = both.map(|which| vec![0.0; tables[which].rows.values.len()]);
+        let [first, second] = &mut gradients;
+        let rows = both.map(|which| &tables[which].rows);
+        let cost = skip_gram::cost(&placed, style, rows, [first, second]);
+        let [mut first, second] = gradients;
+        let gradients = if tables.len() == 1 {
+            first.iter_mut().zip(second).for_each(|(first, second)| *first += second);
+            vec![first]
+        } else {
+            vec![first, second]
+        };
+        Ok((cost, tables.into_iter().zip(gradients).collect()))
+    }
+
+    /// One step of Adam on what new tokens of `pairs` are made of.
+    fn step(&mut self, pairs: &Pairs, known: Known<'_>, settings: &Cw2v, step: u64) -> Result<()> {
+        let (_, of_rows) = self.cost(pairs, known, settings.negatives_cost)?;
+        let mut gradients = Gradients::new();
+        for (mixture, (table, of_rows)) in self.mixtures.iter().zip(&of_rows) {
+            let new = table.ids.partition_point(|id| (*id as usize) < self.old);
+            for (ids, of_rows) in
+                table.ids[new..].chunks(SHARES).zip(of_rows[new * self.width..].chunks(SHARES * self.width))
+            {
+                let some: Vec<usize> = ids.iter().map(|id| *id as usize - self.old).collect();
+                let mut tape = Tape::training(&self.parameters);
+                let (_, rows) = self.mix(&mut tape, mixture, &some)?;
+                let of_rows = tape.constant(Tensor::from_vec(&[some.len(), self.width], of_rows.to_vec())?);
+                // Its gradient with respect to the rows is what the pairs say.
+                let product = op::multiply(&mut tape, rows, of_rows)?;
+                let sum = op::sum(&mut tape, product)?;
+                tape.backward(sum, &mut gradients)?;
+            }
+        }
+        let numbers = AdamwStep {
+            rate: settings.rate as f32,
+            scale: 1.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            decay: 0.0,
+            step,
+        };
+        for mixture in &mut self.mixtures {
+            for (id, [mean, square]) in [mixture.a, mixture.b].into_iter().zip(&mut mixture.means) {
+                let Some(gradient) = gradients.get(id) else { continue };
+                op::adamw_step(self.parameters.get_mut(id).data_mut(), gradient.data(), mean, square, &numbers)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone() -> Error {
+    Error::program("a model has an embedding")
+}
+
+/// The part's record.
+pub static PART: Part<dyn Initialize> = Part::of::<Cw2v>("cw2v", 1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{known_rows, text};
+    use super::*;
+
+    fn small() -> Cw2v {
+        Cw2v { rank: 16, threshold: 0.0, rate: 1e-2, batch: 256, passes: 3, ..Cw2v::default() }
+    }
+
+    #[test]
+    fn shares_are_a_mixture_and_rows_are_made_of_them() {
+        let (embedding, head) = (known_rows(50, 12, 1), known_rows(50, 12, 2));
+        let parts = vec![vec![]; 7];
+        let lines = text(57);
+        for head in [None, Some(&head)] {
+            let known = Known { embedding: &embedding, head, parts: &parts, lines: &lines };
+            let learned = small().learn(known, Seed::new(1)).unwrap();
+            let made = small().rows(known, Seed::new(1)).unwrap();
+            let all: Vec<usize> = (0..7).collect();
+            let of = [
+                (&made.embedding, &embedding),
+                (made.head.as_ref().unwrap_or(&made.embedding), head.unwrap_or(&embedding)),
+            ];
+            for (mixture, (rows, old)) in learned.mixtures.iter().zip(of) {
+                let (shares, _) = learned.shares_and_rows(mixture, &all).unwrap();
+                for (shares, row) in shares.data().chunks_exact(50).zip(rows.iter()) {
+                    assert!(shares.iter().all(|share| *share >= 0.0));
+                    let sum: f64 = shares.iter().map(|share| f64::from(*share)).sum();
+                    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+                    for (column, x) in row.iter().enumerate() {
+                        let mixed: f64 =
+                            shares.iter().zip(old.iter()).map(|(s, old)| f64::from(*s) * f64::from(old[column])).sum();
+                        assert!((mixed - f64::from(*x)).abs() < 1e-5, "{mixed} for {x}");
+                    }
+                }
+            }
+            assert_eq!(made, small().rows(known, Seed::new(1)).unwrap(), "the same seed gives the same rows");
+            let sources = made.sources.unwrap();
+            assert!(sources.iter().all(|list| list.len() == 5 && list.windows(2).all(|pair| pair[0].1 >= pair[1].1)));
+        }
+    }
+
+    /// A step lowers what the pairs that it saw cost.
+    #[test]
+    fn steps_follow_the_gradient() {
+        let (embedding, head) = (known_rows(30, 8, 3), known_rows(30, 8, 4));
+        let (parts, lines) = (vec![vec![]; 5], text(35));
+        for head in [None, Some(&head)] {
+            let known = Known { embedding: &embedding, head, parts: &parts, lines: &lines };
+            let mut learned = Learned::new(8, known, Seed::new(2)).unwrap();
+            let shape = SkipGram { window: 2, negatives: 3, threshold: 0.0, cost: Negatives::Standard };
+            let mut batch = Pairs::default();
+            let sampler = shape.sampler(&lines, 35).unwrap();
+            sampler
+                .pass(Seed::new(5), 0, 400, &mut |pairs| {
+                    batch = pairs.clone();
+                    Ok(())
+                })
+                .unwrap();
+            let before = learned.cost(&batch, known, Negatives::Standard).unwrap().0;
+            for step in 1..=20 {
+                learned.step(&batch, known, &small(), step).unwrap();
+            }
+            let after = learned.cost(&batch, known, Negatives::Standard).unwrap().0;
+            assert!(after < before - 0.01, "{after} after {before}");
+        }
+    }
+}
