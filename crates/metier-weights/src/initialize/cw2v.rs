@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// # What it does
-/// Begins every new token as a mixture of old rows that is learned from text: Constrained Word2Vec.
+/// Begins every new token as a mixture of old rows that is learned from text: constrained word2vec.
 ///
 /// # How
 /// The rows are `softmax(A B) E`, with `E` `[old, width]` the old rows, which stay, `A` `[new, rank]` and `B` `[rank, old]`
@@ -202,6 +202,9 @@ struct Table {
     rows: Rows,
 }
 
+/// Rows, and the gradient of each.
+type Slopes = (Table, Vec<f32>);
+
 impl Table {
     fn place(&self, id: TokenId) -> TokenId {
         self.ids.partition_point(|other| *other < id) as TokenId
@@ -246,7 +249,7 @@ impl Learned {
     }
 
     /// Shares of all old tokens in some new ones, `[some, old]`, and the rows they make, `[some, width]`.
-    fn mix<'p>(&'p self, tape: &mut Tape<'p>, mixture: &Mixture, some: &[usize]) -> Result<(Var, Var)> {
+    fn mix(tape: &mut Tape<'_>, mixture: &Mixture, some: &[usize]) -> Result<(Var, Var)> {
         let ids: Vec<u32> = some.iter().map(|new| *new as u32).collect();
         let (a, b) = (tape.parameter(mixture.a), tape.parameter(mixture.b));
         let a = op::embedding(tape, a, &ids)?;
@@ -258,7 +261,7 @@ impl Learned {
 
     fn shares_and_rows(&self, mixture: &Mixture, some: &[usize]) -> Result<(Tensor, Tensor)> {
         let mut tape = Tape::inference(&self.parameters);
-        let (shares, rows) = self.mix(&mut tape, mixture, some)?;
+        let (shares, rows) = Self::mix(&mut tape, mixture, some)?;
         Ok((tape.value(shares)?.clone(), tape.value(rows)?.clone()))
     }
 
@@ -276,7 +279,7 @@ impl Learned {
     }
 
     /// What pairs cost, and for each matrix its tokens with the gradients of their rows.
-    fn cost(&self, pairs: &Pairs, known: Known<'_>, style: Negatives) -> Result<(f64, Vec<(Table, Vec<f32>)>)> {
+    fn cost(&self, pairs: &Pairs, known: Known<'_>, style: Negatives) -> Result<(f64, Vec<Slopes>)> {
         let centers = pairs.centers.iter().copied();
         let others = pairs.near.iter().chain(&pairs.drawn).copied();
         let [first, last] = [self.mixtures.first(), self.mixtures.last()].map(|mixture| mixture.ok_or_else(gone));
@@ -320,7 +323,7 @@ impl Learned {
             {
                 let some: Vec<usize> = ids.iter().map(|id| *id as usize - self.old).collect();
                 let mut tape = Tape::training(&self.parameters);
-                let (_, rows) = self.mix(&mut tape, mixture, &some)?;
+                let (_, rows) = Self::mix(&mut tape, mixture, &some)?;
                 let of_rows = tape.constant(Tensor::from_vec(&[some.len(), self.width], of_rows.to_vec())?);
                 // Its gradient with respect to the rows is what the pairs say.
                 let product = op::multiply(&mut tape, rows, of_rows)?;

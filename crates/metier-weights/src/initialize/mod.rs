@@ -61,7 +61,9 @@ impl Rows {
             }
         }
         let count = self.count() as f64;
-        mean.iter_mut().for_each(|mean| *mean /= count);
+        for mean in &mut mean {
+            *mean /= count;
+        }
         mean
     }
 }

@@ -57,7 +57,9 @@ impl Initialize for SubwordMean {
 /// How much of its parts each of them is.
 fn shares(parts: &[TokenId]) -> impl Iterator<Item = (TokenId, f32)> {
     let mut counts: BTreeMap<TokenId, usize> = BTreeMap::new();
-    parts.iter().for_each(|part| *counts.entry(*part).or_default() += 1);
+    for part in parts {
+        *counts.entry(*part).or_default() += 1;
+    }
     let all = parts.len() as f32;
     counts.into_iter().map(move |(part, count)| (part, count as f32 / all))
 }

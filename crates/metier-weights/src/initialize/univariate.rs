@@ -41,7 +41,9 @@ impl Initialize for Univariate {
                     *deviation += (f64::from(*x) - mean).powi(2);
                 }
             }
-            deviation.iter_mut().for_each(|square| *square = (*square / old.count() as f64).sqrt());
+            for square in &mut deviation {
+                *square = (*square / old.count() as f64).sqrt();
+            }
             let seed = seed.derive(purpose);
             let mut values = Vec::with_capacity(known.parts.len() * old.width);
             for row in 0..known.parts.len() as u64 {
