@@ -2,7 +2,7 @@
 //! writes, and what the converter wrote gives the logits of transformers.
 
 use base64::Engine;
-use metier_compute::Tape;
+use metier_compute::{Tape, block};
 use metier_model::arch::weight_shapes;
 use metier_model::checkpoint::{Checkpoint, GgufPlan, Mixture};
 use metier_model::{Config, Decoder};
@@ -233,5 +233,41 @@ fn a_written_file_opens_as_the_same_weights() {
         }
         assert_eq!(back.tokenizer.fingerprint(), checkpoint.tokenizer.fingerprint());
         assert_eq!(back.tokenizer.end_of_text(), checkpoint.tokenizer.end_of_text());
+    }
+}
+
+#[test]
+fn quantized_files_have_the_types_and_the_bytes_of_llama_cpps_quantizer() {
+    let mixtures = [
+        ("F16", Mixture::F16),
+        ("BF16", Mixture::BF16),
+        ("Q4_0", Mixture::Q4_0),
+        ("Q4_1", Mixture::Q4_1),
+        ("Q4_K", Mixture::Q4K),
+        ("Q5_0", Mixture::Q5_0),
+        ("Q5_1", Mixture::Q5_1),
+        ("Q6_K", Mixture::Q6K),
+        ("Q8_0", Mixture::Q8_0),
+    ];
+    let golden = golden::read("gguf_quantized.json");
+    for (name, case) in golden["cases"].as_object().unwrap() {
+        let folder = folder(&case["config"]);
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        for (kind, mixture) in mixtures {
+            export(&checkpoint, &path_of(&folder), mixture);
+            let bytes = fs::read(path_of(&folder)).unwrap();
+            let Header { tensors, start, .. } = header(&bytes);
+            let types = case["files"][kind]["types"].as_object().unwrap();
+            let mut hash = Sha256::new();
+            assert_eq!(tensors.len(), types.len(), "{name}, {kind}");
+            for (tensor, (dimensions, number, offset)) in tensors {
+                let block = block::of_gguf_type(number).unwrap();
+                assert_eq!(block.name(), types[&tensor], "{name}, {kind}: {tensor}");
+                let values = dimensions.iter().product::<u64>() as usize;
+                hash.update(&bytes[start + offset..][..block::bytes_for(block, values).unwrap()]);
+            }
+            let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hash, case["files"][kind]["sha256"], "{name}, {kind}");
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! Byte-level BPE out of a vocabulary and its merges.
 
 use super::alphabet::character_of;
+use super::split::{self, GPT2, LLAMA3, O200K, QWEN2, TEKKEN};
+use super::tokenizer_file::{BpeModel, TokenizerFile, added_token, byte_level, few, ids_of, numbered};
 use metier_core::{Error, Fault, Place, Result};
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 
 /// What a token of a GGUF vocabulary is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl TokenKind {
 }
 
 /// The values of `tokenizer.ggml.pre` that are known, alphabetical.
-pub const PRE_TOKENIZERS: [&str; 2] = ["gpt-2", "smollm"];
+pub const PRE_TOKENIZERS: [&str; 6] = ["gpt-2", "gpt-4o", "llama-bpe", "qwen2", "smollm", "tekken"];
 
 /// A byte-level BPE vocabulary as GGUF files carry it.
 ///
@@ -77,15 +76,7 @@ impl ByteLevelBpe {
                 format!("{} kinds are given for {} tokens", self.kinds.len(), self.tokens.len()),
             ));
         }
-        let mut ids = HashMap::with_capacity(self.tokens.len());
-        for (id, token) in self.tokens.iter().enumerate() {
-            if let Some(first) = ids.insert(token.as_str(), id) {
-                faults.push(Fault::new(
-                    Place::key("tokenizer.ggml.tokens"),
-                    format!("`{token}` stands twice, at {first} and {id}"),
-                ));
-            }
-        }
+        let ids = ids_of(&self.tokens, "tokenizer.ggml.tokens", &mut faults);
         let mut merges = Vec::with_capacity(self.merges.len());
         for (place, merge) in self.merges.iter().enumerate() {
             match merge.split_once(' ').filter(|(left, right)| {
@@ -99,35 +90,12 @@ impl ByteLevelBpe {
                 )),
             }
         }
-        if faults.len() > MAXIMUM_FAULTS {
-            let more = faults.len() - MAXIMUM_FAULTS;
-            faults.truncate(MAXIMUM_FAULTS);
-            faults.push(Fault::new(Place::key("tokenizer.ggml"), format!("{more} more faults are not shown")));
-        }
-        Error::collect((), faults)?;
-        let file = File {
-            version: "1.0",
-            truncation: Value::Null,
-            padding: Value::Null,
-            added_tokens: self.added_tokens(),
-            normalizer: Value::Null,
-            pre_tokenizer,
-            post_processor: Value::Null,
-            decoder: byte_level(true),
-            model: Model {
-                kind: "BPE",
-                dropout: Value::Null,
-                unk_token: Value::Null,
-                continuing_subword_prefix: Value::Null,
-                end_of_word_suffix: Value::Null,
-                fuse_unk: false,
-                byte_fallback: false,
-                ignore_merges: false,
-                vocab: Vocabulary(&self.tokens),
-                merges,
-            },
-        };
-        serde_json::to_string(&file).map_err(|error| Error::program(format!("a tokenizer does not serialize: {error}")))
+        Error::collect((), few(faults, "tokenizer.ggml"))?;
+        let mut file = TokenizerFile::new(BpeModel::new(numbered(&self.tokens), merges));
+        file.added_tokens = self.added_tokens();
+        file.pre_tokenizer = pre_tokenizer;
+        file.decoder = byte_level(true, true);
+        file.to_json()
     }
 
     /// Bytes that no token stands for alone: they vanish when a text holds them. Bytes that UTF-8 never uses
@@ -151,69 +119,23 @@ impl ByteLevelBpe {
                     TokenKind::UserDefined => false,
                     TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => return None,
                 };
-                Some(json!({
-                    "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": special,
-                }))
+                Some(added_token(id, content, special, false))
             })
             .collect()
     }
 }
 
-const MAXIMUM_FAULTS: usize = 20;
-
 fn pre_tokenizer(name: &str) -> Option<Value> {
-    match name {
-        "gpt-2" => Some(byte_level(false)),
-        "smollm" => Some(json!({
+    Some(match name {
+        "gpt-2" => split::by_pattern(GPT2),
+        "gpt-4o" => split::by_pattern(O200K),
+        "llama-bpe" => split::by_pattern(LLAMA3),
+        "qwen2" => split::by_pattern(QWEN2),
+        "smollm" => json!({
             "type": "Sequence",
-            "pretokenizers": [{ "type": "Digits", "individual_digits": true }, byte_level(false)],
-        })),
-        _ => None,
-    }
-}
-
-fn byte_level(add_prefix_space: bool) -> Value {
-    json!({ "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": true })
-}
-
-#[derive(Serialize)]
-struct File<'a> {
-    version: &'static str,
-    truncation: Value,
-    padding: Value,
-    added_tokens: Vec<Value>,
-    normalizer: Value,
-    pre_tokenizer: Value,
-    post_processor: Value,
-    decoder: Value,
-    model: Model<'a>,
-}
-
-#[derive(Serialize)]
-struct Model<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    dropout: Value,
-    unk_token: Value,
-    continuing_subword_prefix: Value,
-    end_of_word_suffix: Value,
-    fuse_unk: bool,
-    byte_fallback: bool,
-    ignore_merges: bool,
-    vocab: Vocabulary<'a>,
-    merges: Vec<(&'a str, &'a str)>,
-}
-
-/// Tokens with their ids, in the order of the ids.
-struct Vocabulary<'a>(&'a [String]);
-
-impl Serialize for Vocabulary<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (id, token) in self.0.iter().enumerate() {
-            map.serialize_entry(token, &id)?;
-        }
-        map.end()
-    }
+            "pretokenizers": [{ "type": "Digits", "individual_digits": true }, split::by_pattern(GPT2)],
+        }),
+        "tekken" => split::by_pattern(TEKKEN),
+        _ => return None,
+    })
 }

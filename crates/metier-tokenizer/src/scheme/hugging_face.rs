@@ -5,12 +5,13 @@ use metier_core::data::TokenId;
 use metier_core::seam::{Encoded, Tokenize};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::Value;
+use std::collections::HashSet;
 use tokenizers::{Encoding, Tokenizer};
 
 /// Texts longer than this are encoded in pieces where the scheme allows it.
 const PIECE_BYTES: usize = 1 << 16;
 
-const KNOWN_ENDS: [&str; 2] = ["<|im_end|>", "<|endoftext|>"];
+const KNOWN_ENDS: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>"];
 
 /// A tokenizer of the `tokenizers` crate behind the [`Tokenize`] seam.
 ///
@@ -45,9 +46,11 @@ impl HuggingFace {
         if json["model"].get("dropout").is_some() {
             json["model"]["dropout"] = Value::Null;
         }
-        let special = Tokenizer::from_bytes(json.to_string())
-            .map_err(|error| Error::user(Place::default(), format!("this tokenizer cannot be read: {error}")))?;
-        let mut plain = special.clone();
+        let special = read(&json)?;
+        let mut plain = match without_special_pieces(&json) {
+            Some(json) => read(&json)?,
+            None => special.clone(),
+        };
         plain.set_encode_special_tokens(true);
         let style = Style::of(&json);
         let (bytes, is_special) = byte_table(&special, &style)?;
@@ -180,6 +183,33 @@ impl Tokenize for HuggingFace {
     fn fingerprint(&self) -> String {
         self.fingerprint.clone()
     }
+}
+
+fn read(json: &Value) -> Result<Tokenizer> {
+    Tokenizer::from_bytes(json.to_string())
+        .map_err(|error| Error::user(Place::default(), format!("this tokenizer cannot be read: {error}")))
+}
+
+/// The same file with special tokens that no text is made of, for models that would find them in a text although
+/// they are not looked for: those of Unigram, where every token is a piece. `None` for the others.
+fn without_special_pieces(json: &Value) -> Option<Value> {
+    if json["model"]["type"] != "Unigram" {
+        return None;
+    }
+    let special: HashSet<&str> = json["added_tokens"]
+        .as_array()?
+        .iter()
+        .filter(|token| token["special"] == true)
+        .filter_map(|token| token["content"].as_str())
+        .collect();
+    let mut changed = json.clone();
+    for piece in changed["model"]["vocab"].as_array_mut()? {
+        if let Some(text) = piece[0].as_str().filter(|text| special.contains(text)) {
+            // Characters that stand for nothing in any text.
+            piece[0] = format!("\u{fdd0}\u{10ffff}{text}").into();
+        }
+    }
+    Some(changed)
 }
 
 /// How a vocabulary writes bytes.

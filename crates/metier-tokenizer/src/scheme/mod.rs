@@ -1,19 +1,37 @@
 //! Schemes: how a text becomes ids, and which bytes an id stands for.
 //!
 //! Every scheme is read from, or written as, a Hugging Face `tokenizer.json`, so that what is learned here
-//! encodes alike elsewhere. [`HuggingFace`] runs it; [`ByteLevelBpe`] is a vocabulary with merges, as GGUF
-//! files carry it, that becomes one.
+//! encodes alike elsewhere. [`HuggingFace`] runs it. Vocabularies in other forms become one:
+//!
+//! | form | read as |
+//! |---|---|
+//! | GGUF metadata, model `gpt2` | [`ByteLevelBpe`] |
+//! | GGUF metadata, model `llama` or `t5` | [`Pieces`] |
+//! | SentencePiece's `.model` | [`Pieces`], by [`sentence_piece::read`] |
+//! | tiktoken's files of ranks, Mistral's `tekken.json` | [`ByteRanks`] |
+//! | `vocab.txt` | [`word_piece_json`] |
 
 mod alphabet;
 mod byte_level_bpe;
+mod file;
 mod hugging_face;
+mod pieces;
+mod ranks;
+pub mod sentence_piece;
+mod split;
 #[cfg(test)]
 mod tests;
+mod tokenizer_file;
+mod word_piece;
 
 #[cfg(test)]
 pub(crate) use alphabet::character_of;
 pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};
+pub use file::{from_file, json_of_file};
 pub use hugging_face::HuggingFace;
+pub use pieces::{PieceModel, Pieces};
+pub use ranks::{ByteRanks, TIKTOKEN_ENCODINGS};
+pub use word_piece::word_piece_json;
 
 use metier_core::Result;
 use metier_core::seam::Tokenize;
@@ -22,7 +40,7 @@ use std::sync::Arc;
 /// The tokenizer that a `tokenizer.json` describes.
 ///
 /// A begin-of-text token is known when the file's template puts one; end-of-text tokens are those of the
-/// vocabulary that are called `<|im_end|>` or `<|endoftext|>`. What a model's other files say about both is
+/// vocabulary that are called `<|im_end|>`, `<|eot_id|>`, `<end_of_turn>` or `<|endoftext|>`. What a model's other files say about both is
 /// given to [`HuggingFace`] by whoever reads them.
 pub fn from_json(text: &str) -> Result<Arc<dyn Tokenize>> {
     Ok(Arc::new(HuggingFace::from_json(text)?))

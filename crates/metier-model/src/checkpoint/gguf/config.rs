@@ -395,14 +395,13 @@ impl<'a> Keys<'a> {
                 self.faults.push(self.metadata.fault(full, message));
             }
         }
-        for key in ["tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_space_prefix"] {
-            match self.metadata.boolean(key) {
-                Ok(Some(true)) => {
-                    self.faults.push(self.metadata.fault(key, "true is not followed").hint("known: false"));
-                }
-                Ok(_) => {}
-                Err(error) => self.faults.extend(error.faults),
+        let key = "tokenizer.ggml.add_eos_token";
+        match self.metadata.boolean(key) {
+            Ok(Some(true)) => {
+                self.faults.push(self.metadata.fault(key, "true is not followed").hint("known: false"));
             }
+            Ok(_) => {}
+            Err(error) => self.faults.extend(error.faults),
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) enum Entry {
     Text(String),
     Texts(Vec<String>),
     Wholes(Vec<i32>),
+    Numbers(Vec<f32>),
     Flags(Vec<bool>),
 }
 

@@ -20,6 +20,7 @@ pub(super) enum Value {
     Text(String),
     Texts(Vec<String>),
     Integers(Vec<i64>),
+    Floats(Vec<f32>),
     /// An array that nothing here reads.
     Other,
 }
@@ -34,6 +35,7 @@ impl Value {
             Self::Text(_) => "a text",
             Self::Texts(_) => "an array of texts",
             Self::Integers(_) => "an array of whole numbers",
+            Self::Floats(_) => "an array of numbers",
             Self::Other => "an array",
         }
     }
@@ -127,6 +129,14 @@ impl Metadata {
         }
     }
 
+    pub(super) fn floats(&self, key: &str) -> Result<Option<&[f32]>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Floats(floats)) => Ok(Some(floats)),
+            Some(other) => Err(self.wrong_kind(key, "an array of numbers", other)),
+        }
+    }
+
     fn wrong_kind(&self, key: &str, want: &str, found: &Value) -> Error {
         self.fault(key, format!("expected {want}, found {}", found.kind())).into()
     }
@@ -201,6 +211,13 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, what: &str, depth: usize) -> R
                 integers.push(i64::try_from(number).unwrap_or(i64::MAX));
             }
             Ok(Value::Integers(integers))
+        }
+        6 => {
+            let mut floats = Vec::new();
+            for _ in 0..count {
+                floats.push(f32::from_le_bytes(cursor.array(what)?));
+            }
+            Ok(Value::Floats(floats))
         }
         _ => {
             cursor.skip(count * least as u64, what)?;

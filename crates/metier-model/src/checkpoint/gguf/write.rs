@@ -307,6 +307,10 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             list(out, 5, numbers.len());
             numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
         }
+        Entry::Numbers(numbers) => {
+            list(out, 6, numbers.len());
+            numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
+        }
         Entry::Flags(flags) => {
             list(out, 7, flags.len());
             out.extend(flags.iter().map(|flag| u8::from(*flag)));
