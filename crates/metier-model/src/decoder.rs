@@ -1,10 +1,10 @@
 //! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
 
 use crate::arch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, AsStored, Checkpoint};
 use crate::config::Config;
 use crate::decode::Cache;
-use crate::layer::{Keys, Linear, LowRank, Model, NormKind, Rows, WeightShape};
+use crate::layer::{Keys, Linear, LowRank, Model, NormKind, Part, Rows, WeightShape};
 use metier_compute::op::{self, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::fault::near_miss;
@@ -57,6 +57,14 @@ impl Site {
     }
 }
 
+/// How weights come into a model.
+#[derive(Clone, Copy)]
+struct Loading {
+    trainable: bool,
+    /// Rows of queries and keys as [`Checkpoint::is_interleaved`] says.
+    interleaved: bool,
+}
+
 impl Decoder {
     /// The model of a checkpoint. What does not fit is named with the file.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
@@ -69,7 +77,8 @@ impl Decoder {
     pub fn from_checkpoint_as_stored(checkpoint: &Checkpoint) -> Result<Self> {
         let names = checkpoint.names();
         let read = |name: &str| checkpoint.tensor_as_stored(name);
-        Self::from_tensors(&checkpoint.config, names.iter().map(String::as_str), false, read)
+        let how = Loading { trainable: false, interleaved: checkpoint.is_interleaved() };
+        Self::from_tensors(&checkpoint.config, names.iter().map(String::as_str), how, read)
             .map_err(|error| error.in_file(checkpoint.path()))
     }
 
@@ -82,21 +91,22 @@ impl Decoder {
         names: impl IntoIterator<Item = &'n str>,
         mut read: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Self> {
-        Self::from_tensors(config, names, true, |name| {
+        Self::from_tensors(config, names, Loading { trainable: true, interleaved: false }, |name| {
             let (shape, values) = read(name)?;
-            Tensor::from_vec(&shape, values)
+            Ok(AsStored { tensor: Tensor::from_vec(&shape, values)?, outputs_first: false })
         })
     }
 
-    /// As [`Decoder::from_weights`], with all weights trainable or none.
+    /// As [`Decoder::from_weights`], as `how` says.
     fn from_tensors<'n>(
         config: &serde_json::Value,
         names: impl IntoIterator<Item = &'n str>,
-        trainable: bool,
-        mut read: impl FnMut(&str) -> Result<Tensor>,
+        how: Loading,
+        mut read: impl FnMut(&str) -> Result<AsStored>,
     ) -> Result<Self> {
         arch::of(config)?;
-        let config = Config::from_json(config)?;
+        let mut config = Config::from_json(config)?;
+        config.design.interleaved = how.interleaved;
         let mut present: BTreeSet<&str> = names.into_iter().collect();
         let mut faults = Vec::new();
         let mut parameters = Parameters::new();
@@ -109,15 +119,15 @@ impl Decoder {
             }
             match read(&name) {
                 Err(error) => faults.extend(error.faults),
-                Ok(tensor) if tensor.shape() != shape => {
-                    faults.push(Fault::new(
-                        Place::key(name),
-                        format!("the tensor has the shape {:?}, not {shape:?}", tensor.shape()),
-                    ));
-                }
-                Ok(tensor) => {
-                    let tensor = if weight.transposed { transposed(&tensor)? } else { tensor };
-                    parameters.insert(weight.name, tensor, trainable)?;
+                Ok(AsStored { tensor, outputs_first }) => {
+                    let shape = if outputs_first { weight.shape } else { shape };
+                    if tensor.shape() != shape {
+                        let message = format!("the tensor has the shape {:?}, not {shape:?}", tensor.shape());
+                        faults.push(Fault::new(Place::key(name), message));
+                        continue;
+                    }
+                    let tensor = if weight.transposed && !outputs_first { transposed(&tensor)? } else { tensor };
+                    parameters.insert(weight.name, tensor, how.trainable)?;
                 }
             }
         }
@@ -317,6 +327,29 @@ impl Decoder {
                 .into());
         }
         linear.low_rank = Some(LowRank { a, b, scale });
+        if self.config.design.interleaved {
+            self.interleave(site, b)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the rows of an addition to queries or keys where their weights, which are as stored, have them.
+    fn interleave(&mut self, site: &str, b: ParameterId) -> Result<()> {
+        let name = format!("{site}.weight");
+        let heads =
+            arch::weight_shapes(&self.config).into_iter().find(|weight| weight.name == name).and_then(|weight| {
+                match weight.part {
+                    Part::Query => Some(self.config.heads),
+                    Part::Key => Some(self.config.kv_heads),
+                    _ => None,
+                }
+            });
+        if let Some(heads) = heads {
+            let old = self.parameters.get(b);
+            let (shape, rows) = (old.shape().to_vec(), old.shape()[0]);
+            let values = checkpoint::interleaved(old.data(), heads, rows);
+            self.parameters.get_mut(b).data_mut().copy_from_slice(Tensor::from_vec(&shape, values)?.data());
+        }
         Ok(())
     }
 
@@ -342,6 +375,9 @@ impl Decoder {
             return Err(Fault::new(Place::key(&site.name), "an adapter is attached to the model")
                 .hint("fold the adapter before the weights are written")
                 .into());
+        }
+        if self.config.design.interleaved {
+            return Err(Error::program("the weights of a model that was loaded as stored are in the file's order"));
         }
         arch::weight_shapes(&self.config)
             .into_iter()

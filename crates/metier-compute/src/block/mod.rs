@@ -22,8 +22,7 @@
 //! | `Q8_0` | 32 | 8.5 | `x = d q`, `q` in -127..=127 |
 //!
 //! `d` and `m` are of half precision and belong to the block. In the types of 4 and 5 bits and 32 numbers, byte `i` of the 16
-//! holds number `i` in its low half and number `i + 16` in its high half. `Q2_K`, `Q3_K`, `Q5_K` and `IQ4_NL` are read
-//! only.
+//! holds number `i` in its low half and number `i + 16` in its high half. `Q2_K`, `Q3_K` and `IQ4_NL` are read only.
 
 mod bf16;
 mod f16;

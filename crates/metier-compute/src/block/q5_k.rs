@@ -2,7 +2,7 @@
 //! 128 bytes of the lower four.
 
 use super::superblock::{self, VALUES};
-use super::{Block, Codes, Coding};
+use super::{Block, Codes, Coding, Writer};
 
 /// The type.
 pub(super) struct Q5K;
@@ -32,5 +32,17 @@ impl Block for Q5K {
         superblock::scales_and_minima(block, out);
         superblock::halves(&block[48..], &mut out.codes);
         superblock::add_bits(&block[16..48], 4, &mut out.codes);
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        Some(write)
+    }
+}
+
+fn write(values: &[f32], out: &mut [u8]) {
+    let codes = superblock::write_above_minimum(values, out, 31.0, (-0.5, 15));
+    superblock::put_halves(&codes, &mut out[48..]);
+    for at in 0..32 {
+        out[16 + at] = (0..8).fold(0, |bits, run| bits | ((codes[32 * run + at] >> 4) << run));
     }
 }

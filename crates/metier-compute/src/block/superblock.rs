@@ -79,11 +79,46 @@ pub(super) fn put_scales_and_minima(scales: &[f32; 8], depths: &[f32; 8], out: &
     (six.map(|six| d * f32::from(six)), below.map(|below| m * f32::from(below)))
 }
 
+/// Codes of 8 parts of 32 from 0 to `largest`, behind scales and minima that are written to `out`.
+pub(super) fn write_above_minimum(values: &[f32], out: &mut [u8], largest: f32, search: (f32, u8)) -> [u8; VALUES] {
+    let mut codes = [0_u8; VALUES];
+    let (mut scales, mut depths) = ([0.0_f32; 8], [0.0_f32; 8]);
+    for (part, (values, codes)) in values.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
+        (scales[part], depths[part]) = scale_above_minimum(values, codes, largest, search);
+    }
+    let (scales, depths) = put_scales_and_minima(&scales, &depths, out);
+    for (part, (values, codes)) in values.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
+        let (scale, depth) = (scales[part], depths[part]);
+        // A part whose scale was rounded to nothing keeps the codes of the search.
+        if scale != 0.0 {
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = nibbles::nearest((value + depth) / scale).clamp(0, largest as i32) as u8;
+            }
+        }
+    }
+    codes
+}
+
+/// Two runs of 32 codes of 4 bits in each 32 bytes: the way back of [`halves`].
+pub(super) fn put_halves(codes: &[u8; VALUES], packed: &mut [u8]) {
+    for (packed, codes) in packed.chunks_exact_mut(32).zip(codes.chunks_exact(64)) {
+        for (at, packed) in packed.iter_mut().enumerate() {
+            *packed = (codes[at] & 15) | ((codes[at + 32] & 15) << 4);
+        }
+    }
+}
+
 /// A scale, and how far the minimum lies below zero, for codes from 0 to `largest`, and the codes.
 ///
-/// Of 21 scales around the plain one and the least-squares fit of each one's codes, that with the least squared error,
-/// where larger numbers weigh more. Each better fit's minimum is where the next codes are counted from.
-pub(super) fn scale_above_minimum(values: &[f32], codes: &mut [u8], largest: f32) -> (f32, f32) {
+/// Of the scales around the plain one, from `first` on in `steps` steps of 0.1, and the least-squares fit of each one's codes, that
+/// with the least squared error, where larger numbers weigh more. Each better fit's minimum is where the next codes are counted
+/// from.
+pub(super) fn scale_above_minimum(
+    values: &[f32],
+    codes: &mut [u8],
+    largest: f32,
+    (first, steps): (f32, u8),
+) -> (f32, f32) {
     let squares = values.iter().fold(0.0_f32, |sum, x| sum + x * x);
     let typical = (squares / values.len() as f32).sqrt();
     let weight = |x: f32| typical + x.abs();
@@ -113,8 +148,8 @@ pub(super) fn scale_above_minimum(values: &[f32], codes: &mut [u8], largest: f32
     let mut best = error(scale, low, codes);
     let mut tried = [0_u8; 32];
     let tried = &mut tried[..values.len()];
-    for step in 0..=20_u8 {
-        let inverse = (-1.0 + 0.1 * f32::from(step) + largest) / (high - low);
+    for step in 0..=steps {
+        let inverse = (first + 0.1 * f32::from(step) + largest) / (high - low);
         let (mut sum_l, mut sum_l2, mut sum_xl) = (0.0_f32, 0.0_f32, 0.0_f32);
         for (tried, &x) in tried.iter_mut().zip(values) {
             *tried = code(inverse, low, x);

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,16 +13,26 @@ static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
 /// A temporary file beside it is written, flushed to the disk and renamed; then the folder is flushed.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let path = path.as_ref();
+    write_atomic_with(path, |file| {
+        file.write_all(bytes.as_ref()).map_err(|error| Error::io(path, "write the file", &error))
+    })
+}
+
+/// As [`write_atomic`], with bytes that `write` writes piece by piece.
+pub fn write_atomic_with(path: impl AsRef<Path>, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let path = path.as_ref();
     let temporary = temporary_beside(path);
+    let failed = |error: std::io::Error| Error::io(path, "write the file", &error);
     let written = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes.as_ref())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        let mut file = BufWriter::new(File::create(&temporary).map_err(failed)?);
+        write(&mut file)?;
+        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&temporary, path).map_err(failed)
     })();
     if let Err(error) = written {
         let _ = fs::remove_file(&temporary);
-        return Err(Error::io(path, "write the file", &error));
+        return Err(error);
     }
     sync_folder(folder_of(path))
 }

@@ -2,9 +2,11 @@
 //!
 //! Source: Gemma Team, Gemma 2, arXiv 2408.00118.
 
-use super::Architecture;
+use super::dialect::{TiedHead, Windows};
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, NormKind, Part, Presence, WeightPattern};
+use metier_compute::op::Activation;
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
@@ -12,6 +14,16 @@ pub static ARCHITECTURE: Architecture = Architecture {
     // Older files say it under two names; `hidden_activation` is the one that is followed.
     neutral: &["hidden_act"],
     tied: true,
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_activation": "gelu_pytorch_tanh"}"#,
+        activations: &[Activation::GeluTanh],
+        tied_head: TiedHead::Only,
+        biases: &[Part::Query, Part::Key, Part::Value],
+        windows: Windows::AllButEach { period: 2, default: Some(4096) },
+        caps: Some((50.0, 30.0)),
+        wide_scale_layers: Some(46),
+        ..Dialect::like_llama("gemma2", "Gemma2ForCausalLM")
+    }),
     ..Architecture::like_llama("gemma2", read, WEIGHTS)
 };
 

@@ -3,9 +3,11 @@
 //!
 //! Source: Gemma Team, Gemma 3, arXiv 2503.19786.
 
-use super::{Architecture, gemma2};
+use super::dialect::Windows;
+use super::{Architecture, Dialect, gemma2};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
+use metier_compute::op::Activation;
 use serde_json::Value;
 
 /// The record of this architecture.
@@ -15,6 +17,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     required: &["head_dim", "max_position_embeddings", "num_key_value_heads"],
     theta: 1_000_000.0,
     tied: true,
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_activation": "gelu_pytorch_tanh"}"#,
+        activations: &[Activation::GeluTanh],
+        biases: &[Part::Query, Part::Key, Part::Value],
+        windows: Windows::AllButEach { period: 6, default: None },
+        wide_scale_layers: Some(62),
+        ..Dialect::like_llama("gemma3", "Gemma3ForCausalLM")
+    }),
     ..Architecture::like_llama("gemma3_text", read, WEIGHTS)
 };
 

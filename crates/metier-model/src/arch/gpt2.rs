@@ -2,9 +2,10 @@
 //!
 //! Source: Radford et al., "Language models are unsupervised multitask learners", 2019.
 
-use super::Architecture;
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, NormKind, Part, Presence, WeightPattern};
+use metier_compute::op::Activation;
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
@@ -38,6 +39,12 @@ pub static ARCHITECTURE: Architecture = Architecture {
     tied: true,
     prefix: "transformer.",
     superfluous: &[".attn.bias", ".attn.masked_bias"],
+    dialect: Some(Dialect {
+        constants: r#"{"activation_function": "gelu_new"}"#,
+        activations: &[Activation::GeluTanh, Activation::Gelu],
+        free_heads: false,
+        ..Dialect::like_llama("gpt2", "GPT2LMHeadModel")
+    }),
     ..Architecture::like_llama("gpt2", read, WEIGHTS)
 };
 

@@ -3,9 +3,11 @@
 //!
 //! Source: Black et al., GPT-NeoX-20B, arXiv 2204.06745; Biderman et al., Pythia, arXiv 2304.01373.
 
-use super::Architecture;
+use super::dialect::TiedHead;
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, NormKind, Part, Presence, WeightPattern};
+use metier_compute::op::Activation;
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
@@ -22,6 +24,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     partial: Some(0.25),
     prefix: "gpt_neox.",
     superfluous: &[".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"],
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_act": "gelu"}"#,
+        activations: &[Activation::Gelu, Activation::GeluTanh],
+        tied_head: TiedHead::Repeated,
+        needed_biases: &[Part::QueryKeyValueByHead, Part::Output],
+        free_heads: false,
+        ..Dialect::like_llama("gptneox", "GPTNeoXForCausalLM")
+    }),
     ..Architecture::like_llama("gpt_neox", read, WEIGHTS)
 };
 

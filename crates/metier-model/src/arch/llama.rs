@@ -3,12 +3,19 @@
 //!
 //! Source: Touvron et al., the Llama paper, arXiv 2302.13971.
 
-use super::Architecture;
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
 /// The record of this architecture.
-pub static ARCHITECTURE: Architecture = Architecture::like_llama("llama", read, WEIGHTS);
+pub static ARCHITECTURE: Architecture = Architecture {
+    dialect: Some(Dialect {
+        interleaved: true,
+        reads_divisors: true,
+        ..Dialect::like_llama("llama", "LlamaForCausalLM")
+    }),
+    ..Architecture::like_llama("llama", read, WEIGHTS)
+};
 
 fn read(reader: &mut Reader<'_>) -> Config {
     let mut config = reader.sizes();

@@ -2,12 +2,18 @@
 //!
 //! Source: Jiang et al., Mistral 7B, arXiv 2310.06825.
 
-use super::{Architecture, llama};
+use super::{Architecture, Dialect, llama};
 use crate::config::{Config, MOST_LAYERS, Reader};
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
     required: &["max_position_embeddings", "num_key_value_heads"],
+    dialect: Some(Dialect {
+        told_by: Some("attention.sliding_window"),
+        interleaved: true,
+        reads_divisors: true,
+        ..Dialect::like_llama("llama", "MistralForCausalLM")
+    }),
     ..Architecture::like_llama("mistral", read, llama::WEIGHTS)
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Source: Jiang et al., Mixtral of Experts, arXiv 2401.04088.
 
-use super::{Architecture, mistral};
+use super::{Architecture, Dialect, mistral};
 use crate::config::{Config, Experts, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
@@ -13,6 +13,12 @@ pub static ARCHITECTURE: Architecture = Architecture {
     neutral: &["output_router_logits", "router_aux_loss_coef", "router_jitter_noise"],
     epsilon: 1e-5,
     theta: 1_000_000.0,
+    dialect: Some(Dialect {
+        told_by: Some("expert_count"),
+        interleaved: true,
+        reads_divisors: true,
+        ..Dialect::like_llama("llama", "MixtralForCausalLM")
+    }),
     ..Architecture::like_llama("mixtral", read, WEIGHTS)
 };
 

@@ -14,12 +14,13 @@
 //! | [`mistral`] | `mistral` | Mistral |
 //! | [`mixtral`] | `mixtral` | Mixtral |
 //! | [`phi`] | `phi` | Phi 1, 1.5 and 2 |
-//! | [`phi3`] | `phi3` | Phi 3 without `longrope` |
+//! | [`phi3`] | `phi3` | Phi 3 |
 //! | [`qwen2`] | `qwen2` | Qwen 1.5, 2 and 2.5 |
 //! | [`qwen2_moe`] | `qwen2_moe` | Qwen 1.5 and 2 with experts |
 //! | [`qwen3`] | `qwen3` | Qwen 3 |
 //! | [`qwen3_moe`] | `qwen3_moe` | Qwen 3 with experts |
 
+pub mod dialect;
 pub mod gemma2;
 pub mod gemma3;
 pub mod gpt2;
@@ -34,6 +35,8 @@ pub mod qwen2;
 pub mod qwen2_moe;
 pub mod qwen3;
 pub mod qwen3_moe;
+
+pub use dialect::Dialect;
 
 use crate::config::{Config, Reader};
 use crate::layer::{Part, WeightPattern, WeightShape, shapes_of};
@@ -88,6 +91,8 @@ pub struct Architecture {
     pub weights: &'static [WeightPattern],
     /// Ends of the names of tensors that some checkpoints carry and no forward pass reads.
     pub superfluous: &'static [&'static str],
+    /// How GGUF files write it; none where llama.cpp does not have it.
+    pub dialect: Option<Dialect>,
 }
 
 impl fmt::Debug for Architecture {
@@ -123,6 +128,7 @@ impl Architecture {
             prefix: "model.",
             weights,
             superfluous: &[".rotary_emb.inv_freq"],
+            dialect: None,
         }
     }
 
@@ -167,6 +173,11 @@ pub fn is_superfluous(name: &str, config: &Config) -> bool {
     let head = architecture.weight_name(Part::Head);
     architecture.superfluous.iter().any(|end| name.ends_with(end))
         || (config.tied_embeddings && head.is_some_and(|head| head == name))
+}
+
+/// Every architecture with how GGUF files write it, of those that they can hold.
+pub fn dialects() -> impl Iterator<Item = (&'static Architecture, &'static Dialect)> {
+    ARCHITECTURES.iter().filter_map(|architecture| Some((*architecture, architecture.dialect.as_ref()?)))
 }
 
 /// The `model_type`s that can be run.

@@ -3,9 +3,11 @@
 //!
 //! Source: Gunasekar et al., "Textbooks are all you need", arXiv 2306.11644; Javaheripi et al., Phi-2, 2023.
 
-use super::Architecture;
+use super::dialect::TiedHead;
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, NormKind, Part, Presence, WeightPattern};
+use metier_compute::op::Activation;
 use serde_json::json;
 
 /// The record of this architecture.
@@ -15,6 +17,13 @@ pub static ARCHITECTURE: Architecture = Architecture {
     neutral: &["attention_dropout", "embd_pdrop", "resid_pdrop"],
     epsilon: 1e-5,
     partial: Some(0.5),
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_act": "gelu_new", "qk_layernorm": false}"#,
+        activations: &[Activation::GeluTanh, Activation::Gelu],
+        tied_head: TiedHead::Repeated,
+        free_heads: false,
+        ..Dialect::like_llama("phi2", "PhiForCausalLM")
+    }),
     ..Architecture::like_llama("phi", read, WEIGHTS)
 };
 

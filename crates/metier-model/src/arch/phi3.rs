@@ -2,7 +2,8 @@
 //!
 //! Source: Abdin et al., Phi-3, arXiv 2404.14219.
 
-use super::Architecture;
+use super::dialect::Windows;
+use super::{Architecture, Dialect};
 use crate::config::{Config, MOST_LAYERS, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
@@ -10,10 +11,16 @@ use crate::layer::{Axis, Part, Presence, WeightPattern};
 pub static ARCHITECTURE: Architecture = Architecture {
     keys: &[("head_dim", "")],
     required: &["max_position_embeddings"],
-    // The original length belongs to `longrope`, which is refused by that name.
+    // The original length is read with `longrope`, which it belongs to.
     neutral: &["embd_pdrop", "original_max_position_embeddings", "resid_pdrop"],
     epsilon: 1e-5,
     partial: Some(1.0),
+    dialect: Some(Dialect {
+        free_heads: false,
+        windows: Windows::All,
+        reads_divisors: true,
+        ..Dialect::like_llama("phi3", "Phi3ForCausalLM")
+    }),
     ..Architecture::like_llama("phi3", read, WEIGHTS)
 };
 

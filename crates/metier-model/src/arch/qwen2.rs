@@ -2,13 +2,14 @@
 //!
 //! Source: Yang et al., the Qwen2 report, arXiv 2407.10671.
 
-use super::Architecture;
+use super::{Architecture, Dialect};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
     required: &["max_position_embeddings", "num_key_value_heads"],
+    dialect: Some(Dialect { free_heads: false, ..Dialect::like_llama("qwen2", "Qwen2ForCausalLM") }),
     ..Architecture::like_llama("qwen2", read, WEIGHTS)
 };
 

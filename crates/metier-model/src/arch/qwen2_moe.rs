@@ -2,23 +2,31 @@
 //!
 //! Source: Yang et al., the Qwen2 report, arXiv 2407.10671, section 2.2.2.
 
-use super::{Architecture, qwen2};
+use super::dialect::TiedHead;
+use super::{Architecture, Dialect, qwen2};
 use crate::config::{Config, Experts, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 use serde_json::json;
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
-    keys: &[("intermediate_size", "moe_intermediate_size")],
+    keys: &[("attention_bias", "qkv_bias"), ("intermediate_size", "moe_intermediate_size")],
     required: &["max_position_embeddings", "num_key_value_heads"],
     // The first is the width of layers without experts, which are refused.
     neutral: &["intermediate_size", "output_router_logits", "router_aux_loss_coef"],
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_act": "silu", "norm_topk_prob": false, "decoder_sparse_step": 1}"#,
+        tied_head: TiedHead::Repeated,
+        free_heads: false,
+        normalized_experts: false,
+        ..Dialect::like_llama("qwen2moe", "Qwen2MoeForCausalLM")
+    }),
     ..Architecture::like_llama("qwen2_moe", read, WEIGHTS)
 };
 
 fn read(reader: &mut Reader<'_>) -> Config {
     let mut config = with_experts(reader);
-    config.attention_bias = reader.flag("qkv_bias", true);
+    config.attention_bias = reader.flag("attention_bias", true);
     // Other than in Qwen 2, the layers that slide are every other one before `max_window_layers`.
     let last = reader.whole("max_window_layers", Some(28));
     let window = qwen2::switched_window(reader);

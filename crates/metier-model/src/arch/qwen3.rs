@@ -2,13 +2,17 @@
 //!
 //! Source: Yang et al., the Qwen3 report, arXiv 2505.09388.
 
-use super::{Architecture, qwen2};
+use super::{Architecture, Dialect, qwen2};
 use crate::config::{Config, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
 /// The record of this architecture.
 pub static ARCHITECTURE: Architecture = Architecture {
     required: &["head_dim", "max_position_embeddings", "num_key_value_heads"],
+    dialect: Some(Dialect {
+        biases: &[Part::Query, Part::Key, Part::Value],
+        ..Dialect::like_llama("qwen3", "Qwen3ForCausalLM")
+    }),
     ..Architecture::like_llama("qwen3", read, WEIGHTS)
 };
 

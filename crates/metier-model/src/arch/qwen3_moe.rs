@@ -2,7 +2,7 @@
 //!
 //! Source: Yang et al., the Qwen3 report, arXiv 2505.09388.
 
-use super::{Architecture, qwen2, qwen2_moe};
+use super::{Architecture, Dialect, qwen2, qwen2_moe};
 use crate::config::{Config, MOST_LAYERS, Reader};
 use crate::layer::{Axis, Part, Presence, WeightPattern};
 
@@ -12,6 +12,11 @@ pub static ARCHITECTURE: Architecture = Architecture {
     required: &["max_position_embeddings", "num_key_value_heads"],
     // The first is the width of layers without experts, which are refused.
     neutral: &["intermediate_size", "max_window_layers", "output_router_logits", "router_aux_loss_coef"],
+    dialect: Some(Dialect {
+        constants: r#"{"hidden_act": "silu", "norm_topk_prob": true, "decoder_sparse_step": 1}"#,
+        biases: &[Part::Query, Part::Key, Part::Value],
+        ..Dialect::like_llama("qwen3moe", "Qwen3MoeForCausalLM")
+    }),
     ..Architecture::like_llama("qwen3_moe", read, WEIGHTS)
 };
 

@@ -8,13 +8,16 @@
 mod check;
 mod gguf;
 mod hugging_face;
+mod layout;
 mod safetensors;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use gguf::{GgufPlan, Mixture, Share};
 pub use write::{Dtype, write_folder};
 
+use layout::Layout;
 use memmap2::Mmap;
 use metier_compute::block::{self, Block};
 use metier_compute::{Bytes, Tensor};
@@ -58,6 +61,14 @@ pub struct SpecialTokens {
     pub unknown: Option<TokenId>,
 }
 
+/// A tensor as it lies in a file.
+pub struct AsStored {
+    /// Its numbers, or their blocks.
+    pub tensor: Tensor,
+    /// Whether it has outputs first although Hugging Face checkpoints have inputs first.
+    pub outputs_first: bool,
+}
+
 struct MappedFile {
     path: PathBuf,
     map: Arc<Mmap>,
@@ -70,8 +81,8 @@ struct Stored {
     file: usize,
     bytes: Range<usize>,
     kind: Kind,
-    /// Heads whose rows are interleaved as llama.cpp's converter leaves those of queries and keys.
-    interleaved_heads: Option<usize>,
+    /// How its numbers lie.
+    layout: Layout,
 }
 
 #[derive(Clone)]
@@ -111,26 +122,34 @@ impl Checkpoint {
     /// A tensor's shape and numbers.
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let (stored, block, bytes) = self.bytes_of(name)?;
-        let mut values = block::dequantize(block, bytes)?;
-        if let Some(heads) = stored.interleaved_heads {
-            values = undo_interleaving(&values, heads, stored.shape[0]);
-        }
-        Ok((stored.shape.clone(), values))
+        let values = block::dequantize(block, bytes)?;
+        Ok((stored.shape.clone(), stored.layout.read(values, &stored.shape)))
+    }
+
+    /// Whether the pairs of columns of queries and keys that turn together lie side by side in [`Checkpoint::tensor_as_stored`].
+    pub fn is_interleaved(&self) -> bool {
+        self.tensors.values().any(|stored| matches!(stored.layout, Layout::Interleaved { .. }))
     }
 
     /// A tensor whose numbers stay in their blocks, in the mapped file, where it is a matrix of quantized ones; else one of
-    /// `f32`. Rows that have to change places are copied.
-    pub fn tensor_as_stored(&self, name: &str) -> Result<Tensor> {
+    /// `f32`. The rows of queries and keys stay where they are; see [`Checkpoint::is_interleaved`].
+    pub fn tensor_as_stored(&self, name: &str) -> Result<AsStored> {
         let (stored, block, bytes) = self.bytes_of(name)?;
-        if block.coding().is_none() || stored.shape.len() != 2 {
-            let (shape, values) = self.tensor(name)?;
-            return Tensor::from_vec(&shape, values);
+        let (layout, shape) = (stored.layout, &stored.shape);
+        let stays = matches!(layout, Layout::Interleaved { .. });
+        if block.coding().is_none() || shape.len() != 2 {
+            let values = block::dequantize(block, bytes)?;
+            let values = if stays { values } else { layout.read(values, shape) };
+            return Ok(AsStored { tensor: Tensor::from_vec(shape, values)?, outputs_first: false });
         }
-        let (bytes, range): (Bytes, _) = match stored.interleaved_heads {
-            None => (self.files[stored.file].map.clone(), stored.bytes.clone()),
-            Some(heads) => (Arc::new(undo_interleaving(bytes, heads, stored.shape[0])), 0..bytes.len()),
+        let outputs_first = layout == Layout::OutputsFirst;
+        let shape: Vec<usize> = if outputs_first { shape.iter().rev().copied().collect() } else { shape.clone() };
+        let (bytes, range): (Bytes, _) = if layout.moves_rows() && !stays {
+            (Arc::new(layout.rows_read(bytes, shape[0])), 0..bytes.len())
+        } else {
+            (self.files[stored.file].map.clone(), stored.bytes.clone())
         };
-        Tensor::from_blocks(&stored.shape, block, bytes, range)
+        Ok(AsStored { tensor: Tensor::from_blocks(&shape, block, bytes, range)?, outputs_first })
     }
 
     /// Where a weight lies, how it is stored, and its bytes.
@@ -157,17 +176,7 @@ impl Checkpoint {
     }
 }
 
-/// Puts the rows of each head back from pairs `(j, j + half)` side by side to the two halves one after the
-/// other, as rotary embeddings of Hugging Face's kind read them. Rows are of numbers, or of the bytes of their blocks.
-fn undo_interleaving<T: Copy>(values: &[T], heads: usize, rows: usize) -> Vec<T> {
-    let head_rows = rows / heads;
-    let half = head_rows / 2;
-    let columns = values.len() / rows;
-    let mut out = Vec::with_capacity(values.len());
-    for row in 0..rows {
-        let (head, place) = (row / head_rows, row % head_rows);
-        let from = head * head_rows + 2 * (place % half) + place / half;
-        out.extend_from_slice(&values[from * columns..(from + 1) * columns]);
-    }
-    out
+/// Rows of `heads` heads with the pairs that turn together side by side, out of Hugging Face's order.
+pub(crate) fn interleaved(values: &[f32], heads: usize, rows: usize) -> Vec<f32> {
+    Layout::Interleaved { heads }.rows_written(values, rows)
 }

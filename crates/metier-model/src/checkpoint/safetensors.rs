@@ -1,5 +1,6 @@
 //! The header of a safetensors file: 8 bytes with its length, then JSON with each tensor's type, shape and bytes.
 
+use super::layout::Layout;
 use super::{Kind, Stored};
 use metier_compute::block;
 use metier_core::{Error, Fault, Place, Result};
@@ -73,7 +74,7 @@ fn tensor(entry: &Value, start: usize, length: usize) -> Result<Stored, String> 
             return Err(message);
         }
     }
-    Ok(Stored { shape, file: 0, bytes: from..to, kind, interleaved_heads: None })
+    Ok(Stored { shape, file: 0, bytes: from..to, kind, layout: Layout::Same })
 }
 
 fn numbers(value: &Value) -> Option<Vec<usize>> {

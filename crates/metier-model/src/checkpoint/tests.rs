@@ -52,13 +52,6 @@ fn a_gguf_file_shows_hugging_face_names_shapes_and_words() {
 }
 
 #[test]
-fn rows_of_a_head_come_back_in_halves() {
-    // Two heads of four rows, one column: the pairs (0, 2) and (1, 3) of each head lie side by side.
-    assert_eq!(undo_interleaving(&[0., 2., 1., 3., 4., 6., 5., 7.], 2, 8), [0., 1., 2., 3., 4., 5., 6., 7.]);
-    assert_eq!(undo_interleaving(&[0., 0.5, 1., 1.5], 1, 2), [0., 0.5, 1., 1.5]);
-}
-
-#[test]
 fn a_written_folder_opens_as_the_same_model() {
     let checkpoint = tiny();
     let tensors = tensors_of(&checkpoint);
@@ -243,7 +236,7 @@ fn gguf_keys_that_are_not_followed_are_refused() {
     let folder = scratch("keys");
     let (float, boolean, string) = (6, 7, 8);
     let one = |key: &str, kind: u32, value: &[u8]| folder.file("one.gguf", with_key(&whole, key, kind, value));
-    let scaling = [&4_u64.to_le_bytes()[..], b"yarn"].concat();
+    let scaling = [&4_u64.to_le_bytes()[..], b"warp"].concat();
     for (key, kind, value) in [
         ("llama.something_new", float, &1_f32.to_le_bytes()[..]),
         ("llama.logit_scale", float, &2_f32.to_le_bytes()),

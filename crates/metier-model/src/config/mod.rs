@@ -84,6 +84,8 @@ pub struct Design {
     pub embedding_scale: f32,
     /// Whether heads of queries and keys are normed.
     pub query_key_norm: bool,
+    /// Whether the weights of queries and keys have the pairs of columns that turn together side by side.
+    pub interleaved: bool,
     /// Experts in place of one feed-forward block.
     pub experts: Option<Experts>,
     /// The `config.json` it was read from; empty for a plain Llama, which the numbers say all of.
@@ -127,6 +129,7 @@ impl Default for Design {
             logit_softcap: None,
             embedding_scale: 1.0,
             query_key_norm: false,
+            interleaved: false,
             experts: None,
             document: Map::new(),
         }
@@ -222,9 +225,12 @@ impl Config {
     pub fn turning(&self, layer: usize) -> Option<Turning> {
         let (theta, scaling) = match self.design.local_theta.filter(|_| self.window(layer).is_some()) {
             Some(theta) => (theta, Scaling::None),
-            None => (self.rope_theta, self.design.scaling),
+            None => (self.rope_theta, self.design.scaling.clone()),
         };
-        (!self.has(Part::Positions)).then(|| Turning::new(self.head_dim, self.turned(), theta, scaling))
+        (!self.has(Part::Positions)).then(|| {
+            let turning = Turning::new(self.head_dim, self.turned(), theta, scaling);
+            if self.design.interleaved { turning.interleaved() } else { turning }
+        })
     }
 
     fn has(&self, part: Part) -> bool {

@@ -4,6 +4,7 @@ use super::{Config, Reader, place};
 use crate::layer::Scaling;
 use metier_core::Fault;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What a table says.
 #[derive(Default)]
@@ -37,6 +38,7 @@ impl Reader<'_> {
         if let Some(partial) = partial {
             config.design.turned = Some((config.head_dim as f32 * partial) as usize);
         }
+        self.check_factors(name, config);
         let stretched = |length: usize, factor: f32| (length as f64 * f64::from(factor)) as usize;
         match config.design.scaling {
             // The base grows with the text; somewhere it has to end.
@@ -83,6 +85,21 @@ impl Reader<'_> {
         self.number("rope_theta", Some(self.architecture.theta))
     }
 
+    /// Lists of factors have one for each pair of columns that turns.
+    fn check_factors(&mut self, table: &str, config: &Config) {
+        let Scaling::LongRope { short, long, .. } = &config.design.scaling else { return };
+        let pairs = config.turned() / 2;
+        // Empty ones were refused as no lists.
+        for (key, factors) in
+            [("short_factor", short), ("long_factor", long)].into_iter().filter(|(_, it)| !it.is_empty())
+        {
+            if factors.len() != pairs || factors.iter().any(|factor| !(factor.is_finite() && *factor > 0.0)) {
+                let message = format!("it has {} numbers, and {pairs} pairs of columns turn", factors.len());
+                self.refuse(&format!("{table}.{key}"), message, "write one number above 0 for each pair");
+            }
+        }
+    }
+
     fn table(&mut self, name: &str, table: &Value, config: &Config) -> Said {
         let Some(map) = table.as_object() else {
             self.refuse(name, "it is no table", "write a table with `rope_type` and its numbers");
@@ -98,12 +115,16 @@ impl Reader<'_> {
                 "known: 1.0",
             );
         }
+        let trained = self.architecture.neutral.contains(&TRAINED).then(|| self.get(TRAINED)).flatten();
+        table.trained_elsewhere = trained.and_then(Value::as_u64).map(|trained| trained as usize);
         let scaling = table.scaling(config.context_length);
         table.refuse_the_rest();
         self.faults.extend(table.faults);
         Said { theta, partial, scaling }
     }
 }
+
+const TRAINED: &str = "original_max_position_embeddings";
 
 /// A table of numbers that belong to its `rope_type`.
 struct Table<'a> {
@@ -112,6 +133,8 @@ struct Table<'a> {
     map: &'a Map<String, Value>,
     kind: &'a str,
     used: Vec<&'static str>,
+    /// Where an architecture says beside the table how long the texts of the first training were.
+    trained_elsewhere: Option<usize>,
     faults: Vec<Fault>,
 }
 
@@ -121,7 +144,7 @@ impl<'a> Table<'a> {
             // What is no text is no type that is known either.
             kind.as_str().unwrap_or("")
         });
-        Self { name, map, kind, used: vec!["rope_type", "type"], faults: Vec::new() }
+        Self { name, map, kind, used: vec!["rope_type", "type"], trained_elsewhere: None, faults: Vec::new() }
     }
 
     fn refuse(&mut self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
@@ -158,10 +181,10 @@ impl<'a> Table<'a> {
 
     /// Tokens of the longest text of the first training.
     fn trained(&mut self, context_length: usize) -> usize {
-        const KEY: &str = "original_max_position_embeddings";
-        let trained = self.optional(KEY).map_or(context_length, |trained| trained as usize);
+        let elsewhere = self.trained_elsewhere.unwrap_or(context_length);
+        let trained = self.optional(TRAINED).map_or(elsewhere, |trained| trained as usize);
         if trained == 0 {
-            self.refuse(KEY, "0 tokens are no text", "write the length of the longest text of the training");
+            self.refuse(TRAINED, "0 tokens are no text", "write the length of the longest text of the training");
         }
         trained.max(1)
     }
@@ -172,6 +195,7 @@ impl<'a> Table<'a> {
             "linear" => Scaling::Linear { factor: self.factor() },
             "dynamic" => Scaling::Dynamic { factor: self.factor(), trained: context_length },
             "yarn" => self.yarn(context_length),
+            "longrope" | "su" => self.long_rope(context_length),
             "llama3" => {
                 let (factor, trained) = (self.factor(), self.trained(context_length));
                 let (low, high) = (self.needed("low_freq_factor"), self.needed("high_freq_factor"));
@@ -183,7 +207,7 @@ impl<'a> Table<'a> {
             }
             other => {
                 let message = format!("\"{other}\" is not built");
-                self.refuse("rope_type", message, "known: default, linear, dynamic, yarn, llama3");
+                self.refuse("rope_type", message, "known: default, linear, dynamic, yarn, llama3, longrope");
                 Scaling::None
             }
         }
@@ -206,6 +230,28 @@ impl<'a> Table<'a> {
             _ => growth(1.0),
         };
         Scaling::Yarn { factor, trained, fast, slow, magnitude, truncate }
+    }
+
+    fn long_rope(&mut self, context_length: usize) -> Scaling {
+        let trained = self.trained(context_length);
+        let (short, long) = (self.factors("short_factor"), self.factors("long_factor"));
+        let factor = self.optional("factor").map_or(context_length as f64 / trained as f64, f64::from);
+        let magnitude = self.optional("attention_factor").unwrap_or_else(|| {
+            let growth = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (trained as f64).ln()).sqrt() };
+            growth as f32
+        });
+        Scaling::LongRope { short, long, trained, magnitude }
+    }
+
+    fn factors(&mut self, key: &'static str) -> Arc<[f32]> {
+        self.used.push(key);
+        let numbers = self.map.get(key).and_then(Value::as_array).and_then(|numbers| {
+            numbers.iter().map(|number| number.as_f64().map(|number| number as f32)).collect::<Option<Arc<[f32]>>>()
+        });
+        numbers.unwrap_or_else(|| {
+            self.refuse(key, "it is no list of numbers", "write one number for each pair of columns that turns");
+            Arc::default()
+        })
     }
 
     fn refuse_the_rest(&mut self) {

@@ -3,9 +3,10 @@
 use metier_compute::op::Rotary;
 use std::borrow::Cow;
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 /// How rotary positions are stretched beyond the texts a model was first trained on. `trained` is the length of those.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Scaling {
     /// Not at all.
     #[default]
@@ -51,6 +52,18 @@ pub enum Scaling {
         /// In tokens.
         trained: usize,
     },
+    /// Every frequency is divided by a number of its own, one list for texts of up to `trained` tokens and one for longer
+    /// ones. Source: Ding et al., `LongRoPE`, arXiv 2402.13753.
+    LongRope {
+        /// For each pair.
+        short: Arc<[f32]>,
+        /// For each pair.
+        long: Arc<[f32]>,
+        /// In tokens.
+        trained: usize,
+        /// What cosines and sines are multiplied by.
+        magnitude: f32,
+    },
 }
 
 /// Rotary positions of one kind of layer.
@@ -58,6 +71,8 @@ pub enum Scaling {
 pub struct Turning {
     /// In texts no longer than those of the training.
     plain: Rotary,
+    /// In longer ones, where their frequencies are others.
+    long: Option<Rotary>,
     theta: f32,
     scaling: Scaling,
 }
@@ -66,8 +81,17 @@ impl Turning {
     /// The first `turned` columns of each head of `head_dim` turn.
     pub fn new(head_dim: usize, turned: usize, theta: f32, scaling: Scaling) -> Self {
         let plain = Rotary { head_dim, ..Rotary::new(turned, theta) };
+        let mut longer = None;
         let plain = match scaling {
             Scaling::None | Scaling::Dynamic { .. } => plain,
+            Scaling::LongRope { ref short, ref long, magnitude, .. } => {
+                let divided = |factors: &[f32]| {
+                    let by = |frequency: f32, pair: usize| frequency / factors.get(pair).copied().unwrap_or(1.0);
+                    Rotary { magnitude, ..change(&plain, by) }
+                };
+                longer = Some(divided(long));
+                divided(short)
+            }
             Scaling::Linear { factor } => change(&plain, |frequency, _| frequency / factor),
             Scaling::Yarn { factor, trained, fast, slow, magnitude, truncate } => {
                 let (low, high) = ramp(trained, [fast, slow], truncate, turned, theta);
@@ -89,7 +113,16 @@ impl Turning {
                 }
             }),
         };
-        Self { plain, theta, scaling }
+        Self { plain, long: longer, theta, scaling }
+    }
+
+    /// The same for heads whose pairs lie side by side, as GGUF files of a Llama have them.
+    #[must_use]
+    pub fn interleaved(mut self) -> Self {
+        for rotary in std::iter::once(&mut self.plain).chain(&mut self.long) {
+            rotary.interleaved = true;
+        }
+        self
     }
 
     /// How positions turn in a text of `length` tokens.
@@ -100,7 +133,11 @@ impl Turning {
                 let (factor, share) = (f64::from(factor), length as f64 / trained as f64);
                 let power = turned as f64 / (turned as f64 - 2.0);
                 let theta = f64::from(self.theta) * (factor * share - (factor - 1.0)).powf(power);
-                Cow::Owned(Rotary { head_dim: self.plain.head_dim, ..Rotary::new(turned, theta as f32) })
+                let Rotary { frequencies, .. } = Rotary::new(turned, theta as f32);
+                Cow::Owned(Rotary { frequencies, ..self.plain.clone() })
+            }
+            Scaling::LongRope { trained, .. } if length > trained => {
+                Cow::Borrowed(self.long.as_ref().unwrap_or(&self.plain))
             }
             _ => Cow::Borrowed(&self.plain),
         }

@@ -136,6 +136,22 @@ pub enum Part {
     Head,
 }
 
+impl Part {
+    /// Whether it norms rows or heads.
+    pub fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::AttentionNorm
+                | Self::QueryNorm
+                | Self::KeyNorm
+                | Self::AfterAttentionNorm
+                | Self::FeedForwardNorm
+                | Self::AfterFeedForwardNorm
+                | Self::FinalNorm
+        )
+    }
+}
+
 /// A module with a weight and maybe a bias; one of every block when its name holds `{}`, and one of every expert when it
 /// holds a second.
 #[derive(Debug, Clone, Copy)]
@@ -183,6 +199,11 @@ impl WeightPattern {
         self.presence.holds(config)
     }
 
+    /// Whether a model that has it has a bias here.
+    pub fn has_bias(&self, config: &Config) -> bool {
+        self.bias.holds(config)
+    }
+
     /// Its name in one block and for one expert.
     pub fn name_in(&self, block: usize, expert: usize) -> String {
         self.name.replacen("{}", &block.to_string(), 1).replacen("{}", &expert.to_string(), 1)
@@ -203,13 +224,21 @@ impl WeightPattern {
         let shape: Vec<usize> = self.axes.iter().map(|axis| axis.length(config)).collect();
         for expert in 0..experts {
             let name = self.name_in(block, expert);
+            let weight = WeightShape {
+                name: format!("{name}.weight"),
+                shape: shape.clone(),
+                transposed: self.transposed,
+                part: self.part,
+                block,
+                expert: self.is_of_expert().then_some(expert),
+            };
             let bias = self.bias.holds(config).then(|| WeightShape {
                 name: format!("{name}.bias"),
                 shape: shape[..1].to_vec(),
                 transposed: false,
+                ..weight.clone()
             });
-            let name = format!("{name}.weight");
-            shapes.push(WeightShape { name, shape: shape.clone(), transposed: self.transposed });
+            shapes.push(weight);
             shapes.extend(bias);
         }
     }
@@ -224,9 +253,20 @@ pub struct WeightShape {
     pub shape: Vec<usize>,
     /// Whether checkpoints hold it with inputs first.
     pub transposed: bool,
+    /// What it does.
+    pub part: Part,
+    /// The block that it belongs to; 0 for what belongs to none.
+    pub block: usize,
+    /// The expert that it belongs to, if any.
+    pub expert: Option<usize>,
 }
 
 impl WeightShape {
+    /// Whether it is a bias.
+    pub fn is_bias(&self) -> bool {
+        self.name.strip_suffix(".bias").is_some()
+    }
+
     /// Lengths of the axes in a checkpoint.
     pub fn stored(&self) -> Vec<usize> {
         if self.transposed { self.shape.iter().rev().copied().collect() } else { self.shape.clone() }

@@ -243,7 +243,7 @@ fn published_files_are_read_as_they_mean_it() {
 #[test]
 fn what_is_not_built_is_refused_with_the_architectures_own_key() {
     let yarn = json!({ "rope_type": "yarn" });
-    let longrope = json!({ "rope_type": "longrope", "short_factor": [1.0] });
+    let longrope = json!({ "rope_type": "longrope", "short_factor": [1.0, 1.0, 1.0, 1.0, 1.0] });
     let llama3 = json!({ "rope_type": "llama3", "factor": 2.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0 });
     let shrinking = json!({ "rope_type": "linear", "factor": 0.5 });
     let unknown = json!({ "rope_type": "linear", "factor": 2.0, "beta_fast": 3.0 });
@@ -269,7 +269,7 @@ fn what_is_not_built_is_refused_with_the_architectures_own_key() {
         ("gpt_neox", "hidden_act", json!(3), "3 is no name of an activation"),
         ("gpt_neox", "num_key_value_heads", json!(2), "this key is not known"),
         ("llama", "rope_parameters.rope_type", yarn, "\"yarn\" needs the number `factor`"),
-        ("llama", "rope_parameters.rope_type", longrope, "\"longrope\" is not built"),
+        ("llama", "rope_parameters.long_factor", longrope, "it is no list of numbers"),
         ("llama", "rope_parameters.low_freq_factor", llama3, "4 is not below"),
         ("llama", "rope_parameters.factor", shrinking, "0.5 would shorten texts"),
         ("llama", "rope_parameters.beta_fast", unknown, "\"linear\" has no such key"),

@@ -7,6 +7,7 @@ mod architectures;
 mod configs;
 mod decoder;
 mod generation;
+mod gguf;
 mod golden;
 mod scoring;
 mod tiny;

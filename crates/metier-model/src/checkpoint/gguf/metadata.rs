@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 const LONGEST_KEY: u64 = 65_535;
 const DEEPEST_ARRAY: usize = 4;
+/// Longest array of whole numbers that is kept, besides those of 32 bits, of which there is one for each token.
+const LONGEST_LIST: u64 = 4096;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,6 +196,19 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, what: &str, depth: usize) -> R
             let mut integers = Vec::new();
             for _ in 0..count {
                 integers.push(i64::from(i32::from_le_bytes(cursor.array(what)?)));
+            }
+            Ok(Value::Integers(integers))
+        }
+        0..=4 | 7 | 10 | 11 if count <= LONGEST_LIST => {
+            let mut integers = Vec::new();
+            for _ in 0..count {
+                let Value::Integer(number) = (match kind {
+                    7 => Value::Integer(i128::from(u8::from_le_bytes(cursor.array(what)?))),
+                    kind => read_value(cursor, kind, key)?,
+                }) else {
+                    return Ok(Value::Other);
+                };
+                integers.push(i64::try_from(number).unwrap_or(i64::MAX));
             }
             Ok(Value::Integers(integers))
         }
