@@ -92,6 +92,7 @@ fn gated_feed_forward() {
     for (rows, width, inner, outputs) in
         [(1, 1, 1, 1), (5, 33, 70, 9), (64, 32, 256, 32), (300, 64, 600, 64), (70, 9, 31, 3)]
     {
+        let plain = |weight| Projection { weight, low_rank: None };
         let shapes: [&[usize]; 4] = [&[rows, width], &[inner, width], &[inner, width], &[outputs, inner]];
         within_the_band("gated_feed_forward", &shapes, |tape, v| {
             let weights = GatedFeedForward { gate: plain(v[1]), up: plain(v[2]), down: plain(v[3]) };
