@@ -1,6 +1,6 @@
 //! A Hugging Face folder as a checkpoint.
 
-use super::{Checkpoint, MappedFile, SpecialTokens, Stored, safetensors};
+use super::{Checkpoint, MappedFile, SpecialTokens, Stored, pytorch, safetensors};
 use metier_core::data::TokenId;
 use metier_core::seam::Tokenize;
 use metier_core::{Error, Fault, Place, Result, store};
@@ -11,11 +11,17 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Files of weights, with that which says where each tensor is when there are several, and what reads one.
+const WEIGHTS: [(&str, &str, Read); 2] = [
+    ("model.safetensors", "model.safetensors.index.json", safetensors::read),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", pytorch::read),
+];
+
+type Read = fn(&Path, &[u8], usize) -> Result<Vec<(String, Stored)>>;
+
 const TOKENIZER: &str = "tokenizer.json";
 
-/// Opens a folder with `config.json`, `tokenizer.json` and `model.safetensors` or its index.
+/// Opens a folder with `config.json`, `tokenizer.json` and weights: one file or several behind an index.
 pub(super) fn open(folder: &Path) -> Result<Checkpoint> {
     let config = read_object(&folder.join("config.json"))?.ok_or_else(|| {
         Error::file(folder.join("config.json"), "the file is missing: this folder is no Hugging Face model")
@@ -68,16 +74,16 @@ fn read_object(path: &Path) -> Result<Option<Value>> {
 type Weights = (Vec<MappedFile>, BTreeMap<String, Stored>);
 
 fn read_weights(folder: &Path) -> Result<Weights> {
-    let single = folder.join(WEIGHTS);
-    let index = folder.join(INDEX);
-    let map: BTreeMap<String, String> = if single.exists() {
-        BTreeMap::new()
-    } else if let Some(value) = read_object(&index)? {
-        read_index(&index, &value)?
-    } else {
-        let message = format!("there are no weights: neither {WEIGHTS} nor {INDEX} is here");
+    let there = |(single, index, _): &&(&str, &str, Read)| folder.join(single).exists() || folder.join(index).exists();
+    let Some((single, index, read)) = WEIGHTS.iter().find(there) else {
+        let names: Vec<&str> = WEIGHTS.iter().flat_map(|(single, index, _)| [*single, *index]).collect();
+        let message = format!("there are no weights: none of {} is here", names.join(", "));
         return Err(Error::file(folder, message).hint("weights in other formats are not read"));
     };
+    let single = folder.join(single);
+    let index = folder.join(index);
+    let map: BTreeMap<String, String> =
+        if single.exists() { BTreeMap::new() } else { read_index(&index, &read_object(&index)?.unwrap_or_default())? };
     let mut paths: Vec<PathBuf> = map.values().map(|name| folder.join(name)).collect();
     paths.sort();
     paths.dedup();
@@ -89,7 +95,7 @@ fn read_weights(folder: &Path) -> Result<Weights> {
     let mut faults = Vec::new();
     for path in paths {
         match store::map_file(&path).and_then(|bytes| {
-            let found = safetensors::read(&path, &bytes, files.len())?;
+            let found = read(&path, &bytes, files.len())?;
             Ok((bytes, found))
         }) {
             Ok((bytes, found)) => {

@@ -1,6 +1,6 @@
 //! Checkpoints: a model's weights, configuration, tokenizer and chat template on disk.
 //!
-//! [`Checkpoint::open`] reads a Hugging Face folder (`config.json`, `tokenizer.json`, `*.safetensors`) or one
+//! [`Checkpoint::open`] reads a Hugging Face folder (`config.json`, `tokenizer.json`, `*.safetensors` or `pytorch_model*.bin`) or one
 //! GGUF file, and shows both alike: the configuration as `config.json` writes it, tensors under their Hugging
 //! Face names and in that row order, as `f32`. Files are mapped into memory; a tensor's bytes are touched when
 //! it is asked for. [`write_folder`] writes a folder that transformers loads.
@@ -9,14 +9,17 @@ mod check;
 mod gguf;
 mod hugging_face;
 mod layout;
+mod pytorch;
 mod safetensors;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use gguf::{GgufPlan, Mixture, Share};
-pub use write::{Dtype, write_folder};
+pub use write::{Dtype, convert_folder, write_folder};
 
+use crate::arch;
+use crate::config::Config;
 use layout::Layout;
 use memmap2::Mmap;
 use metier_compute::block::{self, Block};
@@ -26,10 +29,13 @@ use metier_core::fault::near_miss;
 use metier_core::seam::Tokenize;
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What the file is called in a folder that holds a model as GGUF.
+pub const GGUF_FILE: &str = "model.gguf";
 
 /// A model on disk, open for reading.
 pub struct Checkpoint {
@@ -99,9 +105,48 @@ impl Checkpoint {
         let metadata = std::fs::metadata(path).map_err(|error| {
             Error::io(path, "open the model", &error).hint("name a Hugging Face folder or a GGUF file")
         })?;
-        let checkpoint = if metadata.is_dir() { hugging_face::open(path)? } else { gguf::open(path)? };
+        let in_folder = path.join(GGUF_FILE);
+        let checkpoint = if !metadata.is_dir() {
+            gguf::open(path)?
+        } else if !path.join("config.json").exists() && in_folder.exists() {
+            gguf::open(&in_folder)?
+        } else {
+            hugging_face::open(path)?
+        };
         checkpoint.check()?;
         Ok(checkpoint)
+    }
+
+    /// Whether a path looks like a model: a GGUF file, or a folder with one called [`GGUF_FILE`] or with a configuration.
+    pub fn is_at(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        let is_file = path.extension().is_some_and(|ending| ending == "gguf") && path.is_file();
+        is_file || path.join("config.json").exists() || path.join(GGUF_FILE).exists()
+    }
+
+    /// The files that hold the weights.
+    pub fn weight_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// How a folder stores these weights without a loss: in 16 bits when all of them are of one kind of those, else in 32.
+    pub fn dtype(&self) -> Dtype {
+        let mut kinds = self.model_tensors().into_iter().map(|(_, stored)| match &stored.kind {
+            Kind::Blocks(block) if block.name() == "BF16" => Dtype::BF16,
+            Kind::Blocks(block) if block.name() == "F16" => Dtype::F16,
+            _ => Dtype::F32,
+        });
+        let first = kinds.next().unwrap_or_default();
+        if kinds.all(|kind| kind == first) { first } else { Dtype::F32 }
+    }
+
+    /// The tensors that the model is made of; all of an architecture that is not built.
+    fn model_tensors(&self) -> Vec<(&str, &Stored)> {
+        let all = self.tensors.iter().map(|(name, stored)| (name.as_str(), stored));
+        let Ok(config) = Config::from_json(&self.config) else { return all.collect() };
+        let wanted = arch::stored_weights(&config, self.tensors.keys().map(String::as_str));
+        let wanted: BTreeSet<String> = wanted.into_iter().map(|(_, stored)| stored).collect();
+        all.filter(|(name, _)| wanted.contains(*name)).collect()
     }
 
     /// The folder or file.

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,12 +52,36 @@ pub fn write_folder<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
     dtype: Dtype,
 ) -> Result<()> {
+    let weights = tensors
+        .into_iter()
+        .map(|(name, shape, values)| (name, Weight { dtype, shape, numbers: Numbers::Here(values) }))
+        .collect();
+    write(folder, like, weights, dtype)
+}
+
+/// As [`write_folder`], with the tensors of a checkpoint, of which one at a time is read.
+pub fn convert_folder(folder: &Path, checkpoint: &Checkpoint, dtype: Dtype) -> Result<()> {
+    let failure = Mutex::new(None);
+    let weights = checkpoint
+        .model_tensors()
+        .into_iter()
+        .map(|(name, stored)| {
+            let numbers = Numbers::Of { checkpoint, name, failure: &failure };
+            (name, Weight { dtype, shape: &stored.shape, numbers })
+        })
+        .collect();
+    let written = write(folder, checkpoint, weights, dtype);
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => written,
+    }
+}
+
+fn write(folder: &Path, like: &Checkpoint, weights: Vec<(&str, Weight<'_>)>, dtype: Dtype) -> Result<()> {
     store::create_folder(folder)?;
-    let weights: Vec<(&str, Weight<'_>)> =
-        tensors.into_iter().map(|(name, shape, values)| (name, Weight { dtype, shape, values })).collect();
     let mut names = BTreeSet::new();
     for (name, weight) in &weights {
-        if weight.shape.iter().product::<usize>() != weight.values.len() || !names.insert(*name) {
+        if !weight.is_whole() || !names.insert(*name) {
             return Err(Error::program(format!("the tensor `{name}` stands twice or its shape is not its length")));
         }
     }
@@ -79,7 +104,41 @@ pub fn write_folder<'a>(
 struct Weight<'a> {
     dtype: Dtype,
     shape: &'a [usize],
-    values: &'a [f32],
+    numbers: Numbers<'a>,
+}
+
+/// Where the numbers of a tensor are.
+enum Numbers<'a> {
+    /// In memory.
+    Here(&'a [f32]),
+    /// In a checkpoint. What cannot be read is kept in `failure`.
+    Of { checkpoint: &'a Checkpoint, name: &'a str, failure: &'a Mutex<Option<Error>> },
+}
+
+impl Weight<'_> {
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn is_whole(&self) -> bool {
+        match self.numbers {
+            Numbers::Here(values) => values.len() == self.count(),
+            Numbers::Of { .. } => true,
+        }
+    }
+
+    fn numbers(&self) -> Cow<'_, [f32]> {
+        match self.numbers {
+            Numbers::Here(values) => values.into(),
+            Numbers::Of { checkpoint, name, failure } => match checkpoint.tensor(name) {
+                Ok((_, values)) => values.into(),
+                Err(error) => {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    vec![0.0; self.count()].into()
+                }
+            },
+        }
+    }
 }
 
 impl View for Weight<'_> {
@@ -97,7 +156,7 @@ impl View for Weight<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = Vec::with_capacity(self.data_len());
-        for value in self.values {
+        for value in &*self.numbers() {
             match self.dtype {
                 Dtype::F32 => bytes.extend_from_slice(&value.to_le_bytes()),
                 Dtype::BF16 => bytes.extend_from_slice(&bf16::from_f32(*value).to_le_bytes()),
@@ -108,7 +167,7 @@ impl View for Weight<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.values.len() * self.dtype.bytes()
+        self.count() * self.dtype.bytes()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Global, Verdict, count, size, table};
 use metier_core::Result;
+use metier_model::checkpoint::Checkpoint;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,8 @@ pub fn model_path(name: &str, global: &Global) -> Result<PathBuf> {
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = model_path(&arguments.what, global)?;
     let record = path.join("record.json");
-    if path.extension().is_some_and(|ending| ending == "gguf") || path.join("config.json").exists() {
+    let is_model = Checkpoint::is_at(&path);
+    if is_model {
         model(&path, arguments.tensors, global)?;
     } else if !record.exists() {
         return Err(metier_core::Error::file(&path, "this is no model and no artifact")
@@ -60,7 +62,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         if let Some(report) = crate::recipe::run::report_of(&artifact) {
             super::print(&format!("\n{report}"))?;
         }
-    } else if record.exists() && !path.join("config.json").exists() {
+    } else if record.exists() && !is_model {
         let artifact = global.read_store()?.resolve(&path.to_string_lossy())?;
         super::print_json(&json!(artifact.record))?;
     }

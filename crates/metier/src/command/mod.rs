@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod fetch;
 mod generate;
+mod import;
 mod inspect;
 mod list;
 mod plan;
@@ -108,6 +109,7 @@ enum Verb {
     Eval(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
+    Import(import::Arguments),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Serve(serve::Arguments),
@@ -154,6 +156,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Train(verb) => stage::execute("train", &verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
+        Verb::Import(verb) => import::execute(&verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),
         Verb::Serve(verb) => serve::execute(&verb, &global),

@@ -25,6 +25,8 @@ pub struct StagePlan {
     pub finished: bool,
     /// What it takes.
     pub estimate: Estimate,
+    /// What a person should know before.
+    pub notes: Vec<String>,
 }
 
 /// What the process holds whatever it does: its code, a tokenizer, buffers. Measured on the tiny recipe.
@@ -46,6 +48,7 @@ pub fn plan(recipe: &Recipe, resolved: &Resolved, store: Option<&Store>, machine
             .collect();
         let (mut estimate, mut flow) = stage.work.plan(&inputs, &machine)?;
         estimate.memory_bytes = estimate.memory_bytes.map(|bytes| bytes.saturating_add(OF_THE_PROCESS));
+        let notes = std::mem::take(&mut flow.notes);
         let id = resolved.key(&stage.name)?.id();
         let artifact = store.map(|store| store.find(&id)).transpose()?.flatten();
         if let Some(artifact) = &artifact {
@@ -57,7 +60,7 @@ pub fn plan(recipe: &Recipe, resolved: &Resolved, store: Option<&Store>, machine
             flow.path = Some(artifact.path.clone());
         }
         flows.insert(stage.name.clone(), flow);
-        stages.push(StagePlan { name: stage.name.clone(), finished: artifact.is_some(), estimate });
+        stages.push(StagePlan { name: stage.name.clone(), finished: artifact.is_some(), estimate, notes });
     }
     Ok(Plan { stages, machine })
 }
@@ -121,8 +124,12 @@ impl Plan {
         } else {
             format!("about {} in all", duration(self.seconds()))
         };
+        let unfinished = self.stages.iter().filter(|stage| !stage.finished);
+        let notes: String = unfinished
+            .flat_map(|stage| stage.notes.iter().map(move |note| format!("{}: {note}\n", stage.name)))
+            .collect();
         format!(
-            "{}{left}; this machine: {:.0} GFLOP/s with {} threads, memory {:.1} GB/s, disk {:.2} GB/s",
+            "{}{notes}{left}; this machine: {:.0} GFLOP/s with {} threads, memory {:.1} GB/s, disk {:.2} GB/s",
             table(&headings, &rows, &[false, true, true, true, true, true, true]),
             self.machine.flop_per_second / 1e9,
             self.machine.threads,
@@ -137,7 +144,7 @@ impl Plan {
             "machine": self.machine,
             "seconds": self.seconds(),
             "stages": self.stages.iter().map(|stage| json!({
-                "name": stage.name, "finished": stage.finished, "estimate": stage.estimate,
+                "name": stage.name, "finished": stage.finished, "estimate": stage.estimate, "notes": stage.notes,
             })).collect::<Vec<_>>(),
         })
     }

@@ -155,6 +155,8 @@ pub struct Flow {
     pub tokens: Option<u64>,
     /// Where the data or model lies, when it is here already.
     pub path: Option<PathBuf>,
+    /// What a person should know before the stage runs.
+    pub notes: Vec<String>,
 }
 
 /// What this machine can do, measured in two seconds.
