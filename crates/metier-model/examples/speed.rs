@@ -31,9 +31,9 @@ fn main() -> Result<()> {
     let (mut prefill, mut decode) = (0.0_f64, 0.0_f64);
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        Session::new(&decoder)?.feed(&ids)?;
+        Session::new(&decoder).feed(&ids)?;
         prefill = prefill.max(prompt as f64 / start.elapsed().as_secs_f64());
-        let mut session = Session::new(&decoder)?;
+        let mut session = Session::new(&decoder);
         session.feed(&ids[..1])?;
         let start = Instant::now();
         for at in 0..reply {

@@ -4,6 +4,7 @@
 #![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
 
 mod architectures;
+mod batching;
 mod configs;
 mod decoder;
 mod generation;

@@ -145,6 +145,7 @@ impl Rest {
             // 0 asks for the likeliest token, which the smallest share gives.
             top_p: fields.number("top_p", 0.0..=1.0).unwrap_or(standard.top_p).max(f32::MIN_POSITIVE),
             min_p: fields.number("min_p", 0.0..=1.0).unwrap_or(standard.min_p),
+            typical_p: fields.number("typical_p", 0.01..=1.0).unwrap_or(standard.typical_p),
             repetition_penalty: fields
                 .number("repetition_penalty", 0.01..=100.0)
                 .unwrap_or(standard.repetition_penalty),
