@@ -168,6 +168,11 @@ impl Decoder {
         Ok(Self { parameters, config, model, recompute: false })
     }
 
+    /// The same model without adapters, to attach another to. It shares the weights: they lie in memory once.
+    pub fn shared(&self) -> Result<Self> {
+        Self::assemble(self.config.clone(), self.parameters.clone())
+    }
+
     /// Its numbers.
     pub fn config(&self) -> &Config {
         &self.config

@@ -8,6 +8,8 @@ use crate::data::{Conversation, TokenId};
 pub enum Prompt {
     /// Raw text to continue.
     Text(String),
+    /// Tokens to continue, as they are: no token that begins a text is put before them.
+    Tokens(Vec<TokenId>),
     /// Turns, written out by the model's chat template.
     Conversation(Conversation),
 }

@@ -35,29 +35,7 @@ impl Generate for LocalModel {
 
 impl LocalModel {
     fn prompt_ids(&self, request: &GenerateRequest) -> Result<Vec<TokenId>> {
-        let (text, begin) = match &request.prompt {
-            Prompt::Text(text) => (text.clone(), self.tokenizer.begin_of_text()),
-            Prompt::Conversation(conversation) => match &self.render {
-                Some(render) => (render(conversation)?, None),
-                None => {
-                    return Err(Error::user(
-                        Place::key("chat template"),
-                        "the model has none, so it cannot answer a conversation",
-                    )
-                    .hint("give it raw text to continue"));
-                }
-            },
-        };
-        let mut ids: Vec<TokenId> = begin.into_iter().collect();
-        for encoded in self.tokenizer.encode(&[&text], true)? {
-            ids.extend(encoded.ids);
-        }
-        if ids.is_empty() {
-            return Err(Error::user(
-                Place::key("prompt"),
-                "it is empty, and the model has no token that begins a text",
-            ));
-        }
+        let ids = self.encode_prompt(&request.prompt)?;
         let limit = self.decoder.config().context_length;
         let asked = request.max_tokens.unwrap_or(1);
         if ids.len().saturating_add(asked) > limit {
@@ -70,6 +48,48 @@ impl LocalModel {
             )
             .hint("shorten the prompt or ask for fewer tokens")
             .into());
+        }
+        Ok(ids)
+    }
+
+    /// The tokens that a prompt is for the model, however many. Refused when there are none.
+    pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<TokenId>> {
+        let written;
+        let (text, begin) = match prompt {
+            Prompt::Tokens(ids) => {
+                let known = self.tokenizer.vocabulary_size();
+                return match ids.iter().find(|id| **id as usize >= known) {
+                    Some(id) => {
+                        Err(Error::user(Place::key("prompt"), format!("the token id {id} is not below {known}")))
+                    }
+                    None if ids.is_empty() => Err(Error::user(Place::key("prompt"), "it is empty")),
+                    None => Ok(ids.clone()),
+                };
+            }
+            Prompt::Text(text) => (text, self.tokenizer.begin_of_text()),
+            Prompt::Conversation(conversation) => match &self.render {
+                Some(render) => {
+                    written = render(conversation)?;
+                    (&written, None)
+                }
+                None => {
+                    return Err(Error::user(
+                        Place::key("chat template"),
+                        "the model has none, so it cannot answer a conversation",
+                    )
+                    .hint("give it raw text to continue"));
+                }
+            },
+        };
+        let mut ids: Vec<TokenId> = begin.into_iter().collect();
+        for encoded in self.tokenizer.encode(&[text], true)? {
+            ids.extend(encoded.ids);
+        }
+        if ids.is_empty() {
+            return Err(Error::user(
+                Place::key("prompt"),
+                "it is empty, and the model has no token that begins a text",
+            ));
         }
         Ok(ids)
     }

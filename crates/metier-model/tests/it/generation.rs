@@ -151,7 +151,7 @@ fn prompts_that_do_not_fit_or_are_empty_are_refused() {
 #[test]
 fn a_conversation_needs_a_template_and_is_written_out_by_it() {
     let bare = model(false);
-    let conversation = Conversation { messages: vec![Message { role: Role::User, content: "hi".into() }] };
+    let conversation = Conversation::from(vec![Message::new(Role::User, "hi")]);
     let request = GenerateRequest { prompt: Prompt::Conversation(conversation), ..request("", Sampling::default()) };
     assert!(bare.generate(std::slice::from_ref(&request)).unwrap_err().to_string().contains("chat template"));
     let render = |conversation: &Conversation| Ok(format!("<begin>{}<end>", conversation.messages[0].content));

@@ -1,41 +1,14 @@
 //! Replies that a model without any sense makes are still of the form they are held to.
 
-use metier_core::data::{Form, TokenId};
-use metier_core::seam::{ProcessLogits, Tokenize};
+use crate::sample::reply;
+use metier_core::data::Form;
 use metier_core::seed::{Seed, Stream};
 use metier_program::constrain::Constrainer;
 use metier_testkit::bytes::{Bytes, END};
 use serde_json::{Map, Value, json};
 
-const PROMPT: [TokenId; 3] = [1, 2, 3];
-
 fn constrainer() -> Constrainer {
     Constrainer::new(&Bytes { begin: false }, &[END]).unwrap()
-}
-
-/// A reply of tokens drawn among those allowed; what closes a value is likelier, so that it ends.
-fn reply(constrainer: &Constrainer, form: &Form, random: &mut Stream) -> String {
-    let mut held: Box<dyn ProcessLogits> = constrainer.constrain(form).unwrap();
-    let mut history = PROMPT.to_vec();
-    let vocabulary = Bytes { begin: false }.vocabulary_size();
-    loop {
-        // Rows of padding beyond the vocabulary must stay forbidden.
-        let mut logits = vec![0.0; vocabulary + 2];
-        held.process(&history, &mut logits).unwrap();
-        let allowed: Vec<TokenId> = (0..).zip(&logits).filter(|(_, logit)| **logit == 0.0).map(|(id, _)| id).collect();
-        let bytes: Vec<u8> = history[PROMPT.len()..].iter().map(|id| *id as u8).collect();
-        assert!(!allowed.is_empty(), "nothing is allowed after {}", String::from_utf8_lossy(&bytes));
-        let closing = || [END, 34, 125, 93].into_iter().find(|id| allowed.contains(id));
-        let id = match closing() {
-            Some(id) if random.below(4) == 0 || bytes.len() > 200 => id,
-            _ => allowed[random.below(allowed.len() as u64) as usize],
-        };
-        if id == END {
-            return String::from_utf8(bytes).unwrap();
-        }
-        assert!(bytes.len() < 2000, "the reply does not end: {}", String::from_utf8_lossy(&bytes));
-        history.push(id);
-    }
 }
 
 /// A schema out of what models are asked for most.

@@ -58,14 +58,14 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                 talk(global, &format!("no command is called {command}; there are /new, /system TEXT and /quit"));
             }
             _ => {
-                conversation.messages.push(Message { role: Role::User, content: line.to_owned() });
+                conversation.messages.push(Message::new(Role::User, line));
                 let request = arguments.sampling.request(Prompt::Conversation(conversation.clone()), global)?;
                 // Ctrl-C ends a reply, not the chat.
                 metier_core::stop::clear();
                 match model.stream(&request, &mut [], &mut |delta| super::print(delta.text).is_ok()) {
                     Ok(reply) => {
                         super::print("\n")?;
-                        conversation.messages.push(Message { role: Role::Assistant, content: reply.text });
+                        conversation.messages.push(Message::new(Role::Assistant, reply.text));
                     }
                     Err(error) => {
                         conversation.messages.pop();
@@ -82,8 +82,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 }
 
 fn begin(system: Option<&str>) -> Conversation {
-    let messages = system.map(|text| Message { role: Role::System, content: text.to_owned() }).into_iter().collect();
-    Conversation { messages }
+    system.map(|text| Message::new(Role::System, text)).into_iter().collect::<Vec<_>>().into()
 }
 
 fn terminal(error: &ReadlineError) -> Error {

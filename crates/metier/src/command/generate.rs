@@ -1,7 +1,7 @@
 //! `metier generate`.
 
 use super::{Global, Verdict};
-use metier_core::data::{Conversation, Message, Role};
+use metier_core::data::{Message, Role};
 use metier_core::seam::{Generate, GenerateRequest, Prompt, Reply, Sampling};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::json;
@@ -129,7 +129,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 
 fn prompt(text: String, chat: bool) -> Prompt {
     if chat {
-        Prompt::Conversation(Conversation { messages: vec![Message { role: Role::User, content: text }] })
+        Prompt::Conversation(vec![Message::new(Role::User, text)].into())
     } else {
         Prompt::Text(text)
     }
@@ -168,10 +168,15 @@ fn file(
         }
         let place = |column| Place::file(input).at(index + 1, column);
         match serde_json::from_str::<Line>(&line) {
-            Err(error) => faults.push(Fault::new(place(error.column()), error.to_string())),
+            Err(error) => {
+                // The place is said once: the line of the file, not that of the line.
+                let message = error.to_string();
+                let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+                faults.push(Fault::new(place(error.column()), message));
+            }
             Ok(Line { id, prompt: Some(text), messages: None }) => prompts.push((id, prompt(text, arguments.chat))),
             Ok(Line { id, prompt: None, messages: Some(messages) }) => {
-                prompts.push((id, Prompt::Conversation(Conversation { messages })));
+                prompts.push((id, Prompt::Conversation(messages.into())));
             }
             Ok(_) => faults.push(Fault::new(place(1), "a line needs `prompt` or `messages`, not both")),
         }
