@@ -272,6 +272,11 @@ impl Decoder {
     /// What a row gives does not depend on the other rows of the pass, to the bit, and so neither on how a text is cut
     /// into passes. Only where keys follow the length of their text (dynamic scaling) it depends on [`Advance::length`].
     pub fn advance(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
+        self.logits(&self.advance_hidden(pages, texts)?)
+    }
+
+    /// As [`Decoder::advance`], with the last hidden states in place of logits: `[rows, hidden]`.
+    pub fn advance_hidden(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
         for text in &mut *texts {
             self.check_length(text.cache.length().saturating_add(text.ids.len()))?;
             self.check_ids(text.ids)?;
@@ -286,7 +291,7 @@ impl Decoder {
         let mut tape = Tape::inference(&self.parameters);
         let x = tape.constant(Tensor::from_vec(&[wanted.len() / width, width], wanted)?);
         let normed = self.model.final_norm(&mut tape, x)?;
-        self.logits(tape.value(normed)?)
+        Ok(tape.value(normed)?.clone())
     }
 
     /// One pass through all blocks; the hidden states that are asked for go behind `wanted`.

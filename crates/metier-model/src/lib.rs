@@ -22,3 +22,4 @@ pub mod plan;
 pub use config::Config;
 pub use decoder::{Advance, Batch, Decoder, Site};
 pub use local::{Decoding, LocalModel};
+pub use metier_compute::op::KeyCoding;

@@ -118,6 +118,14 @@ pub struct Reply {
     pub finish: Finish,
 }
 
+impl Reply {
+    /// How likely its tokens were on average, as a natural logarithm; 0 without any.
+    pub fn mean_logprob(&self) -> f64 {
+        let sum: f64 = self.tokens.iter().map(|token| f64::from(token.logprob)).sum();
+        sum / self.tokens.len().max(1) as f64
+    }
+}
+
 /// Something a generator may be unable to do; asked before work starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ability {

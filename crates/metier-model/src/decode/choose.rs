@@ -209,6 +209,14 @@ pub fn log_probabilities(logits: &[f32], id: TokenId, top: usize) -> (f32, Vec<(
     (own, order.into_iter().map(|id| (id, log_probability(logits[id as usize]))).collect())
 }
 
+/// The `count` likeliest of the first `vocabulary` tokens with their natural-log probabilities, likeliest first.
+pub(super) fn likeliest(logits: &[f32], vocabulary: usize, count: usize) -> Vec<(TokenId, f32)> {
+    let (_, mut top) = log_probabilities(logits, 0, count + logits.len().saturating_sub(vocabulary));
+    top.retain(|(id, _)| (*id as usize) < vocabulary);
+    top.truncate(count);
+    top
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

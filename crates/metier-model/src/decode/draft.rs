@@ -1,7 +1,7 @@
 //! Guesses at the next tokens, which the model then reads all at once: it takes those that it would have chosen.
 
 use super::writing::Writing;
-use super::{Cache, Drafted, Pages};
+use super::{Cache, Drafted, Pages, ROWS};
 use crate::decoder::{Advance, Decoder};
 use metier_core::Result;
 use metier_core::data::TokenId;
@@ -68,9 +68,7 @@ fn one_each(
     round: usize,
     vocabulary: usize,
 ) -> Result<()> {
-    /// Rows of a text that a pass reads at most.
-    const ROWS: usize = 512;
-    let mut read = Vec::new();
+    let mut reading = Vec::new();
     for text in texts.iter_mut().filter(|text| text.most > round) {
         let ids: Vec<TokenId> = text.ids.iter().copied().chain(text.guesses.iter().map(|guess| guess.id)).collect();
         if text.cache.reserve(pages, ids.len() - text.cache.length()).is_err() {
@@ -78,19 +76,16 @@ fn one_each(
             text.most = round;
             continue;
         }
-        while ids.len() - text.cache.length() > ROWS {
-            let chunk = text.cache.length()..text.cache.length() + ROWS;
-            let step = Advance { cache: text.cache, ids: &ids[chunk], wanted: 0, length: ids.len() };
-            decoder.advance(pages, &mut [step])?;
-        }
-        read.push((text, ids));
+        let ahead = text.cache.length()..ids.len().saturating_sub(ROWS).max(text.cache.length());
+        super::read(decoder, pages, text.cache, &ids[ahead])?;
+        reading.push((text, ids));
     }
-    let steps = read.iter_mut().map(|(text, ids)| {
+    let steps = reading.iter_mut().map(|(text, ids)| {
         let from = text.cache.length();
         Advance { cache: text.cache, ids: &ids[from..], wanted: 1, length: ids.len() }
     });
     let logits = decoder.advance(pages, &mut steps.collect::<Vec<_>>())?;
-    for ((text, ids), row) in read.into_iter().zip(logits.data().chunks_exact(decoder.config().vocabulary_size)) {
+    for ((text, ids), row) in reading.into_iter().zip(logits.data().chunks_exact(decoder.config().vocabulary_size)) {
         let mut logits = row.to_vec();
         text.writing.settle(&ids, &mut logits, vocabulary);
         text.guesses.push(text.writing.chooser.draft(&logits, text.writing.position(&ids))?);

@@ -7,14 +7,12 @@
 
 use super::draft::Guessing;
 use super::writing::Writing;
-use super::{Cache, Draft, Drafted, Pages};
+use super::{Cache, Draft, Drafted, Pages, ROWS};
 use crate::decoder::{Advance, Decoder};
 use metier_core::data::TokenId;
 use metier_core::seam::{Ask, Delta, Exchange, Finish, Tokenize};
 use metier_core::{Error, Result, stop};
 
-/// Rows of a pass that reads prompts alone.
-const ROWS: usize = 512;
 /// Rows of prompts in a pass beside texts that go on: those wait for it.
 const BESIDE: usize = 128;
 

@@ -1,6 +1,6 @@
 //! One text on its way through a decoder.
 
-use super::{Cache, Pages};
+use super::{Cache, Pages, ROWS};
 use crate::decoder::{Advance, Decoder};
 use metier_compute::op::KeyCoding;
 use metier_core::Result;
@@ -28,8 +28,6 @@ impl<'m> Session<'m> {
 
     /// Adds tokens to the text and gives the logits of the next one: one for each id of the vocabulary.
     pub fn feed(&mut self, ids: &[TokenId]) -> Result<Vec<f32>> {
-        /// Rows computed at once: enough to fill the kernels, small enough for the memory.
-        const ROWS: usize = 512;
         self.decoder.check_length(self.ids.len().saturating_add(ids.len()))?;
         self.ids.extend_from_slice(ids);
         let mut logits = Vec::new();

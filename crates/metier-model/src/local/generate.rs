@@ -25,16 +25,13 @@ impl Generate for LocalModel {
             texts: self.texts,
             draft: self.draft.as_ref(),
         };
-        engine.run(exchange, &|ask| {
-            let ids = self.prompt_ids(&ask.request)?;
-            let most = ask.request.max_tokens.unwrap_or(self.decoder.config().context_length - ids.len());
-            Ok((ids, most))
-        })
+        engine.run(exchange, &|ask| self.prompt_and_most(&ask.request))
     }
 }
 
 impl LocalModel {
-    fn prompt_ids(&self, request: &GenerateRequest) -> Result<Vec<TokenId>> {
+    /// The tokens of a request's prompt, and the most that may be made.
+    pub(super) fn prompt_and_most(&self, request: &GenerateRequest) -> Result<(Vec<TokenId>, usize)> {
         let ids = self.encode_prompt(&request.prompt)?;
         let limit = self.decoder.config().context_length;
         let asked = request.max_tokens.unwrap_or(1);
@@ -49,7 +46,8 @@ impl LocalModel {
             .hint("shorten the prompt or ask for fewer tokens")
             .into());
         }
-        Ok(ids)
+        let most = request.max_tokens.unwrap_or(limit - ids.len());
+        Ok((ids, most))
     }
 
     /// The tokens that a prompt is for the model, however many. Refused when there are none.

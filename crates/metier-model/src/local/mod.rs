@@ -3,6 +3,7 @@
 mod embed;
 mod generate;
 mod score;
+mod search;
 
 use crate::config::Config;
 use crate::decode::{Draft, Pages};

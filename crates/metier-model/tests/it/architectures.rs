@@ -55,7 +55,7 @@ fn values(name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 impl Case {
-    fn decoder(&self) -> Decoder {
+    pub fn decoder(&self) -> Decoder {
         Decoder::from_weights(&self.config, self.tensors.keys().map(String::as_str), |name| {
             let (shape, _) = &self.tensors[name];
             Ok((shape.clone(), values(name, shape)))

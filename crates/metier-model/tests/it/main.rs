@@ -10,5 +10,6 @@ mod decoder;
 mod generation;
 mod golden;
 mod scoring;
+mod searches;
 mod tiny;
 mod tokens;

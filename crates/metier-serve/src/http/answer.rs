@@ -82,7 +82,10 @@ struct Answer {
     usage: bool,
     choices: Vec<Choice>,
     prompt_tokens: usize,
+    cached_tokens: usize,
     completion_tokens: usize,
+    drafted_tokens: usize,
+    accepted_tokens: usize,
     events: UnboundedReceiver<Event>,
     limit: Duration,
     deadline: Instant,
@@ -114,7 +117,10 @@ pub(crate) async fn answer(ask: Ask, server: &Server) -> Response {
         usage: ask.usage,
         choices,
         prompt_tokens: 0,
+        cached_tokens: 0,
         completion_tokens: 0,
+        drafted_tokens: 0,
+        accepted_tokens: 0,
         model: ask.model,
         events,
         limit: server.settings.timeout,
@@ -362,12 +368,18 @@ impl Answer {
 
     /// Notes the end of a reply. The tokens of a prompt count once, however many replies it has.
     fn finished(&mut self, event: &Event) {
-        if let Event::Finished { choice, finish, prompt_tokens, tokens } = *event {
-            self.choices[choice].finish = Some(finish);
-            self.completion_tokens += tokens;
-            if choice.is_multiple_of(self.each) {
-                self.prompt_tokens += prompt_tokens;
-            }
+        let Event::Finished { choice, finish, prompt_tokens, cached_tokens, tokens, drafted_tokens, accepted_tokens } =
+            *event
+        else {
+            return;
+        };
+        self.choices[choice].finish = Some(finish);
+        self.completion_tokens += tokens;
+        self.drafted_tokens += drafted_tokens;
+        self.accepted_tokens += accepted_tokens;
+        if choice.is_multiple_of(self.each) {
+            self.prompt_tokens += prompt_tokens;
+            self.cached_tokens += cached_tokens;
         }
     }
 
@@ -375,6 +387,11 @@ impl Answer {
         json!({
             "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": { "cached_tokens": self.cached_tokens },
+            "completion_tokens_details": {
+                "accepted_prediction_tokens": self.accepted_tokens,
+                "rejected_prediction_tokens": self.drafted_tokens - self.accepted_tokens,
+            },
         })
     }
 

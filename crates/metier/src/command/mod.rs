@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod check;
+mod decoding;
 mod diff;
 mod docs;
 mod doctor;
@@ -14,6 +15,7 @@ mod list;
 mod plan;
 mod reproduce;
 mod run;
+mod search;
 mod serve;
 mod stage;
 mod why;

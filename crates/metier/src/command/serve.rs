@@ -1,5 +1,6 @@
 //! `metier serve`.
 
+use super::decoding::DecodingArguments;
 use super::{Global, Verdict, talk};
 use metier_core::fault::near_miss;
 use metier_core::seam::Prompt;
@@ -55,6 +56,8 @@ pub struct Arguments {
     /// How long a client may leave what is written to it unread, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     write_timeout: u32,
+    #[command(flatten)]
+    decoding: DecodingArguments,
 }
 
 /// Runs the verb.
@@ -121,6 +124,8 @@ fn models(arguments: &Arguments, global: &Global) -> Result<Vec<Served>> {
         }
     }
     Error::collect((), faults)?;
+    let guesser = arguments.decoding.guesser(global)?;
+    let as_told = |model: LocalModel| arguments.decoding.apply(model, guesser.as_ref()).map(Arc::new);
     let mut models = Vec::new();
     for (number, (name, what)) in named.into_iter().enumerate() {
         let path = super::inspect::model_path(what, global)?;
@@ -128,14 +133,14 @@ fn models(arguments: &Arguments, global: &Global) -> Result<Vec<Served>> {
         let decoder = Decoder::from_checkpoint_as_stored(&checkpoint)?;
         let (model, syntax) =
             crate::stage::calling_model(decoder, &checkpoint).map_err(|error| error.in_file(&path))?;
-        let opened = Opened { name, checkpoint, model: Arc::new(model) };
+        let opened = Opened { name, checkpoint, model: as_told(model)? };
         models.push(served(opened.name.clone(), &opened.model, syntax, None));
         for (_, name, folder) in adapters.iter().filter(|(base, ..)| *base == number) {
             let folder = super::inspect::model_path(folder, global)?;
             let mut decoder = opened.model.decoder().shared()?;
             metier_peft::folder::load(&mut decoder, &folder)?;
             let (model, syntax) = crate::stage::calling_model(decoder, &opened.checkpoint)?;
-            models.push(served((*name).to_owned(), &Arc::new(model), syntax, Some(opened.name.clone())));
+            models.push(served((*name).to_owned(), &as_told(model)?, syntax, Some(opened.name.clone())));
         }
     }
     Ok(models)
