@@ -44,8 +44,10 @@ def integer(random, depth):
 
 
 def number(random, depth):
-    least = round(random.uniform(-50, 50), 2)
-    return {"type": "number", "exclusiveMinimum": least, "maximum": least + random.choice([0.5, 3, 1000])}
+    least = random.choice([round(random.uniform(-50, 50), 2), random.randint(-20, 20), 0])
+    most = least + random.choice([0.5, 0.01, 3, 1000])
+    below, above = random.choice(["minimum", "exclusiveMinimum"]), random.choice(["maximum", "exclusiveMaximum"])
+    return {"type": "number"} | random.choice([{below: least, above: most}, {below: least}, {above: most}, {below: -most, above: -least}])
 
 
 def multiple(random, depth):
@@ -133,6 +135,9 @@ def of_function(schema):
     kind = schema.pop("type", None)
     if kind not in (None, "any"):
         schema["type"] = TYPES.get(kind, kind)
+    # What is written beside an array is meant of its items: no array is one of these texts.
+    if schema.get("type") == "array" and "enum" in schema:
+        schema["items"] = {"enum": schema.pop("enum")}
     if isinstance(schema.get("properties"), dict):
         schema["properties"] = {name: of_function(value) for name, value in schema["properties"].items()}
     for key in ("items", "additionalProperties"):
