@@ -129,6 +129,8 @@ impl Server {
         let address = listener.local_addr().map_err(|error| cannot("listen", error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Prompts are cut one after another: the processor belongs to the models.
+            .max_blocking_threads(1)
             .build()
             .map_err(|error| cannot("wait for connections", error))?;
         let server = Arc::new(Self {

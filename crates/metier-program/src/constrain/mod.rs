@@ -3,6 +3,7 @@
 //! At each step the tokens after which the text can no longer become what it must be are forbidden; the end is allowed
 //! once the text is complete. The grammars are llguidance's.
 
+mod bounds;
 mod calls;
 
 use crate::call::Syntax;
@@ -119,6 +120,7 @@ impl Constrainer {
 /// A schema with this program's settings for it.
 fn with_settings(key: &str, schema: &Value) -> Result<Value> {
     let mut schema = schema.clone();
+    bounds::sharpen(&mut schema);
     if let Some(map) = schema.as_object_mut() {
         let settings = json!({ "whitespace_pattern": WHITE_SPACE });
         if map.insert(SETTINGS.to_owned(), settings).is_some() {

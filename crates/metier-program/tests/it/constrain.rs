@@ -125,6 +125,19 @@ fn what_cannot_be_carried_out_is_refused_by_name() {
     let said = refused(Form::JsonSchema(schema));
     assert!(said.starts_with("response_format: ") && said.contains("uniqueItems"), "{said}");
     assert!(refused(Form::JsonSchema(json!({ "type": "king" }))).contains("king"));
+    for keyword in [
+        "contains", "dependentRequired", "dependentSchemas", "if", "maxContains", "minContains", "not",
+        "propertyNames", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
+    ] {
+        for schema in [
+            json!({ "type": ["array", "object"], keyword: true }),
+            json!({ "properties": { "a": { "anyOf": [{ "type": "null" }, { keyword: {} }] } } }),
+        ] {
+            let said = refused(Form::JsonSchema(schema.clone()));
+            assert!(said.contains(keyword), "{schema}: {said}");
+        }
+    }
+    assert!(refused(Form::JsonSchema(json!({ "type": "string", "format": "shoe-size" }))).contains("shoe-size"));
     assert!(refused(Form::JsonSchema(json!({ "x-guidance": { "lenient": true } }))).contains("x-guidance"));
     assert!(refused(Form::Regex("(".into())).contains("response_format"));
     assert!(refused(Form::JsonSchema(json!({ "$ref": "http://elsewhere.example/schema" }))).contains("elsewhere"));

@@ -5,6 +5,7 @@
 mod calls;
 mod constrain;
 mod sample;
+mod schemas;
 
 use metier_core::data::Conversation;
 use metier_program::template::ChatTemplate;

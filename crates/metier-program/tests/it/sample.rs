@@ -25,7 +25,8 @@ pub fn continued(constrainer: &Constrainer, form: &Form, begun: &str, random: &m
         let allowed: Vec<TokenId> = (0..).zip(&logits).filter(|(_, logit)| **logit == 0.0).map(|(id, _)| id).collect();
         let bytes: Vec<u8> = history[PROMPT.len()..].iter().map(|id| *id as u8).collect();
         assert!(!allowed.is_empty(), "nothing is allowed after {}", String::from_utf8_lossy(&bytes));
-        let closing = || [END, 34, 125, 93].into_iter().find(|id| allowed.contains(id));
+        // The end, a quotation mark, an at sign (without which an address has no end), brackets.
+        let closing = || [END, 34, 64, 125, 93].into_iter().find(|id| allowed.contains(id));
         let id = match (begun.as_bytes().get(bytes.len()), closing()) {
             (Some(byte), _) => {
                 let id = TokenId::from(*byte);

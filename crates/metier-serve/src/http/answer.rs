@@ -299,6 +299,10 @@ impl Answer {
             return String::new();
         }
         let object = match (self.shape, self.echo.get(number / self.each)) {
+            // Whether there will be text beside calls is not known yet.
+            (Shape::Chat, _) if self.choices[number].reader.is_some() => {
+                json!({ "delta": { "role": "assistant" }, "logprobs": null })
+            }
             (Shape::Chat, _) => json!({ "delta": { "role": "assistant", "content": "" }, "logprobs": null }),
             (Shape::Text, Some(echo)) => json!({ "text": echo, "logprobs": null }),
             (Shape::Text, None) => return String::new(),

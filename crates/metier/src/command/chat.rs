@@ -68,8 +68,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                 match model.stream(&request, Vec::new(), &mut |delta| super::print(delta.text).is_ok()) {
                     Ok(reply) => {
                         super::print("\n")?;
-                        conversation.messages.push(Message::new(Role::Assistant, reply.text.clone()));
-                        report(&[reply], global);
+                        conversation.messages.push(Message::new(Role::Assistant, reply.text));
+                        report([reply.drafted_tokens, reply.accepted_tokens], global);
                     }
                     Err(error) => {
                         conversation.messages.pop();

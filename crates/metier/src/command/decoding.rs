@@ -1,7 +1,7 @@
 //! How a model answers many at once; the same for `generate`, `chat` and `serve`.
 
 use super::{Global, talk};
-use metier_core::seam::{Reply, Tokenize};
+use metier_core::seam::Tokenize;
 use metier_core::{Error, Place, Result};
 use metier_model::checkpoint::Checkpoint;
 use metier_model::decode::{Draft, Pages};
@@ -106,10 +106,8 @@ impl DecodingArguments {
     }
 }
 
-/// Says how many guesses were taken, where there were any.
-pub fn report(replies: &[Reply], global: &Global) {
-    let sum = |of: fn(&Reply) -> usize| replies.iter().map(of).sum::<usize>();
-    let (drafted, accepted) = (sum(|reply| reply.drafted_tokens), sum(|reply| reply.accepted_tokens));
+/// Says how many tokens were guessed, and how many of them taken, where there were any.
+pub fn report([drafted, accepted]: [usize; 2], global: &Global) {
     if drafted > 0 {
         talk(global, &format!("{accepted} of {drafted} guessed tokens were taken"));
     }

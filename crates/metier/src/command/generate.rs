@@ -2,13 +2,12 @@
 
 use super::decoding::{DecodingArguments, report};
 use super::search::SearchArguments;
-use super::{Global, Verdict};
+use super::{Global, Verdict, lines};
 use metier_core::data::{Message, Role};
 use metier_core::progress::Progress;
 use metier_core::seam::{Ask, Delta, Exchange, Generate, GenerateRequest, Prompt, Reply, Sampling};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -154,7 +153,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         super::print_json(&json)?;
     } else {
         super::print("\n")?;
-        report(&[reply], global);
+        report([reply.drafted_tokens, reply.accepted_tokens], global);
     }
     Ok(Verdict::Fine)
 }
@@ -217,28 +216,31 @@ fn file(
     let mut requests = Vec::new();
     for (id, prompt) in prompts {
         let request = arguments.sampling.request(prompt, global)?;
-        requests.push((begin_line(model_id, &request, id.as_ref(), &arguments.decoding.mark()), request));
+        // `Debug` writes every field of a request, whichever it will have.
+        let begin = lines::begin(id.as_ref(), &[model_id, &format!("{request:?}"), &arguments.decoding.mark()]);
+        requests.push((begin, request));
     }
     let begins: Vec<&str> = requests.iter().map(|(begin, _)| begin.as_str()).collect();
-    let done = finished_lines(output, &begins)?;
+    let done = lines::finished(output, &begins)?;
     let out = std::fs::OpenOptions::new().create(true).append(true).open(output);
-    let mut lines = Lines {
+    let mut replies = Lines {
         requests: &requests[done..],
         asked: 0,
         path: output,
         out: out.map_err(|error| Error::io(output, "write", &error))?,
         ready: BTreeMap::new(),
-        written: Vec::new(),
+        written: 0,
+        guesses: [0; 2],
         failed: None,
         progress: Progress::new("generating", Some(requests.len() as u64), "replies"),
     };
-    lines.progress.resume_at(done as u64);
-    model.run(&mut lines)?;
-    if let Some((_, error)) = lines.failed {
+    replies.progress.resume_at(done as u64);
+    model.run(&mut replies)?;
+    if let Some((_, error)) = replies.failed {
         return Err(error);
     }
-    lines.progress.finish();
-    report(&lines.written, global);
+    replies.progress.finish();
+    report(replies.guesses, global);
     Ok(Verdict::Fine)
 }
 
@@ -252,7 +254,9 @@ struct Lines<'a> {
     out: File,
     /// Replies for which one before them is missing.
     ready: BTreeMap<usize, Reply>,
-    written: Vec<Reply>,
+    written: usize,
+    /// Tokens that were guessed and taken.
+    guesses: [usize; 2],
     /// The first request that failed; those before it are still answered.
     failed: Option<(usize, Error)>,
     progress: Progress,
@@ -261,11 +265,12 @@ struct Lines<'a> {
 impl Lines<'_> {
     /// Writes what is complete up to the first reply that is missing.
     fn write(&mut self) -> Result<()> {
-        while let Some(reply) = self.ready.remove(&self.written.len()) {
+        while let Some(reply) = self.ready.remove(&self.written) {
             let rest = reply_json(&reply).to_string();
-            let (begin, _) = &self.requests[self.written.len()];
+            let (begin, _) = &self.requests[self.written];
             writeln!(self.out, "{begin}{}", &rest[1..]).map_err(|error| Error::io(self.path, "write", &error))?;
-            self.written.push(reply);
+            self.written += 1;
+            self.guesses = [self.guesses[0] + reply.drafted_tokens, self.guesses[1] + reply.accepted_tokens];
             self.progress.add(1);
         }
         Ok(())
@@ -308,54 +313,4 @@ impl Exchange for Lines<'_> {
             Ok(_) => {}
         }
     }
-}
-
-/// How the line of a reply begins: it tells the model, the prompt and all settings apart, so that a file of other
-/// replies is never taken for a beginning of these.
-fn begin_line(model_id: &str, request: &GenerateRequest, id: Option<&serde_json::Value>, mark: &str) -> String {
-    let id = id.map_or(String::new(), |id| format!("\"id\":{id},"));
-    let mut hash = Sha256::new();
-    hash.update(&id);
-    hash.update(model_id);
-    // `Debug` writes every field of a request, whichever it will have.
-    hash.update(format!("{request:?}"));
-    hash.update(mark);
-    let mut head = [0; 8];
-    head.copy_from_slice(&hash.finalize()[..8]);
-    format!("{{\"request\":\"{:016x}\",{id}", u64::from_be_bytes(head))
-}
-
-/// The number of replies in a file, each of which must begin as it is said to; a torn last one is cut off.
-fn finished_lines(path: &Path, begins: &[&str]) -> Result<usize> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(Error::io(path, "read", &error)),
-    };
-    let refuse = |line: usize, message: &str| {
-        Fault::new(Place::file(path).at(line + 1, 1), message)
-            .hint("the file is left as it is: name another one with --output, or remove it to start over")
-    };
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let (lines, torn) = bytes.split_at(whole);
-    let lines: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
-        let Some(begin) = begins.get(index) else {
-            return Err(refuse(index, "there are more lines than prompts").into());
-        };
-        if !line.starts_with(begin.as_bytes()) {
-            let message = "this line is no reply to this prompt by this model with these settings";
-            return Err(refuse(index, message).into());
-        }
-    }
-    if torn.is_empty() {
-        return Ok(lines.len());
-    }
-    let begin = begins.get(lines.len()).map_or(&[][..], |begin| begin.as_bytes());
-    if begin.is_empty() || !(torn.starts_with(begin) || begin.starts_with(torn)) {
-        return Err(refuse(lines.len(), "the file ends with something that `generate` did not write").into());
-    }
-    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
-    file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
-    Ok(lines.len())
 }

@@ -7,10 +7,12 @@ mod decoding;
 mod diff;
 mod docs;
 mod doctor;
+mod embed;
 mod explain;
 mod fetch;
 mod generate;
 mod inspect;
+mod lines;
 mod list;
 mod plan;
 mod reproduce;
@@ -111,6 +113,7 @@ enum Verb {
     #[command(name = "export")]
     Export(stage::Arguments),
     Generate(generate::Arguments),
+    Embed(embed::Arguments),
     Chat(chat::Arguments),
     Serve(serve::Arguments),
     #[command(hide = true)]
@@ -157,6 +160,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
+        Verb::Embed(verb) => embed::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),
         Verb::Serve(verb) => serve::execute(&verb, &global),
         Verb::Docs(verb) => docs::execute(&verb),

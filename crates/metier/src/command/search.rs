@@ -79,7 +79,8 @@ fn best_of(
         request
     });
     let replies = model.generate(&requests.collect::<Vec<_>>())?;
-    super::decoding::report(&replies, global);
+    let sum = |of: fn(&Reply) -> usize| replies.iter().map(of).sum::<usize>();
+    super::decoding::report([sum(|reply| reply.drafted_tokens), sum(|reply| reply.accepted_tokens)], global);
     let mut scored: Vec<(f64, Reply)> = replies.into_iter().map(|reply| (reply.mean_logprob(), reply)).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     Ok(scored.into_iter().map(|(score, reply)| (reply, Some(score))).collect())
