@@ -2,8 +2,7 @@
 
 use metier_core::data::{Role, TokenId};
 use metier_core::seam::{
-    Ability, CONTEXT, Delta, Embed, Embedded, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply,
-    Tokenize, TokenChoice,
+    Ability, Ask, CONTEXT, Delta, Embed, Embedded, Exchange, Finish, Generate, Prompt, Reply, TokenChoice, Tokenize,
 };
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
@@ -72,16 +71,22 @@ impl Generate for Chance {
         true
     }
 
-    fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>> {
-        requests.iter().map(|request| self.stream(request, &mut [], &mut |_| true)).collect()
+    /// One request after the other.
+    fn run(&self, exchange: &mut dyn Exchange) -> Result<()> {
+        let mut number = 0;
+        loop {
+            exchange.between();
+            let Some(ask) = exchange.next(0) else { return Ok(()) };
+            let reply = self.reply(ask, &mut |delta| exchange.delta(number, delta));
+            exchange.finish(number, reply);
+            number += 1;
+        }
     }
+}
 
-    fn stream(
-        &self,
-        request: &GenerateRequest,
-        processors: &mut [Box<dyn ProcessLogits>],
-        on_delta: &mut dyn FnMut(Delta<'_>) -> bool,
-    ) -> Result<Reply> {
+impl Chance {
+    fn reply(&self, ask: Ask, on_delta: &mut dyn FnMut(Delta<'_>) -> bool) -> Result<Reply> {
+        let Ask { request, mut processors } = ask;
         let prompt = Self::encode(&request.prompt)?;
         let most = request.max_tokens.unwrap_or(self.context_length.saturating_sub(prompt.len()));
         if prompt.len().saturating_add(most.max(1)) > self.context_length {
@@ -89,12 +94,20 @@ impl Generate for Chance {
             return Err(Error::user(Place::key(CONTEXT), message));
         }
         let mut random = Seed::new(request.sampling.seed).at(0);
-        let mut reply = Reply { text: String::new(), tokens: vec![], prompt_tokens: prompt.len(), finish: Finish::Length };
+        let mut reply = Reply {
+            text: String::new(),
+            tokens: vec![],
+            prompt_tokens: prompt.len(),
+            cached_tokens: 0,
+            drafted_tokens: 0,
+            accepted_tokens: 0,
+            finish: Finish::Length,
+        };
         let mut history = prompt.clone();
         while reply.tokens.len() < most {
             // Letters and the end, unless a form asks for others.
             let mut logits: Vec<f32> = (0..258_u32).map(|id| if (32..127).contains(&id) || id == END { 0.0 } else { -9.0 }).collect();
-            for processor in &mut *processors {
+            for processor in &mut processors {
                 processor.process(&history, &mut logits)?;
             }
             let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
