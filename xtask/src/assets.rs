@@ -11,9 +11,10 @@ use std::process::Command;
 const ASSETS: [(&str, &str); 1] = [("smollm2", "recipes/quickstart.toml")];
 
 /// Each Python environment by the name tests ask for, and the script that names its packages.
-const CLIENTS: [(&str, &str); 2] = [
+const CLIENTS: [(&str, &str); 3] = [
     ("openai client", "crates/metier/tests/serve/openai_client.py"),
     ("page client", "crates/metier/tests/serve/page.py"),
+    ("schema checker", "crates/metier-program/tests/schemas/schemas.py"),
 ];
 /// What Chromium is called on a machine that has it.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -27,7 +28,7 @@ pub fn fetch(root: &Path, metier: Option<&Path>) -> Result<Vec<(String, String)>
     for (name, script) in CLIENTS {
         let head = python::head(&std::fs::read_to_string(root.join(script))?);
         let folder = root.join("target/clients").join(name.replace(' ', "-"));
-        let python = python::environment(&folder, &head.packages)?;
+        let python = python::environment(&folder, &head)?;
         variables.push((variable(name), python.display().to_string()));
     }
     match browser() {

@@ -37,7 +37,7 @@ pub fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<bool> {
     }
     let head = python::head(&std::fs::read_to_string(&path)?);
     let environment = root.join("target/reference").join(path.file_stem().unwrap_or_default());
-    let python = python::environment(&environment, &head.packages)?;
+    let python = python::environment(&environment, &head)?;
     shell::runs(Command::new(&python).arg(&path).args(arguments).current_dir(root))
 }
 

@@ -11,7 +11,7 @@
 use metier_core::{Error, Result, store};
 use metier_model::Decoder;
 use metier_model::checkpoint::{Checkpoint, Dtype, write_folder};
-use metier_model::decode::Cache;
+use metier_model::decode::Session;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,9 +52,8 @@ fn write(model: &Path, folder: &Path, ours: &Path) -> Result<()> {
         let prompt: Value = serde_json::from_str(line).map_err(|error| Error::file(&path, error.to_string()))?;
         let text = prompt["text"].as_str().unwrap_or_default();
         let ids = checkpoint.tokenizer.encode(&[text], true)?.remove(0).ids;
-        let hidden = decoder.extend(&mut Cache::new(decoder.config())?, &ids)?;
-        let logits = decoder.logits(&hidden)?;
-        cases.push(json!({ "text": text, "ids": ids, "logits": logits.data() }));
+        let logits = Session::new(&decoder).feed(&ids)?;
+        cases.push(json!({ "text": text, "ids": ids, "logits": logits }));
     }
     store::write_atomic(ours, Value::Array(cases).to_string())
 }

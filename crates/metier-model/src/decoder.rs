@@ -3,9 +3,9 @@
 use crate::arch;
 use crate::checkpoint::{self, AsStored, Checkpoint};
 use crate::config::Config;
-use crate::decode::Cache;
+use crate::decode::{Cache, Pages};
 use crate::layer::{Keys, Linear, LowRank, Model, NormKind, Part, Rows, WeightShape};
-use metier_compute::op::{self, Head, Sequence};
+use metier_compute::op::{self, CachedText, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::fault::near_miss;
 use metier_core::seed::Seed;
@@ -48,6 +48,18 @@ pub struct Site {
     pub outputs: usize,
     /// The weight, `[outputs, inputs]`.
     pub weight: ParameterId,
+}
+
+/// New tokens of one text in a pass of [`Decoder::advance`].
+pub struct Advance<'a> {
+    /// What came before them.
+    pub cache: &'a mut Cache,
+    /// The tokens.
+    pub ids: &'a [u32],
+    /// How many of them, from the end, are to give logits.
+    pub wanted: usize,
+    /// Tokens of the whole text, as far as it is known.
+    pub length: usize,
 }
 
 impl Site {
@@ -166,6 +178,11 @@ impl Decoder {
         Ok(Self { parameters, config, model, recompute: false })
     }
 
+    /// The same model without adapters, to attach another to. It shares the weights: they lie in memory once.
+    pub fn shared(&self) -> Result<Self> {
+        Self::assemble(self.config.clone(), self.parameters.clone())
+    }
+
     /// Its numbers.
     pub fn config(&self) -> &Config {
         &self.config
@@ -259,34 +276,75 @@ impl Decoder {
         op::head_cross_entropy(tape, hidden, head, &batch.targets, &batch.weights)
     }
 
-    /// Continues the text in `cache` with `ids` and gives the hidden state of the last of them: `[1, hidden]`.
-    pub fn extend(&self, cache: &mut Cache, ids: &[u32]) -> Result<Tensor> {
-        /// Rows computed at once: enough to fill the kernels, small enough for the memory.
-        const ROWS: usize = 512;
-        self.check_length(cache.length().saturating_add(ids.len()))?;
-        self.check_ids(ids)?;
-        let mut last = Tensor::zeros(&[1, self.config.hidden_size])?;
-        let longest = cache.length() + ids.len();
-        for ids in ids.chunks(ROWS) {
-            let first = cache.length() as u32;
-            let positions: Vec<u32> = (first..first + ids.len() as u32).collect();
-            let mut tape = Tape::inference(&self.parameters);
-            tape.set_precision(self.parameters.precision(ids.len()));
-            let rows = Rows { positions: &positions, longest, linears: &self.model.linears };
-            let mut x = self.model.embed(&mut tape, ids, &positions)?;
-            for (block, cache) in self.model.blocks.iter().zip(&mut cache.blocks) {
-                let next = tape.scope(|tape| block.forward(tape, x, rows, Keys::Cached(cache)))?;
-                tape.release(x);
-                x = next;
-            }
-            let x = tape.value(x)?;
-            let row = x.data()[x.len() - self.config.hidden_size..].to_vec();
-            last = Tensor::from_vec(&[1, self.config.hidden_size], row)?;
+    /// Continues several texts in one pass, and gives the logits of what follows the rows that were asked for:
+    /// `[rows, vocabulary]`, text by text.
+    ///
+    /// What a row gives does not depend on the other rows of the pass, to the bit, and so neither on how a text is cut
+    /// into passes. Only where keys follow the length of their text (dynamic scaling) it depends on [`Advance::length`], and
+    /// with weights in blocks on a processor with tiles on whether a pass has many rows
+    /// ([`Parameters::precision`](metier_compute::Parameters::precision)).
+    pub fn advance(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
+        self.logits(&self.advance_hidden(pages, texts)?)
+    }
+
+    /// As [`Decoder::advance`], with the last hidden states in place of logits: `[rows, hidden]`.
+    pub fn advance_hidden(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
+        for text in &mut *texts {
+            self.check_length(text.cache.length().saturating_add(text.ids.len()))?;
+            self.check_ids(text.ids)?;
+            text.cache.reserve(pages, text.ids.len())?;
+        }
+        let width = self.config.hidden_size;
+        let together = if self.config.keys_follow_length() { 1 } else { texts.len().max(1) };
+        let mut wanted = Vec::new();
+        for texts in texts.chunks_mut(together) {
+            self.pass(texts, &mut wanted)?;
         }
         let mut tape = Tape::inference(&self.parameters);
-        let x = tape.constant(last);
+        let x = tape.constant(Tensor::from_vec(&[wanted.len() / width, width], wanted)?);
         let normed = self.model.final_norm(&mut tape, x)?;
         Ok(tape.value(normed)?.clone())
+    }
+
+    /// One pass through all blocks; the hidden states that are asked for go behind `wanted`.
+    fn pass(&self, texts: &mut [Advance<'_>], wanted: &mut Vec<f32>) -> Result<()> {
+        let (mut ids, mut positions, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        for text in &*texts {
+            let first = text.cache.length();
+            ranges.push(ids.len() + text.ids.len() - text.wanted.min(text.ids.len())..ids.len() + text.ids.len());
+            ids.extend_from_slice(text.ids);
+            positions.extend((first..first + text.ids.len()).map(|position| position as u32));
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let longest = texts.iter().map(|text| text.length).max().unwrap_or(0);
+        let rows = Rows { positions: &positions, longest, linears: &self.model.linears };
+        let mut tape = Tape::inference(&self.parameters);
+        tape.set_precision(self.parameters.precision(ids.len()));
+        let mut x = self.model.embed(&mut tape, &ids, &positions)?;
+        let mut next = 0;
+        let mut cached: Vec<CachedText<'_>> = texts
+            .iter_mut()
+            .map(|text| {
+                let (first, rows) = (text.cache.length(), next..next + text.ids.len());
+                next = rows.end;
+                CachedText { rows, first, pages: text.cache.pages_mut() }
+            })
+            .collect();
+        for block in &self.model.blocks {
+            let next = tape.scope(|tape| block.forward(tape, x, rows, Keys::Cached(&mut cached)))?;
+            tape.release(x);
+            x = next;
+        }
+        for text in texts {
+            text.cache.grow(text.ids.len());
+        }
+        let (x, width) = (tape.value(x)?.data(), self.config.hidden_size);
+        for range in ranges {
+            wanted.extend_from_slice(&x[range.start * width..range.end * width]);
+        }
+        Ok(())
     }
 
     /// Every linear layer, in a fixed order.

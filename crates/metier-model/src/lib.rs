@@ -20,5 +20,6 @@ pub mod local;
 pub mod plan;
 
 pub use config::Config;
-pub use decoder::{Batch, Decoder, Site};
-pub use local::LocalModel;
+pub use decoder::{Advance, Batch, Decoder, Site};
+pub use local::{Decoding, LocalModel};
+pub use metier_compute::op::KeyCoding;

@@ -13,8 +13,8 @@ mod http;
 mod page;
 mod queue;
 
-use metier_core::data::Form;
-use metier_core::seam::{Embed, Generate, ProcessLogits, Tokenize};
+use metier_core::data::{CallPiece, Form, TokenId};
+use metier_core::seam::{Embed, Generate, ProcessLogits, Prompt, Tokenize};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
 use queue::{Queue, Turns};
@@ -25,6 +25,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Gives what holds one reply of a model to a form.
 pub type Constrain = Arc<dyn Fn(&Form) -> Result<Box<dyn ProcessLogits>> + Send + Sync>;
+
+/// Tells calls of functions from the text of one reply: given more of it, or `None` at its end, gives what is certain.
+pub type ReadCalls = Box<dyn FnMut(Option<&str>) -> Vec<CallPiece> + Send>;
+
+/// Gives the tokens that a prompt is for a model.
+pub type Encode = Arc<dyn Fn(&Prompt) -> Result<Vec<TokenId>> + Send + Sync>;
 
 /// A model as it is served.
 #[derive(Clone)]
@@ -39,6 +45,12 @@ pub struct Served {
     pub embed: Option<Arc<dyn Embed>>,
     /// Holds replies to forms, if it can.
     pub constrain: Option<Constrain>,
+    /// Begins to read a reply that may call functions, if it is known how the model writes calls.
+    pub calls: Option<Arc<dyn Fn() -> ReadCalls + Send + Sync>>,
+    /// Its prompts as tokens.
+    pub encode: Encode,
+    /// The model whose weights it shares, when it is an adapter on top of them.
+    pub base: Option<String>,
     /// Tokens of prompt and reply together.
     pub context_length: usize,
 }
@@ -56,6 +68,10 @@ pub struct Settings {
     pub queue_limit: usize,
     /// Longest time for one request, waiting included.
     pub timeout: Duration,
+    /// How long a client may leave what is written to it unread.
+    pub write_timeout: Duration,
+    /// Whether prompts that do not fit are cut where a request does not say.
+    pub truncate: bool,
     /// Decides the replies of requests without a seed, together with their number.
     pub seed: u64,
 }
@@ -113,6 +129,8 @@ impl Server {
         let address = listener.local_addr().map_err(|error| cannot("listen", error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Prompts are cut one after another: the processor belongs to the models.
+            .max_blocking_threads(1)
             .build()
             .map_err(|error| cannot("wait for connections", error))?;
         let server = Arc::new(Self {
@@ -142,7 +160,7 @@ impl Server {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| cannot("listen", error))?;
                 ready(address)?;
-                http::accept(listener, http::router(Arc::clone(&server)), stop, settings.timeout).await;
+                http::accept(listener, http::router(Arc::clone(&server)), stop, settings).await;
                 Ok(())
             });
             drop(close);

@@ -51,7 +51,7 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
         python::with_packages(&std::path::absolute(python)?, &head.packages)?
     } else {
         let stem = Path::new(race.script).file_stem().unwrap_or_default();
-        python::environment(&root.join(SCRATCH).join(stem), &head.packages)?
+        python::environment(&root.join(SCRATCH).join(stem), &head)?
     };
     let metier = binary::build(root, &["--release", "--package", "metier", "--bin", "metier"])?;
     let model = race.model.map(|asset| Model::fetch(root, &metier, asset)).transpose()?;

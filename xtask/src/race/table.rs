@@ -159,6 +159,18 @@ pub const RACES: &[Race] = &[
         model: Some("smollm2"),
         seconds: 5,
     },
+    Race {
+        name: "batch-smollm2-135m-q4_1",
+        work: "128 tokens to each of eight texts of 16 at once, by SmolLM2-135M-Instruct in Q4_1",
+        ours: &["bench", "--answer", "batch"],
+        our_environment: &[],
+        script: ANSWER,
+        script_arguments: &["--answer", "batch"],
+        peer_environment: &[],
+        peers: LLAMA_CPP,
+        model: Some("smollm2"),
+        seconds: 5,
+    },
 ];
 
 #[cfg(test)]

@@ -11,19 +11,18 @@ use metier_core::Result;
 use super::Precision;
 use super::elementwise::{add_scaled, multiply_slices};
 use super::matmul::{Matrix, Output, PackedRight, multiply_packed};
-use super::matvec::{add_weighted_rows, row_products};
 use super::reduce::{LANES, ROWS, dot};
-use super::softmax::{Band, exponentials, largest, online, online_gradient, scale_row, soft_cap, soft_cap_slopes};
+use super::softmax::{Band, online, online_gradient, scale_row, soft_cap, soft_cap_slopes};
 use super::threads::{chunks, for_each, piece};
 use crate::op::{AttentionShape, Sequence};
 use crate::tensor::Tensor;
 
 /// Keys that are packed at one time.
-const KEYS: usize = 512;
+pub(super) const KEYS: usize = 512;
 /// Queries that share packed keys in one piece of the work forward.
 const QUERIES: usize = 256;
 /// Queries of one strip.
-const STRIP: usize = 32;
+pub(super) const STRIP: usize = 32;
 
 /// What the rows of one call mean.
 #[derive(Clone, Copy)]
@@ -83,22 +82,22 @@ fn shift(range: &Range<usize>, by: usize) -> Range<usize> {
 }
 
 /// The tiles of `keys`, at fixed places in the sequence.
-fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     (keys.start / KEYS..keys.end.div_ceil(KEYS)).map(move |tile| tile * KEYS..((tile + 1) * KEYS).min(keys.end))
 }
 
 /// The strips of `queries`.
-fn strips(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn strips(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     queries.clone().step_by(STRIP).map(move |start| start..(start + STRIP).min(queries.end))
 }
 
 /// Elements of a row of a tile that is `columns` wide: whole vectors.
-fn padded(columns: usize) -> usize {
+pub(super) fn padded(columns: usize) -> usize {
     columns.next_multiple_of(LANES)
 }
 
 /// Runs `work` with memory of the calling thread, cut into parts of these sizes, which hold whatever they last held.
-fn with_memory<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
+pub(super) fn with_memory<const N: usize>(sizes: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
     thread_local! {
         static MEMORY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
     }
@@ -133,45 +132,8 @@ pub(crate) fn forward(layout: Layout<'_>, [q, k, v]: [&[f32]; 3], out: &mut [f32
         let sequence = &layout.sequences[index / across / heads];
         let queries = piece(index % across, QUERIES, sequence.query.len());
         let head = index / across % heads;
-        match queries.len() {
-            0 => {}
-            1 if layout.precision == Precision::F32 => {
-                forward_one(layout, sequence, head, queries.start, [q, k, v], outputs);
-            }
-            _ => forward_piece(layout, sequence, head, queries, [q, k, v], outputs),
-        }
-    });
-}
-
-/// One query, as in decoding: to pack its keys would cost more than the products.
-fn forward_one(
-    layout: Layout<'_>,
-    sequence: &Sequence,
-    head: usize,
-    query: usize,
-    [q, k, v]: [&[f32]; 3],
-    [out, normalizer]: [Output; 2],
-) {
-    let AttentionShape { heads, kv_heads, head_dim, scale, softcap, .. } = *layout.shape;
-    let (seen, step) = (layout.seen(sequence, query), kv_heads * head_dim);
-    let place = (sequence.query.start + query) * heads + head;
-    let first = (sequence.key.start + seen.start) * step + head / (heads / kv_heads) * head_dim;
-    with_memory([seen.len(), head_dim], |[scores, result]| {
-        row_products(scores, &q[place * head_dim..][..head_dim], &k[first..], step, scale);
-        if let Some(cap) = softcap {
-            soft_cap(scores, cap);
-        }
-        let top = largest(scores);
-        let sum = exponentials(scores, 1.0, top);
-        result.fill(0.0);
-        add_weighted_rows(result, scores, &v[first..], step);
-        scale_row(result, 1.0 / sum);
-        #[expect(unsafe_code, reason = "pieces write rows of one head, which are not one slice")]
-        // SAFETY: each row and head belongs to exactly one piece, since query ranges do not overlap; both
-        // outputs are borrowed for the whole of `forward`.
-        unsafe {
-            out.write(place * head_dim, result);
-            normalizer.write(place, &[top + sum.ln()]);
+        if !queries.is_empty() {
+            forward_piece(layout, sequence, head, queries, [q, k, v], outputs);
         }
     });
 }

@@ -16,7 +16,7 @@ pub(crate) mod feed_forward;
 pub(crate) mod head;
 pub(crate) mod math;
 pub(crate) mod matmul;
-mod matvec;
+pub(crate) mod pages;
 mod peak;
 pub(crate) mod quantized;
 pub(crate) mod reduce;

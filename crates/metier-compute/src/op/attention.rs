@@ -27,7 +27,24 @@ pub struct AttentionShape {
     pub softcap: Option<f32>,
 }
 
-/// Rows that attend to each other: a document in a batch, or new tokens behind a cache.
+impl AttentionShape {
+    /// Refuses what no attention can be.
+    pub(super) fn check(&self, op: &'static str) -> Result<()> {
+        let Self { heads, kv_heads, window, softcap, .. } = *self;
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return Err(refuse(op, format!("{heads} query heads do not share {kv_heads} key heads evenly")));
+        }
+        if window == Some(0) {
+            return Err(refuse(op, "in a window of 0 keys no query sees any").hint("leave the window out to see all"));
+        }
+        match softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
+            Some(cap) => Err(refuse(op, format!("scores cannot be capped at {cap}")).hint("a soft cap is above 0")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Rows that attend to each other: a document in a batch, or new rows behind others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// Rows of the queries.
@@ -71,16 +88,8 @@ pub fn attention(
     if k_value.shape() != v_value.shape() {
         return Err(mismatch(OP, ("k", k_value.shape()), ("v", v_value.shape()), "the shapes must be equal"));
     }
+    shape.check(OP)?;
     let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;
-    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-        return Err(refuse(OP, format!("{heads} query heads do not share {kv_heads} key heads evenly")));
-    }
-    if shape.window == Some(0) {
-        return Err(refuse(OP, "in a window of 0 keys no query sees any").hint("leave the window out to see all"));
-    }
-    if let Some(cap) = shape.softcap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
-        return Err(refuse(OP, format!("scores cannot be capped at {cap}")).hint("a soft cap is above 0"));
-    }
     if heads.checked_mul(head_dim) != Some(q_width) || kv_heads.checked_mul(head_dim) != Some(k_width) {
         return Err(mismatch(
             OP,

@@ -11,14 +11,16 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) u32);
 
+#[derive(Clone)]
 struct Entry {
     name: String,
     tensor: Tensor,
     trainable: bool,
 }
 
-/// Named tensors in the order of their insertion, each trainable or frozen.
-#[derive(Default)]
+/// Named tensors in the order of their insertion, each trainable or frozen. A clone shares the numbers until one of the two
+/// changes them.
+#[derive(Clone, Default)]
 pub struct Parameters {
     entries: Vec<Entry>,
     by_name: HashMap<String, ParameterId>,

@@ -11,6 +11,7 @@ mod general_shapes;
 mod golden;
 mod gradients;
 mod harness;
+mod pages;
 mod refusals;
 mod tape;
 mod threads;

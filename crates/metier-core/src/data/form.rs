@@ -1,3 +1,4 @@
+use super::CallForm;
 use serde_json::Value;
 
 /// What the text of a reply must be.
@@ -7,4 +8,6 @@ pub enum Form {
     JsonSchema(Value),
     /// A text that this regular expression matches as a whole.
     Regex(String),
+    /// Calls of functions, and what is said before them, as the model's template writes them.
+    Calls(CallForm),
 }

@@ -4,11 +4,13 @@ mod conversation;
 mod document;
 mod example;
 mod form;
+mod tool;
 
 pub use conversation::{Conversation, Message, Role};
 pub use document::{Document, Piece, Pieces};
 pub use example::Example;
 pub use form::Form;
+pub use tool::{CallForm, CallPiece, Tool, ToolCall, ToolChoice};
 
 /// The id of a token in one vocabulary.
 pub type TokenId = u32;

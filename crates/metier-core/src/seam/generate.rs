@@ -1,12 +1,15 @@
 use super::ProcessLogits;
-use crate::Result;
+use super::exchange::{Ask, Exchange, Listed, Single};
 use crate::data::{Conversation, TokenId};
+use crate::{Error, Result};
 
 /// What a reply is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Raw text to continue.
     Text(String),
+    /// Tokens to continue, as they are: no token that begins a text is put before them.
+    Tokens(Vec<TokenId>),
     /// Turns, written out by the model's chat template.
     Conversation(Conversation),
 }
@@ -22,6 +25,8 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
     pub min_p: f32,
+    /// Keep the tokens about as surprising as was to be expected, until their probability reaches this; 1 keeps all.
+    pub typical_p: f32,
     /// Divide (positive) or multiply (negative) logits of tokens already seen; 1 changes nothing.
     pub repetition_penalty: f32,
     /// Take this from the logits of tokens that the reply has already; 0 changes nothing.
@@ -39,6 +44,7 @@ impl Default for Sampling {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+            typical_p: 1.0,
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
@@ -102,8 +108,22 @@ pub struct Reply {
     pub tokens: Vec<TokenChoice>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that were known already, from the beginning of another text.
+    pub cached_tokens: usize,
+    /// Tokens that were guessed ahead.
+    pub drafted_tokens: usize,
+    /// Those of them that the model took.
+    pub accepted_tokens: usize,
     /// Why it ended.
     pub finish: Finish,
+}
+
+impl Reply {
+    /// How likely its tokens were on average, as a natural logarithm; 0 without any.
+    pub fn mean_logprob(&self) -> f64 {
+        let sum: f64 = self.tokens.iter().map(|token| f64::from(token.logprob)).sum();
+        sum / self.tokens.len().max(1) as f64
+    }
 }
 
 /// Something a generator may be unable to do; asked before work starts.
@@ -127,15 +147,29 @@ pub trait Generate: Send + Sync {
     /// Whether it can do this.
     fn can(&self, ability: Ability) -> bool;
 
+    /// Answers what `exchange` hands over, several requests at a time, until it has none and all have their replies.
+    ///
+    /// A request that cannot be answered gets its error; an error here means that all that were running got one.
+    fn run(&self, exchange: &mut dyn Exchange) -> Result<()>;
+
     /// One reply for each request, in order.
-    fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>>;
+    fn generate(&self, requests: &[GenerateRequest]) -> Result<Vec<Reply>> {
+        let mut listed = Listed::new(requests);
+        self.run(&mut listed)?;
+        listed.replies()
+    }
 
     /// One reply, handed over piece by piece. `on_delta` is called after each token, with nothing in it while nothing is
     /// certain, and returns false to stop. `processors` change the logits before each choice, in order.
     fn stream(
         &self,
         request: &GenerateRequest,
-        processors: &mut [Box<dyn ProcessLogits>],
+        processors: Vec<Box<dyn ProcessLogits>>,
         on_delta: &mut dyn FnMut(Delta<'_>) -> bool,
-    ) -> Result<Reply>;
+    ) -> Result<Reply> {
+        let ask = Ask { request: request.clone(), processors };
+        let mut single = Single { ask: Some(ask), on_delta, reply: None };
+        self.run(&mut single)?;
+        single.reply.unwrap_or_else(|| Err(Error::program("a generator left a request without a reply")))
+    }
 }

@@ -4,6 +4,7 @@
 //! endpoint, recorded replies and a program on top of another model are all a [`Generate`].
 
 mod embed;
+mod exchange;
 mod generate;
 mod process_logits;
 mod retrieve;
@@ -11,6 +12,7 @@ mod score;
 mod tokenize;
 
 pub use embed::{Embed, Embedded};
+pub use exchange::{Ask, Exchange};
 pub use generate::{Ability, CONTEXT, Delta, Finish, Generate, GenerateRequest, Prompt, Reply, Sampling, TokenChoice};
 pub use process_logits::ProcessLogits;
 pub use retrieve::{Hit, Retrieve};

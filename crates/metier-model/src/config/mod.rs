@@ -233,6 +233,11 @@ impl Config {
         })
     }
 
+    /// Whether the keys of a text's first tokens change when it grows, so that texts that begin alike have other ones.
+    pub fn keys_follow_length(&self) -> bool {
+        matches!(self.design.scaling, Scaling::Dynamic { .. })
+    }
+
     fn has(&self, part: Part) -> bool {
         self.design.architecture.weights.iter().any(|pattern| pattern.part == part && pattern.is_part_of(self))
     }

@@ -1,83 +1,168 @@
 //! Keys and values of the rows that came before; an argument of decoding, never a state of the model.
 
+use super::prefixes::{Prefixes, Serial};
 use crate::config::Config;
-use metier_compute::Tensor;
-use metier_core::Result;
+use metier_compute::op::{KeyCoding, KeyPage, PageShape};
+use metier_core::data::TokenId;
+use metier_core::memory::{Budget, display};
+use metier_core::{Error, Place, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The keys and values of one text in one block.
-pub struct BlockCache {
-    width: usize,
-    length: usize,
-    keys: Tensor,
-    values: Tensor,
+/// The memory in which the caches of a model lie, in pages of [`KeyPage::ROWS`] rows, and the beginnings of texts that
+/// are kept in it for others that begin alike. Those give way to what is asked for, the ones used longest ago first.
+pub struct Pages {
+    shape: PageShape,
+    budget: Budget,
+    prefixes: Mutex<Prefixes>,
+    /// False where the keys of a text change with its length.
+    alike: bool,
 }
 
-/// The keys and values of one text in every block.
-pub struct Cache {
-    pub(crate) blocks: Vec<BlockCache>,
-}
-
-/// Rows that an empty cache has room for.
-const FIRST_ROWS: usize = 64;
-
-impl Cache {
-    /// The cache of a text that has not begun.
-    pub fn new(config: &Config) -> Result<Self> {
-        let block = |_| BlockCache::new(config.key_width());
-        Ok(Self { blocks: (0..config.layers).map(block).collect::<Result<_>>()? })
-    }
-
-    /// Tokens seen so far.
-    pub fn length(&self) -> usize {
-        self.blocks.first().map_or(0, BlockCache::length)
+impl Pages {
+    /// Pages for a model, which hold at most `limit` bytes together; a quarter of them may be kept beginnings alone.
+    pub fn new(config: &Config, coding: KeyCoding, limit: Option<u64>) -> Self {
+        let shape = PageShape { blocks: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, coding };
+        let whole = config.context_length.div_ceil(KeyPage::ROWS);
+        let most = limit.map_or(whole, |limit| (limit / 4 / shape.bytes().max(1)) as usize);
+        Self {
+            shape,
+            budget: Budget::new(limit),
+            prefixes: Mutex::new(Prefixes::new(most)),
+            alike: !config.keys_follow_length(),
+        }
     }
 
     /// Bytes that a text of `tokens` tokens takes.
-    pub fn bytes(config: &Config, tokens: usize) -> u64 {
-        let rows = tokens.max(FIRST_ROWS).next_power_of_two();
-        2 * (config.layers * rows * config.key_width() * size_of::<f32>()) as u64
+    pub fn bytes_of(&self, tokens: usize) -> u64 {
+        self.shape.bytes().saturating_mul(tokens.div_ceil(KeyPage::ROWS) as u64)
+    }
+
+    /// Bytes in use and the most there may be.
+    pub fn bytes(&self) -> (u64, Option<u64>) {
+        (self.budget.used(), self.budget.limit())
+    }
+
+    /// The refusal of another page, when it is their own limit that refuses.
+    fn full(&self) -> Option<Error> {
+        let limit = self.budget.limit().filter(|limit| self.budget.used() + self.shape.bytes() > *limit)?;
+        let message = format!(
+            "keys and values of the texts need more than the {} that they may take, at {} for {} tokens",
+            display(limit),
+            display(self.shape.bytes()),
+            KeyPage::ROWS
+        );
+        Some(Error::user(Place::key("cache"), message).hint("raise it with `--cache-memory`, or ask for fewer tokens"))
+    }
+
+    fn prefixes(&self) -> MutexGuard<'_, Prefixes> {
+        self.prefixes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A page, new or made by `make`; kept beginnings give way to it.
+    fn page(&self, make: impl Fn() -> Result<KeyPage>) -> Result<Arc<KeyPage>> {
+        loop {
+            match make() {
+                Ok(page) => return Ok(Arc::new(page)),
+                Err(error) if !self.prefixes().forget_one() => return Err(self.full().unwrap_or(error)),
+                Err(_) => {}
+            }
+        }
     }
 }
 
-impl BlockCache {
-    fn new(width: usize) -> Result<Self> {
-        let empty = || Tensor::zeros(&[FIRST_ROWS, width]);
-        Ok(Self { width, length: 0, keys: empty()?, values: empty()? })
-    }
+/// The keys and values of one text in every block. A clone shares the pages; whoever adds rows to a shared one gets a
+/// copy of it first.
+#[derive(Clone, Default)]
+pub struct Cache {
+    pages: Vec<Arc<KeyPage>>,
+    length: usize,
+    /// The last page that is among the kept beginnings, and how many are.
+    kept: (Serial, usize),
+}
 
-    /// Rows in use.
+impl Cache {
+    /// Tokens seen so far.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// `[capacity, K]`, of which the first [`BlockCache::length`] rows are in use. Shares the buffer: let
-    /// go of it before the next [`BlockCache::append`], which otherwise copies.
-    pub fn keys(&self) -> Tensor {
-        self.keys.clone()
+    /// Whether it holds any memory.
+    pub(crate) fn has_pages(&self) -> bool {
+        !self.pages.is_empty()
     }
 
-    /// As [`BlockCache::keys`].
-    pub fn values(&self) -> Tensor {
-        self.values.clone()
+    /// Pages that hold rows or have room for some.
+    pub(crate) fn pages_mut(&mut self) -> &mut [Arc<KeyPage>] {
+        &mut self.pages
     }
 
-    /// Adds the rows `[N, K]` of new tokens.
-    pub fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<()> {
-        let rows = keys.len() / self.width;
-        let needed = self.length + rows;
-        if needed * self.width > self.keys.len() {
-            let capacity = needed.next_power_of_two();
-            for tensor in [&mut self.keys, &mut self.values] {
-                let mut grown = Tensor::zeros(&[capacity, self.width])?;
-                grown.data_mut()[..self.length * self.width]
-                    .copy_from_slice(&tensor.data()[..self.length * self.width]);
-                *tensor = grown;
-            }
+    /// Forgets all tokens behind the first `length`.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+        self.pages.truncate(self.length.div_ceil(KeyPage::ROWS));
+        debug_assert!(self.kept.1 <= self.pages.len(), "kept rows are never taken back");
+    }
+
+    /// Makes room for `rows` more, in pages that no other text has. Refused when `pages` has none left; what room there
+    /// is stays.
+    pub fn reserve(&mut self, pages: &Pages, rows: usize) -> Result<()> {
+        if let Some(page) = self.pages.get_mut(self.length / KeyPage::ROWS)
+            && rows > 0
+            && Arc::get_mut(page).is_none()
+        {
+            let copied = pages.page(|| page.copy(&pages.budget))?;
+            *page = copied;
         }
-        let range = self.length * self.width..needed * self.width;
-        self.keys.data_mut()[range.clone()].copy_from_slice(keys.data());
-        self.values.data_mut()[range].copy_from_slice(values.data());
-        self.length = needed;
+        while self.pages.len() * KeyPage::ROWS < self.length + rows {
+            self.pages.push(pages.page(|| KeyPage::new(pages.shape, &pages.budget))?);
+        }
         Ok(())
+    }
+
+    /// Notes that `rows` were written to the room that was made.
+    pub(crate) fn grow(&mut self, rows: usize) {
+        self.length += rows;
+    }
+
+    /// Where nothing has been read since the last whole page: takes over kept pages of the text `ids`, and gives the
+    /// number of rows. The last id is always left to be read.
+    pub fn take_kept(&mut self, pages: &Pages, ids: &[TokenId]) -> usize {
+        let before = self.length;
+        if !pages.alike || self.length != self.kept.1 * KeyPage::ROWS {
+            return 0;
+        }
+        let mut prefixes = pages.prefixes();
+        prefixes.begin();
+        while self.length + KeyPage::ROWS < ids.len()
+            && let Some((serial, page)) = prefixes.find(self.kept.0, &ids[self.length..][..KeyPage::ROWS])
+        {
+            self.pages.truncate(self.kept.1);
+            self.pages.push(page);
+            self.length += KeyPage::ROWS;
+            self.kept = (serial, self.kept.1 + 1);
+        }
+        self.length - before
+    }
+
+    /// Puts whole pages of the text `ids` among the kept beginnings. Call it when no row will be taken back.
+    pub fn keep(&mut self, pages: &Pages, ids: &[TokenId]) {
+        if !pages.alike {
+            return;
+        }
+        while (self.kept.1 + 1) * KeyPage::ROWS <= self.length {
+            let number = self.kept.1;
+            let here = &ids[number * KeyPage::ROWS..][..KeyPage::ROWS];
+            let kept = pages.prefixes().keep(self.kept.0, here, &self.pages[number]);
+            let Some((serial, page)) = kept else { return };
+            self.pages[number] = page;
+            self.kept = (serial, number + 1);
+        }
+    }
+
+    /// What the next whole page of the text `ids` will be known by, while it is not there yet.
+    pub(crate) fn next_page<'i>(&self, ids: &'i [TokenId]) -> Option<(Serial, &'i [TokenId])> {
+        let start = self.kept.1 * KeyPage::ROWS;
+        let here = ids.get(start..start + KeyPage::ROWS)?;
+        (self.length == start).then_some((self.kept.0, here))
     }
 }

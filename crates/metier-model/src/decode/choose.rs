@@ -1,5 +1,6 @@
 //! The choice of the next token.
 
+use super::typical;
 use metier_core::data::TokenId;
 use metier_core::seam::Sampling;
 use metier_core::seed::Seed;
@@ -7,12 +8,21 @@ use metier_core::{Error, Fault, Place, Result};
 
 /// Chooses tokens as [`Sampling`] says; every draw is a function of the seed and the position.
 ///
-/// The order is: penalties, (the caller's processors,) temperature, top-k, top-p, min-p, draw.
+/// The order is: penalties, (the caller's processors,) temperature, top-k, top-p, min-p, typical-p, draw.
 /// Equal logits are ordered by id.
 #[derive(Debug, Clone)]
 pub struct Chooser {
     sampling: Sampling,
     seed: Seed,
+}
+
+/// A token that was guessed ahead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drafted {
+    /// The token.
+    pub id: TokenId,
+    /// What it was drawn from: weights that sum up to 1. Empty when nothing was drawn, and no other could have come.
+    pub odds: Vec<(TokenId, f64)>,
 }
 
 impl Chooser {
@@ -26,11 +36,12 @@ impl Chooser {
                 );
             }
         };
-        let Sampling { temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, .. } =
-            *sampling;
+        let Sampling { temperature, top_p, min_p, typical_p, .. } = *sampling;
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = *sampling;
         check(temperature.is_finite() && temperature >= 0.0, "temperature", temperature, "0 or more");
         check(top_p > 0.0 && top_p <= 1.0, "top_p", top_p, "above 0 and at most 1");
         check((0.0..=1.0).contains(&min_p), "min_p", min_p, "from 0 to 1");
+        check(typical_p > 0.0 && typical_p <= 1.0, "typical_p", typical_p, "above 0 and at most 1");
         let finite = repetition_penalty.is_finite() && repetition_penalty > 0.0;
         check(finite, "repetition_penalty", repetition_penalty, "above 0; 1 changes nothing");
         for (key, penalty) in [("presence_penalty", presence_penalty), ("frequency_penalty", frequency_penalty)] {
@@ -68,6 +79,39 @@ impl Chooser {
     /// The token at a position of the reply, counted from 0. Refused when a logit is not a number or
     /// every token is forbidden.
     pub fn choose(&self, logits: &[f32], position: u64) -> Result<TokenId> {
+        Ok(draw(&self.odds(logits, position)?, self.seed.at(position).unit()))
+    }
+
+    /// Whether a token that was guessed for a position is taken, and which one is if not. However it was guessed, tokens
+    /// come with the odds with which [`Chooser::choose`] takes them; at temperature 0 they are the same ones.
+    /// Source: Leviathan et al., arXiv 2211.17192, algorithm 1; Chen et al., arXiv 2302.01318.
+    pub fn judge(&self, logits: &[f32], position: u64, drafted: &Drafted) -> Result<(TokenId, bool)> {
+        let odds = self.odds(logits, position)?;
+        let of =
+            |odds: &[(TokenId, f64)], id: TokenId| odds.iter().find(|(other, _)| *other == id).map_or(0.0, |o| o.1);
+        let guessed = |id: TokenId| match drafted.odds.as_slice() {
+            [] => f64::from(u8::from(id == drafted.id)),
+            odds => of(odds, id),
+        };
+        let luck = self.seed.derive("acceptance").at(position).unit();
+        if luck * guessed(drafted.id) < of(&odds, drafted.id) {
+            return Ok((drafted.id, true));
+        }
+        let left: Vec<(TokenId, f64)> =
+            odds.iter().map(|&(id, share)| (id, (share - guessed(id)).max(0.0))).filter(|left| left.1 > 0.0).collect();
+        // Rounding alone can leave nothing where both distributions are the same.
+        let left = if left.is_empty() { odds } else { left };
+        Ok((draw(&left, self.seed.at(position).unit()), false))
+    }
+
+    /// A guess at the token of a position, drawn from another model's logits.
+    pub fn draft(&self, logits: &[f32], position: u64) -> Result<Drafted> {
+        let odds = self.odds(logits, position)?;
+        Ok(Drafted { id: draw(&odds, self.seed.derive("draft").at(position).unit()), odds })
+    }
+
+    /// What may be chosen, likeliest first, with shares that sum up to 1.
+    fn odds(&self, logits: &[f32], position: u64) -> Result<Vec<(TokenId, f64)>> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(
                 Error::user(Place::default(), "the model's logits are not numbers").hint("are its weights damaged?")
@@ -81,18 +125,12 @@ impl Chooser {
             ));
         }
         if self.sampling.temperature <= 0.0 {
-            return Ok(best as TokenId);
+            return Ok(vec![(best as TokenId, 1.0)]);
         }
-        let candidates = self.candidates(logits, f64::from(logits[best]));
+        let mut candidates = self.candidates(logits, f64::from(logits[best]));
         let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-        let mut left = self.seed.at(position).unit() * total;
-        for &(id, weight) in &candidates {
-            left -= weight;
-            if left < 0.0 {
-                return Ok(id);
-            }
-        }
-        Ok(candidates.last().map_or(best as TokenId, |(id, _)| *id))
+        candidates.iter_mut().for_each(|(_, weight)| *weight /= total);
+        Ok(candidates)
     }
 
     /// What may be drawn, likeliest first, with weights relative to the likeliest.
@@ -123,8 +161,22 @@ impl Chooser {
         }
         let floor = f64::from(self.sampling.min_p);
         all.retain(|(_, weight)| *weight >= floor);
+        typical::keep(&mut all, f64::from(self.sampling.typical_p));
         all
     }
+}
+
+/// The one of `odds`, which are above 0, that a number from 0 to 1 falls on.
+fn draw(odds: &[(TokenId, f64)], luck: f64) -> TokenId {
+    let total: f64 = odds.iter().map(|(_, weight)| weight).sum();
+    let mut left = luck * total;
+    for &(id, weight) in odds {
+        left -= weight;
+        if left < 0.0 {
+            return id;
+        }
+    }
+    odds.last().map_or(0, |(id, _)| *id)
 }
 
 /// Position of the largest number, the first of equals.
@@ -156,6 +208,14 @@ pub fn log_probabilities(logits: &[f32], id: TokenId, top: usize) -> (f32, Vec<(
     }
     let own = logits.get(id as usize).map_or(f32::NEG_INFINITY, |&logit| log_probability(logit));
     (own, order.into_iter().map(|id| (id, log_probability(logits[id as usize]))).collect())
+}
+
+/// The `count` likeliest of the first `vocabulary` tokens with their natural-log probabilities, likeliest first.
+pub(super) fn likeliest(logits: &[f32], vocabulary: usize, count: usize) -> Vec<(TokenId, f32)> {
+    let (_, mut top) = log_probabilities(logits, 0, count + logits.len().saturating_sub(vocabulary));
+    top.retain(|(id, _)| (*id as usize) < vocabulary);
+    top.truncate(count);
+    top
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! Causal self-attention: projections, norms of heads, positions, and the cache of decoding.
 
 use super::{Builder, LinearId, Norm, Part, Rows, Turning};
-use crate::decode::BlockCache;
-use metier_compute::op::{self, AttentionShape, Sequence, Span};
+use metier_compute::op::{self, AttentionShape, CachedText, Sequence, Span};
 use metier_compute::{Tape, Var};
 use metier_core::Result;
 
 /// Where attention finds keys and values.
-pub enum Keys<'a> {
+pub enum Keys<'a, 'c> {
     /// Among the rows themselves.
     Own(&'a [Sequence]),
-    /// In a cache, to which the rows are added; the rows continue one text.
-    Cached(&'a mut BlockCache),
+    /// In the caches of texts, to which the rows are added.
+    Cached(&'a mut [CachedText<'c>]),
 }
 
 /// Where queries, keys and values come from.
@@ -34,6 +33,8 @@ pub struct Attention {
     output: LinearId,
     turning: Option<Turning>,
     shape: AttentionShape,
+    /// The number of its block.
+    block: usize,
 }
 
 impl Attention {
@@ -64,11 +65,12 @@ impl Attention {
                 window: config.window(block),
                 softcap: config.design.attention_softcap,
             },
+            block,
         })
     }
 
     /// What the rows `x` `[N, D]` gather from the keys they see: `[N, D]`.
-    pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_>) -> Result<Var> {
+    pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_, '_>) -> Result<Var> {
         let [mut query, mut key, value] = self.project(tape, x, rows)?;
         if let Some(norm) = &self.query_norm {
             query = norm.forward_by_head(tape, query, self.shape.head_dim)?;
@@ -83,12 +85,7 @@ impl Attention {
         }
         let mixed = match keys {
             Keys::Own(sequences) => op::attention(tape, query, key, value, &self.shape, sequences)?,
-            Keys::Cached(cache) => {
-                cache.append(tape.value(key)?, tape.value(value)?)?;
-                let sequences = [Sequence { query: 0..rows.positions.len(), key: 0..cache.length() }];
-                let (keys, values) = (tape.constant(cache.keys()), tape.constant(cache.values()));
-                op::attention(tape, query, keys, values, &self.shape, &sequences)?
-            }
+            Keys::Cached(texts) => op::cached_attention(tape, [query, key, value], &self.shape, self.block, texts)?,
         };
         rows.linears[self.output].forward(tape, mixed)
     }

@@ -33,7 +33,7 @@ impl Block {
     }
 
     /// The residual stream after this block, `[N, D]` to `[N, D]`.
-    pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_>) -> Result<Var> {
+    pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_, '_>) -> Result<Var> {
         let read = self.attention_norm.forward(tape, x)?;
         let mixed = self.attention.forward(tape, read, rows, keys)?;
         let mixed = through(tape, self.after_attention.as_ref(), mixed)?;

@@ -6,6 +6,9 @@ use metier_core::data::TokenId;
 use metier_core::seam::{Embed, Embedded};
 use metier_core::{Error, Fault, Place, Result, stop};
 
+/// Rows computed at once: fills the kernels, bounds the memory. A longer text goes alone.
+const ROWS: usize = 2048;
+
 impl Embed for LocalModel {
     fn dimension(&self) -> usize {
         self.decoder.config().hidden_size
@@ -28,27 +31,50 @@ impl Embed for LocalModel {
             ids_of_texts.push(ids);
         }
         Error::collect((), faults)?;
-        ids_of_texts.iter().map(|ids| self.embed_one(ids)).collect()
+        let mut embedded = Vec::with_capacity(texts.len());
+        let mut rest = ids_of_texts.as_slice();
+        while !rest.is_empty() {
+            if stop::requested() {
+                return Err(stop::interrupted());
+            }
+            let mut rows = 0;
+            let fitting = rest.iter().take_while(|ids| {
+                rows += ids.len();
+                rows <= ROWS
+            });
+            let (now, later) = rest.split_at(fitting.count().max(1));
+            embedded.extend(self.embed_flat(now)?);
+            rest = later;
+        }
+        Ok(embedded)
     }
 }
 
 impl LocalModel {
-    fn embed_one(&self, ids: &[TokenId]) -> Result<Embedded> {
-        if stop::requested() {
-            return Err(stop::interrupted());
+    /// Texts one after another in one run of rows; none attends to another.
+    fn embed_flat(&self, texts: &[Vec<TokenId>]) -> Result<Vec<Embedded>> {
+        let ids = texts.concat();
+        let mut positions: Vec<u32> = Vec::with_capacity(ids.len());
+        let mut sequences = Vec::with_capacity(texts.len());
+        for text in texts {
+            let first = positions.len();
+            positions.extend(0..text.len() as u32);
+            sequences.push(first..positions.len());
         }
-        let positions: Vec<u32> = (0..ids.len() as u32).collect();
         let mut tape = Tape::inference(&self.decoder.parameters);
-        #[expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
-        let hidden = self.decoder.hidden(&mut tape, ids, &positions, &[0..ids.len()])?;
-        let mut sums = vec![0.0_f64; self.dimension()];
-        for row in tape.value(hidden)?.data().chunks_exact(sums.len()) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(*value);
+        let hidden = self.decoder.hidden(&mut tape, &ids, &positions, &sequences)?;
+        let (hidden, width) = (tape.value(hidden)?, self.dimension());
+        let mean = |rows: &std::ops::Range<usize>| {
+            let mut sums = vec![0.0_f64; width];
+            for row in hidden.data()[rows.start * width..rows.end * width].chunks_exact(width) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += f64::from(*value);
+                }
             }
-        }
-        let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-        Ok(Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: ids.len() })
+            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
+            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+            Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: rows.len() }
+        };
+        Ok(sequences.iter().map(mean).collect())
     }
 }

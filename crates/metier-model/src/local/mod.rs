@@ -3,9 +3,13 @@
 mod embed;
 mod generate;
 mod score;
+mod search;
 
+use crate::config::Config;
+use crate::decode::{Draft, Pages};
 use crate::decoder::Decoder;
 use crate::layer::Part;
+use metier_compute::op::KeyCoding;
 use metier_core::data::{Conversation, TokenId};
 use metier_core::seam::Tokenize;
 use metier_core::{Fault, Place, Result};
@@ -23,6 +27,32 @@ pub struct LocalModel {
     tokenizer: Arc<dyn Tokenize>,
     end_ids: Vec<TokenId>,
     render: Option<Render>,
+    pages: Pages,
+    texts: usize,
+    draft: Option<Draft>,
+}
+
+/// How a model answers several requests at once.
+#[derive(Clone)]
+pub struct Decoding {
+    /// Most requests at once.
+    pub texts: usize,
+    /// Most bytes of keys and values, of all requests and of what is kept of earlier ones.
+    pub cache_bytes: u64,
+    /// How keys and values are stored.
+    pub coding: KeyCoding,
+    /// What guesses ahead.
+    pub draft: Option<Draft>,
+}
+
+impl Decoding {
+    /// Sixteen requests, and the keys and values of four texts as long as the context, but no more than half of the
+    /// memory that is free.
+    pub fn new(config: &Config, coding: KeyCoding) -> Self {
+        let whole = Pages::new(config, coding, None).bytes_of(config.context_length);
+        let free = metier_core::memory::available_bytes().unwrap_or(u64::MAX);
+        Self { texts: 16, cache_bytes: whole.saturating_mul(4).min(free / 2), coding, draft: None }
+    }
 }
 
 impl LocalModel {
@@ -42,7 +72,17 @@ impl LocalModel {
             .into());
         }
         let end_ids = tokenizer.end_of_text();
-        Ok(Self { decoder, tokenizer, end_ids, render: None })
+        let Decoding { texts, cache_bytes, coding, draft } = Decoding::new(decoder.config(), KeyCoding::F32);
+        let pages = Pages::new(decoder.config(), coding, Some(cache_bytes));
+        Ok(Self { decoder, tokenizer, end_ids, render: None, pages, texts, draft })
+    }
+
+    /// The same model; it answers as `decoding` says.
+    #[must_use]
+    pub fn with_decoding(mut self, decoding: Decoding) -> Self {
+        self.pages = Pages::new(self.decoder.config(), decoding.coding, Some(decoding.cache_bytes));
+        (self.texts, self.draft) = (decoding.texts, decoding.draft);
+        self
     }
 
     /// The same model; replies end at these ids too.
@@ -76,6 +116,11 @@ impl LocalModel {
     /// The ids that end a reply.
     pub fn end_ids(&self) -> &[TokenId] {
         &self.end_ids
+    }
+
+    /// Where its caches lie.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The decoder, to train it or to attach an adapter.

@@ -35,9 +35,9 @@ impl ProcessLogits for Dictate {
 fn dictated(model: &LocalModel, request: &GenerateRequest, reply: &[TokenId]) -> (Vec<String>, Reply) {
     let mut pieces = Vec::new();
     let mut tokens = Vec::new();
-    let mut processors: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(reply.to_vec(), 1))];
+    let processors: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(reply.to_vec(), 1))];
     let reply = model
-        .stream(request, &mut processors, &mut |delta| {
+        .stream(request, processors, &mut |delta| {
             if !delta.text.is_empty() {
                 pieces.push(delta.text.to_owned());
             }
@@ -60,7 +60,7 @@ fn greedy_replies_take_the_likeliest_token_of_the_full_pass() {
     request.top_logprobs = 3;
     let reply = model.generate(&[request]).unwrap().remove(0);
     assert_eq!(reply.prompt_tokens, 4);
-    let mut session = Session::new(model.decoder()).unwrap();
+    let mut session = Session::new(model.decoder());
     let mut logits = session.feed(&[257, 97, 98, 99]).unwrap();
     for token in &reply.tokens {
         let best = (0..258).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
@@ -111,7 +111,7 @@ fn special_tokens_are_no_text_and_the_caller_may_stop() {
     assert_eq!(reply.text, "bc");
     let mut count = 0;
     let reply = model
-        .stream(&request, &mut [Box::new(Dictate(bytes("abcdefghijkl"), 1))], &mut |_| {
+        .stream(&request, vec![Box::new(Dictate(bytes("abcdefghijkl"), 1))], &mut |_| {
             count += 1;
             count < 3
         })
@@ -120,8 +120,8 @@ fn special_tokens_are_no_text_and_the_caller_may_stop() {
     // A caller who is gone is noticed while the text is held back, too.
     let held = GenerateRequest { stop: vec!["abcdefghijkl".into()], ..request };
     let mut count = 0;
-    let mut dictate: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(bytes("abcdefghijkl"), 1))];
-    let reply = model.stream(&held, &mut dictate, &mut |_| {
+    let dictate: Vec<Box<dyn ProcessLogits>> = vec![Box::new(Dictate(bytes("abcdefghijkl"), 1))];
+    let reply = model.stream(&held, dictate, &mut |_| {
         count += 1;
         count < 3
     });
@@ -151,7 +151,7 @@ fn prompts_that_do_not_fit_or_are_empty_are_refused() {
 #[test]
 fn a_conversation_needs_a_template_and_is_written_out_by_it() {
     let bare = model(false);
-    let conversation = Conversation { messages: vec![Message { role: Role::User, content: "hi".into() }] };
+    let conversation = Conversation::from(vec![Message::new(Role::User, "hi")]);
     let request = GenerateRequest { prompt: Prompt::Conversation(conversation), ..request("", Sampling::default()) };
     assert!(bare.generate(std::slice::from_ref(&request)).unwrap_err().to_string().contains("chat template"));
     let render = |conversation: &Conversation| Ok(format!("<begin>{}<end>", conversation.messages[0].content));

@@ -4,11 +4,13 @@
 #![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
 
 mod architectures;
+mod batching;
 mod configs;
 mod decoder;
 mod generation;
 mod gguf;
 mod golden;
 mod scoring;
+mod searches;
 mod tiny;
 mod tokens;

@@ -10,7 +10,7 @@ fn request(context: &str, continuation: &str) -> ScoreRequest {
 
 /// Log-probability of `ids[first..]`, one token at a time.
 fn by_hand(model: &LocalModel, ids: &[u32], first: usize) -> (f64, bool) {
-    let mut session = Session::new(model.decoder()).unwrap();
+    let mut session = Session::new(model.decoder());
     let (mut sum, mut greedy) = (0.0, true);
     for at in 1..ids.len() {
         let logits = session.feed(&ids[at - 1..at]).unwrap();

@@ -13,6 +13,21 @@ struct Layout {
     ascii: bool,
 }
 
+/// `value` as JSON text in the standard layout.
+pub(super) fn text(value: &Value) -> String {
+    let layout = Layout {
+        indent: None,
+        item_separator: ", ".to_owned(),
+        key_separator: ": ".to_owned(),
+        sort_keys: false,
+        ascii: false,
+    };
+    let mut out = String::new();
+    // What a tool holds is JSON, and a text grows without failing.
+    let _ = write_value(&mut out, value, &layout, 0);
+    out
+}
+
 /// `value` as JSON text. Takes `indent` (a number or a text), `separators` (two texts), `sort_keys` and
 /// `ensure_ascii`, as Python does.
 #[expect(clippy::needless_pass_by_value, reason = "a filter owns its arguments")]

@@ -6,11 +6,15 @@
 mod clock;
 mod generation;
 mod json;
+mod tools;
 
+use crate::call::Syntax;
 use metier_core::data::{Conversation, Role};
 use metier_core::{Error, Fault, Place, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
+use std::sync::OnceLock;
+use tools::Manner;
 
 /// The name the compiled template goes by in messages.
 const NAME: &str = "chat template";
@@ -21,6 +25,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     begin: Option<String>,
     end: Option<String>,
+    /// Found when it is first asked for.
+    manner: OnceLock<Manner>,
 }
 
 impl ChatTemplate {
@@ -46,25 +52,41 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, generation::without_generation_tags(source))
             .map_err(|error| template_fault(&error, "does not compile"))?;
-        Ok(Self { environment, begin: begin.map(str::to_owned), end: end.map(str::to_owned) })
+        Ok(Self { environment, begin: begin.map(str::to_owned), end: end.map(str::to_owned), manner: OnceLock::new() })
     }
 
     /// The prompt text of a conversation, special tokens written out.
     ///
     /// With `add_generation_prompt` the text ends where the model's next turn begins. What the template
-    /// itself refuses (`raise_exception`) is an error that repeats its words and names the line.
+    /// itself refuses (`raise_exception`) is an error that repeats its words and names the line. A template that knows
+    /// nothing of functions gets them, calls and results in words.
     pub fn render(&self, conversation: &Conversation, add_generation_prompt: bool) -> Result<String> {
-        let messages: Value = conversation
-            .messages
-            .iter()
-            .map(|message| {
-                Value::from_pairs([("role", role_name(message.role)), ("content", message.content.as_str())])
-            })
-            .collect();
+        if !conversation.tools.is_empty() {
+            self.syntax()?;
+        }
+        self.write(&self.manner().prepare(conversation), add_generation_prompt)
+    }
+
+    /// How the model writes calls of functions; refused where the template writes them in a way that is not known.
+    pub fn syntax(&self) -> Result<&'static Syntax> {
+        self.manner().syntax()
+    }
+
+    fn manner(&self) -> Manner {
+        *self.manner.get_or_init(|| Manner::of(self))
+    }
+
+    /// The text of turns as the template writes them.
+    fn write(&self, conversation: &Conversation, add_generation_prompt: bool) -> Result<String> {
+        let messages: Value = conversation.messages.iter().map(tools::message).collect();
+        let tools = match conversation.tools.as_slice() {
+            [] => Value::from(()),
+            tools => tools.iter().map(tools::written).collect(),
+        };
         let mut variables = vec![
             ("messages", messages),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
-            ("tools", Value::from(())),
+            ("tools", tools),
             ("documents", Value::from(())),
         ];
         if let Some(begin) = &self.begin {
@@ -105,9 +127,7 @@ mod tests {
     use metier_core::data::Message;
 
     fn conversation(turns: &[(Role, &str)]) -> Conversation {
-        Conversation {
-            messages: turns.iter().map(|(role, content)| Message { role: *role, content: (*content).into() }).collect(),
-        }
+        turns.iter().map(|(role, content)| Message::new(*role, *content)).collect::<Vec<_>>().into()
     }
 
     #[test]

@@ -1,41 +1,14 @@
 //! Replies that a model without any sense makes are still of the form they are held to.
 
-use metier_core::data::{Form, TokenId};
-use metier_core::seam::{ProcessLogits, Tokenize};
+use crate::sample::reply;
+use metier_core::data::Form;
 use metier_core::seed::{Seed, Stream};
 use metier_program::constrain::Constrainer;
 use metier_testkit::bytes::{Bytes, END};
 use serde_json::{Map, Value, json};
 
-const PROMPT: [TokenId; 3] = [1, 2, 3];
-
 fn constrainer() -> Constrainer {
     Constrainer::new(&Bytes { begin: false }, &[END]).unwrap()
-}
-
-/// A reply of tokens drawn among those allowed; what closes a value is likelier, so that it ends.
-fn reply(constrainer: &Constrainer, form: &Form, random: &mut Stream) -> String {
-    let mut held: Box<dyn ProcessLogits> = constrainer.constrain(form).unwrap();
-    let mut history = PROMPT.to_vec();
-    let vocabulary = Bytes { begin: false }.vocabulary_size();
-    loop {
-        // Rows of padding beyond the vocabulary must stay forbidden.
-        let mut logits = vec![0.0; vocabulary + 2];
-        held.process(&history, &mut logits).unwrap();
-        let allowed: Vec<TokenId> = (0..).zip(&logits).filter(|(_, logit)| **logit == 0.0).map(|(id, _)| id).collect();
-        let bytes: Vec<u8> = history[PROMPT.len()..].iter().map(|id| *id as u8).collect();
-        assert!(!allowed.is_empty(), "nothing is allowed after {}", String::from_utf8_lossy(&bytes));
-        let closing = || [END, 34, 125, 93].into_iter().find(|id| allowed.contains(id));
-        let id = match closing() {
-            Some(id) if random.below(4) == 0 || bytes.len() > 200 => id,
-            _ => allowed[random.below(allowed.len() as u64) as usize],
-        };
-        if id == END {
-            return String::from_utf8(bytes).unwrap();
-        }
-        assert!(bytes.len() < 2000, "the reply does not end: {}", String::from_utf8_lossy(&bytes));
-        history.push(id);
-    }
 }
 
 /// A schema out of what models are asked for most.
@@ -152,6 +125,28 @@ fn what_cannot_be_carried_out_is_refused_by_name() {
     let said = refused(Form::JsonSchema(schema));
     assert!(said.starts_with("response_format: ") && said.contains("uniqueItems"), "{said}");
     assert!(refused(Form::JsonSchema(json!({ "type": "king" }))).contains("king"));
+    for keyword in [
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "if",
+        "maxContains",
+        "minContains",
+        "not",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+    ] {
+        for schema in [
+            json!({ "type": ["array", "object"], keyword: true }),
+            json!({ "properties": { "a": { "anyOf": [{ "type": "null" }, { keyword: {} }] } } }),
+        ] {
+            let said = refused(Form::JsonSchema(schema.clone()));
+            assert!(said.contains(keyword), "{schema}: {said}");
+        }
+    }
+    assert!(refused(Form::JsonSchema(json!({ "type": "string", "format": "shoe-size" }))).contains("shoe-size"));
     assert!(refused(Form::JsonSchema(json!({ "x-guidance": { "lenient": true } }))).contains("x-guidance"));
     assert!(refused(Form::Regex("(".into())).contains("response_format"));
     assert!(refused(Form::JsonSchema(json!({ "$ref": "http://elsewhere.example/schema" }))).contains("elsewhere"));

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
 
+mod calls;
 mod constrain;
+mod sample;
+mod schemas;
 
 use metier_core::data::Conversation;
 use metier_program::template::ChatTemplate;

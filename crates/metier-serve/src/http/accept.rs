@@ -1,5 +1,7 @@
 //! Connections: taken while there is room, ended politely.
 
+use super::write::Patient;
+use crate::Settings;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +20,7 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is true, then lets the requests under way finish, for as long as a request may take.
-pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn() -> bool, longest: Duration) {
+pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn() -> bool, settings: &Settings) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
@@ -39,6 +41,7 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn(
         };
         // Pieces of a reply are small and wanted at once; without this they only come later.
         let _ = stream.set_nodelay(true);
+        let stream = Patient::new(stream, settings.write_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
@@ -49,5 +52,5 @@ pub(crate) async fn accept(listener: TcpListener, router: Router, stop: impl Fn(
     }
     drop(listener);
     // Who does not read an answer does not keep the server from ending.
-    let _ = tokio::time::timeout(longest, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(settings.timeout, graceful.shutdown()).await;
 }

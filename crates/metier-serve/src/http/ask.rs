@@ -2,9 +2,9 @@
 
 use super::failure::Failure;
 use super::fields::Fields;
+use super::messages::{call_form, conversation, tools};
 use crate::{Model, Server};
-use axum::http::StatusCode;
-use metier_core::data::{Conversation, Form, Message, Role, TokenId};
+use metier_core::data::{Form, TokenId};
 use metier_core::fault::near_miss;
 use metier_core::seam::{Ability, GenerateRequest, Prompt, Sampling};
 use metier_core::seed::Seed;
@@ -18,7 +18,7 @@ const MOST_REPLIES: usize = 128;
 const MOST_STOPS: usize = 16;
 /// Likeliest tokens that may be reported at each position.
 const MOST_TOP: usize = 20;
-const NO_TOOLS: &str = "is refused: this server does not call tools";
+const OLD_CALLS: &str = "is refused: `tools` and `tool_choice` took its place";
 
 /// Which of the two endpoints answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,18 @@ pub(crate) struct Ask {
     pub(crate) model: Arc<Model>,
     /// All replies of the first prompt, then those of the second.
     pub(crate) requests: Vec<GenerateRequest>,
-    /// Replies of each prompt.
+    /// Replies that are made of each prompt.
     pub(crate) each: usize,
+    /// How many of them are returned, the best.
+    pub(crate) returned: usize,
+    /// What stands before the replies of each prompt; empty when nothing does.
+    pub(crate) echo: Vec<String>,
+    /// Whether replies may call functions.
+    pub(crate) calls: bool,
+    /// Whether a prompt that does not fit is cut.
+    pub(crate) truncate: bool,
+    /// What was cut, for the response to say.
+    pub(crate) truncated: Option<Value>,
     /// Added to the logits of tokens.
     pub(crate) bias: Vec<(TokenId, f32)>,
     /// What each text must be.
@@ -52,8 +62,8 @@ impl Ask {
     /// The body of a chat completion.
     pub(crate) fn chat(body: &[u8], server: &Server) -> Result<Self, Failure> {
         let mut fields = Fields::parse(body)?;
-        let model = find_model(&mut fields, server)?;
-        let conversation = fields.required("messages").map(|value| conversation(value, &mut fields));
+        let model = find_model(&mut fields, server);
+        let messages = fields.required("messages").map(|value| conversation(value, &mut fields));
         let logprobs = fields.flag("logprobs");
         let top = fields.whole("top_logprobs", 0..=MOST_TOP);
         if top.is_some_and(|top| top > 0) && !logprobs {
@@ -64,79 +74,132 @@ impl Ask {
         if newer.is_some() && older.is_some() && newer != older {
             fields.fault("max_tokens", "differs from `max_completion_tokens`, which means the same");
         }
-        fields.only("tools", &[json!([])], NO_TOOLS);
-        fields.only("tool_choice", &[json!("none"), json!("auto")], NO_TOOLS);
-        fields.only("functions", &[json!([])], NO_TOOLS);
-        fields.only("function_call", &[json!("none"), json!("auto")], NO_TOOLS);
-        fields.without_effect("parallel_tool_calls");
+        let tools = tools(&mut fields);
+        let calls = call_form(&mut fields, &tools);
+        fields.only("functions", &[json!([])], OLD_CALLS);
+        fields.only("function_call", &[json!("none"), json!("auto")], OLD_CALLS);
         fields.only("modalities", &[json!(["text"])], "must be [\"text\"]: models answer in text alone");
         fields.only("audio", &[], "is refused: models answer in text alone");
         fields.only("prediction", &[], "is refused: predicted outputs are not used");
         fields.only("reasoning_effort", &[json!("none")], "is refused: no model here has a setting for it");
         fields.only("verbosity", &[], "is refused: no model here has a setting for it");
         fields.only("web_search_options", &[], "is refused: nothing is searched");
-        let rest = Rest::read(&mut fields, &model, server);
-        fields.finish()?;
-        if !model.served.generate.can(Ability::Conversation) {
-            let name = &model.served.name;
-            return Err(Failure::request(format!(
-                "the model `{name}` has no chat template, so it cannot answer a conversation; give it raw text at /v1/completions"
-            ))
-            .param("model"));
+        let mut rest = Rest::read(&mut fields, model.as_deref(), server);
+        if let Some(served) = model.as_ref().map(|model| &model.served) {
+            let name = &served.name;
+            if !served.generate.can(Ability::Conversation) {
+                let message = format!(
+                    "names `{name}`, which has no chat template, so it cannot answer a conversation; give it raw text at /v1/completions"
+                );
+                fields.fault("model", message);
+            } else if calls.is_some() && (served.calls.is_none() || served.constrain.is_none()) {
+                let message =
+                    format!("cannot be used with `{name}`: how its chat template writes calls is not known here");
+                fields.fault("tools", message);
+            }
         }
-        let prompt = Prompt::Conversation(conversation.unwrap_or_default());
+        if let Some(calls) = calls {
+            if rest.form.is_some() {
+                fields.fault("response_format", "cannot be combined with `tools`, unless `tool_choice` is \"none\"");
+            }
+            rest.form = Some(Form::Calls(calls));
+        }
+        let model = fields.finish(model)?;
+        let mut conversation = messages.unwrap_or_default();
+        if matches!(rest.form, Some(Form::Calls(_))) {
+            conversation.tools = tools;
+        }
+        let prompt = Prompt::Conversation(conversation);
         Ok(rest.ask(Shape::Chat, model, vec![prompt], newer.or(older), logprobs.then(|| top.unwrap_or(0))))
     }
 
     /// The body of a text completion.
     pub(crate) fn text(body: &[u8], server: &Server) -> Result<Self, Failure> {
         let mut fields = Fields::parse(body)?;
-        let model = find_model(&mut fields, server)?;
-        let prompts = match fields.required("prompt") {
-            Some(Value::String(text)) => vec![text],
-            Some(Value::Array(items)) if !items.is_empty() => {
-                let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-                texts.unwrap_or_else(|| {
-                    fields.fault("prompt", "must be texts: token ids are not taken");
-                    Vec::new()
-                })
-            }
-            Some(_) => {
-                fields.fault("prompt", "must be a text or a list of texts");
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
+        let model = find_model(&mut fields, server);
+        let prompts = prompts(&mut fields);
         let top = fields.whole("logprobs", 0..=MOST_TOP);
         let most = fields.whole("max_tokens", 1..=usize::MAX);
-        fields.only("echo", &[json!(false)], "is refused: the prompt is not repeated");
-        fields.only("suffix", &[json!("")], "is refused: nothing is filled in before a suffix");
-        let rest = Rest::read(&mut fields, &model, server);
-        fields.only("best_of", &[json!(rest.each)], "must be as `n`: no more replies are made than are returned");
-        if prompts.len() * rest.each > MOST_REPLIES {
-            fields.fault("prompt", format!("asks with `n` for more than {MOST_REPLIES} replies"));
+        let echo = fields.flag("echo");
+        if echo && top.is_some() {
+            fields.fault("echo", "cannot be combined with `logprobs`: those of a prompt are not computed");
         }
-        fields.finish()?;
+        fields.only("suffix", &[json!("")], "is refused: nothing is filled in before a suffix");
+        let mut rest = Rest::read(&mut fields, model.as_deref(), server);
+        if let Some(best_of) = fields.whole("best_of", 1..=MOST_REPLIES) {
+            if best_of < rest.each {
+                fields.fault("best_of", "must be at least `n`");
+            }
+            if best_of > rest.each && rest.stream {
+                fields.fault("best_of", "must be as `n` in a stream: which replies are best is known at their end");
+            }
+            rest.each = best_of.max(rest.each);
+        }
+        if prompts.len() * rest.each > MOST_REPLIES {
+            fields.fault("prompt", format!("asks with `n` and `best_of` for more than {MOST_REPLIES} replies"));
+        }
+        let model = fields.finish(model)?;
         // What the older endpoint gives when it is not told.
         let most = most.or(Some(16));
-        let prompts = prompts.into_iter().map(Prompt::Text).collect();
-        Ok(rest.ask(Shape::Text, model, prompts, most, top))
+        let mut texts = Vec::new();
+        for prompt in prompts.iter().filter(|_| echo) {
+            texts.push(match prompt {
+                Prompt::Text(text) => text.clone(),
+                Prompt::Tokens(ids) => model.served.tokenize.decode(ids, true).map_err(|error| Failure::of(&error))?,
+                Prompt::Conversation(_) => String::new(),
+            });
+        }
+        let mut ask = rest.ask(Shape::Text, model, prompts, most, top);
+        ask.echo = texts;
+        Ok(ask)
     }
+}
+
+/// One prompt or several, each a text or a list of token ids.
+fn prompts(fields: &mut Fields) -> Vec<Prompt> {
+    const WHAT: &str = "must be a text, a list of texts, a list of token ids, or a list of such lists";
+    let ids = |items: &[Value]| -> Option<Vec<TokenId>> {
+        items.iter().map(|item| item.as_u64().and_then(|id| TokenId::try_from(id).ok())).collect()
+    };
+    let Some(value) = fields.required("prompt") else { return Vec::new() };
+    let read = || -> Option<Vec<Prompt>> {
+        let items = match &value {
+            Value::String(text) => return Some(vec![Prompt::Text(text.clone())]),
+            Value::Array(items) if !items.is_empty() => items,
+            _ => return None,
+        };
+        if items[0].is_number() {
+            return Some(vec![Prompt::Tokens(ids(items)?)]);
+        }
+        let one = |item: &Value| match item {
+            Value::String(text) => Some(Prompt::Text(text.clone())),
+            Value::Array(items) => ids(items).map(Prompt::Tokens),
+            _ => None,
+        };
+        items.iter().map(one).collect()
+    };
+    let prompts = read();
+    if prompts.is_none() {
+        fields.fault("prompt", WHAT);
+    }
+    prompts.unwrap_or_default()
 }
 
 /// What both endpoints take.
 struct Rest {
     sampling: Sampling,
     each: usize,
+    returned: usize,
     stop: Vec<String>,
     bias: Vec<(TokenId, f32)>,
     form: Option<Form>,
     stream: bool,
     usage: bool,
+    truncate: bool,
 }
 
 impl Rest {
-    fn read(fields: &mut Fields, model: &Model, server: &Server) -> Self {
+    fn read(fields: &mut Fields, model: Option<&Model>, server: &Server) -> Self {
         let standard = Sampling::default();
         let number = server.requests.fetch_add(1, Ordering::Relaxed);
         let sampling = Sampling {
@@ -145,6 +208,7 @@ impl Rest {
             // 0 asks for the likeliest token, which the smallest share gives.
             top_p: fields.number("top_p", 0.0..=1.0).unwrap_or(standard.top_p).max(f32::MIN_POSITIVE),
             min_p: fields.number("min_p", 0.0..=1.0).unwrap_or(standard.min_p),
+            typical_p: fields.number("typical_p", 0.01..=1.0).unwrap_or(standard.typical_p),
             repetition_penalty: fields
                 .number("repetition_penalty", 0.01..=100.0)
                 .unwrap_or(standard.repetition_penalty),
@@ -178,7 +242,8 @@ impl Rest {
         }
         fields.only("store", &[json!(false)], "is refused: nothing is stored");
         fields.only("service_tier", &[json!("auto"), json!("default")], "must be \"auto\" or \"default\"");
-        Self { sampling, each, stop, bias, form, stream, usage }
+        let truncate = fields.choice("truncate").unwrap_or(server.settings.truncate);
+        Self { sampling, each, returned: each, stop, bias, form, stream, usage, truncate }
     }
 
     fn ask(
@@ -189,6 +254,7 @@ impl Rest {
         most: Option<usize>,
         top: Option<usize>,
     ) -> Ask {
+        let calls = matches!(self.form, Some(Form::Calls(_)));
         let mut requests = Vec::with_capacity(prompts.len() * self.each);
         for prompt in prompts {
             for choice in 0..self.each as u64 {
@@ -205,27 +271,41 @@ impl Rest {
                 });
             }
         }
-        let Self { each, bias, form, stream, usage, .. } = self;
-        Ask { shape, model, requests, each, bias, form, logprobs: top.is_some(), stream, usage }
+        let Self { each, returned, bias, form, stream, usage, truncate, .. } = self;
+        Ask {
+            shape,
+            model,
+            requests,
+            each,
+            returned,
+            echo: Vec::new(),
+            calls,
+            truncate,
+            truncated: None,
+            bias,
+            form,
+            logprobs: top.is_some(),
+            stream,
+            usage,
+        }
     }
 }
 
-/// The model that a request names.
-pub(crate) fn find_model(fields: &mut Fields, server: &Server) -> Result<Arc<Model>, Failure> {
+/// The model that a request names; that there is none is noted.
+pub(crate) fn find_model(fields: &mut Fields, server: &Server) -> Option<Arc<Model>> {
     let known = || server.models.iter().map(|model| model.served.name.as_str());
+    let names = || known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let Some(name) = fields.text("model") else {
-        let names: Vec<String> = known().map(|name| format!("`{name}`")).collect();
-        return Err(Failure::request(format!("`model` must name one of {}", names.join(", "))).param("model"));
+        fields.fault("model", format!("must name one of {}", names()));
+        return None;
     };
-    server.model(&name).ok_or_else(|| {
-        let near = near_miss(&name, known()).map_or_else(
-            || format!("there are {}", known().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        Failure::refused(StatusCode::NOT_FOUND, format!("no model is called `{name}`; {near}"))
-            .param("model")
-            .code("model_not_found")
-    })
+    let model = server.model(&name);
+    if model.is_none() {
+        let near = near_miss(&name, known())
+            .map_or_else(|| format!("there are {}", names()), |near| format!("did you mean `{near}`?"));
+        fields.not_found("model", "model_not_found", format!("names `{name}`, but no model is called that; {near}"));
+    }
+    model
 }
 
 fn seed(fields: &mut Fields) -> Option<u64> {
@@ -237,8 +317,8 @@ fn seed(fields: &mut Fields) -> Option<u64> {
     seed
 }
 
-fn bias(fields: &mut Fields, model: &Model) -> Vec<(TokenId, f32)> {
-    let ids = model.served.tokenize.vocabulary_size();
+fn bias(fields: &mut Fields, model: Option<&Model>) -> Vec<(TokenId, f32)> {
+    let ids = model.map_or(usize::MAX, |model| model.served.tokenize.vocabulary_size());
     let Some(value) = fields.take("logit_bias") else { return Vec::new() };
     let read = || -> Option<Vec<(TokenId, f32)>> {
         let entry = |(id, bias): (&String, &Value)| {
@@ -284,64 +364,4 @@ fn schema(fields: &mut Fields) -> Option<Value> {
         fields.fault("schema", "must be an object");
     }
     Some(schema)
-}
-
-fn conversation(value: Value, fields: &mut Fields) -> Conversation {
-    let Value::Array(items) = value else {
-        fields.fault("messages", "must be a list");
-        return Conversation::default();
-    };
-    if items.is_empty() {
-        fields.fault("messages", "must have at least one message");
-    }
-    let messages = items
-        .into_iter()
-        .enumerate()
-        .filter_map(|(number, item)| fields.inside(&format!("messages[{number}]"), item, message).flatten())
-        .collect();
-    Conversation { messages }
-}
-
-fn message(fields: &mut Fields) -> Option<Message> {
-    let role = match fields.required_text("role").as_deref() {
-        Some("system" | "developer") => Some(Role::System),
-        Some("user") => Some(Role::User),
-        Some("assistant") => Some(Role::Assistant),
-        Some("tool" | "function") => {
-            fields.fault("role", NO_TOOLS);
-            None
-        }
-        Some(_) => {
-            fields.fault("role", "must be system, developer, user or assistant");
-            None
-        }
-        None => None,
-    };
-    fields.only("tool_calls", &[json!([])], NO_TOOLS);
-    fields.only("function_call", &[], NO_TOOLS);
-    fields.only("tool_call_id", &[], NO_TOOLS);
-    fields.only("refusal", &[], "is refused: templates have no place for it");
-    fields.only("annotations", &[json!([])], "is refused: templates have no place for it");
-    fields.only("audio", &[], "is refused: only text can be read");
-    fields.only("name", &[], "is refused: templates have no place for it");
-    let content = match fields.required("content")? {
-        Value::String(text) => Some(text),
-        Value::Array(parts) => parts
-            .into_iter()
-            .enumerate()
-            .map(|(number, part)| fields.inside(&format!("content[{number}]"), part, text_part).flatten())
-            .collect(),
-        _ => {
-            fields.fault("content", "must be a text or a list of parts");
-            None
-        }
-    };
-    Some(Message { role: role?, content: content? })
-}
-
-fn text_part(fields: &mut Fields) -> Option<String> {
-    if fields.text("type").as_deref() != Some("text") {
-        fields.fault("type", "must be \"text\": only text can be read");
-    }
-    fields.required_text("text")
 }

@@ -17,11 +17,12 @@ const MOST_TEXTS: usize = 2048;
 /// Answers `/v1/embeddings`.
 pub(super) async fn answer(body: &[u8], server: &Server) -> Result<Response, Failure> {
     let mut fields = Fields::parse(body)?;
-    let model = find_model(&mut fields, server)?;
-    let Some(embed) = &model.served.embed else {
-        let message = format!("the model `{}` gives no vectors: it has no way to embed a text", model.served.name);
-        return Err(Failure::request(message).param("model"));
-    };
+    let model = find_model(&mut fields, server);
+    let served = model.as_ref().map(|model| &model.served);
+    if let Some(served) = served.filter(|served| served.embed.is_none()) {
+        let message = format!("names `{}`, which gives no vectors: it has no way to embed a text", served.name);
+        fields.fault("model", message);
+    }
     let texts = fields.texts("input", MOST_TEXTS);
     match &texts {
         None => fields.fault("input", "is needed"),
@@ -32,10 +33,15 @@ pub(super) async fn answer(body: &[u8], server: &Server) -> Result<Response, Fai
     if !["float", "base64"].contains(&format.as_str()) {
         fields.fault("encoding_format", "must be \"float\" or \"base64\"");
     }
-    let dimension = embed.dimension();
-    fields.only("dimensions", &[json!(dimension)], &format!("must be {dimension}, which this model's vectors have"));
+    let wanted = fields.whole("dimensions", 1..=usize::MAX);
+    if let (Some(wanted), Some(embed)) = (wanted, served.and_then(|served| served.embed.as_ref())) {
+        let dimension = embed.dimension();
+        if wanted != dimension {
+            fields.fault("dimensions", format!("must be {dimension}, which this model's vectors have"));
+        }
+    }
     fields.without_effect("user");
-    fields.finish()?;
+    let model = fields.finish(model)?;
     let mut events = model
         .queue
         .push(Work::Vectors(texts.unwrap_or_default()))

@@ -1,6 +1,7 @@
 //! The fields of a request's body, each asked for by name, so that what nobody asks for is found.
 
 use super::failure::Failure;
+use axum::http::StatusCode;
 use metier_core::fault::near_miss;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
@@ -14,6 +15,8 @@ pub(crate) struct Fields {
     entries: Vec<(String, Value)>,
     known: Vec<&'static str>,
     faults: Vec<(String, String)>,
+    /// The status and the code of the whole, when one fault has its own.
+    special: Option<(StatusCode, &'static str)>,
 }
 
 /// An object whose names all differ.
@@ -53,7 +56,7 @@ impl Fields {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Failure> {
         let Entries(entries) = serde_json::from_slice(body)
             .map_err(|error| Failure::request(format!("the body is no JSON object as expected: {error}")))?;
-        Ok(Self { prefix: String::new(), entries, known: Vec::new(), faults: Vec::new() })
+        Ok(Self { prefix: String::new(), entries, known: Vec::new(), faults: Vec::new(), special: None })
     }
 
     /// Reads an object inside of this one; its faults are named by where it lies. `None` when `value` is no object.
@@ -63,7 +66,8 @@ impl Fields {
             return None;
         };
         let prefix = format!("{}{place}.", self.prefix);
-        let mut inner = Self { prefix, entries: map.into_iter().collect(), known: Vec::new(), faults: Vec::new() };
+        let entries = map.into_iter().collect();
+        let mut inner = Self { prefix, entries, known: Vec::new(), faults: Vec::new(), special: None };
         let read = read(&mut inner);
         inner.close();
         self.faults.append(&mut inner.faults);
@@ -80,6 +84,12 @@ impl Fields {
     /// Notes what is wrong with a field.
     pub(crate) fn fault(&mut self, name: impl Into<String>, message: impl Into<String>) {
         self.faults.push((format!("{}{}", self.prefix, name.into()), message.into()));
+    }
+
+    /// Notes that what a field names is not there.
+    pub(crate) fn not_found(&mut self, name: &str, code: &'static str, message: String) {
+        self.special.get_or_insert((StatusCode::NOT_FOUND, code));
+        self.fault(name, message);
     }
 
     /// A field that changes nothing here and is allowed for.
@@ -107,14 +117,16 @@ impl Fields {
 
     /// `true` or `false`, false when left out.
     pub(crate) fn flag(&mut self, name: &'static str) -> bool {
-        match self.take(name) {
-            None => false,
-            Some(Value::Bool(flag)) => flag,
-            Some(_) => {
-                self.fault(name, "must be true or false");
-                false
-            }
+        self.choice(name).unwrap_or(false)
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn choice(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.take(name)?;
+        if value.as_bool().is_none() {
+            self.fault(name, "must be true or false");
         }
+        value.as_bool()
     }
 
     /// A number in a range.
@@ -173,12 +185,19 @@ impl Fields {
         texts
     }
 
-    /// Everything was asked for. Refused with all faults at once, fields that nobody asked for among them.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+    /// Everything was asked for; gives what was read, which is there when nothing was wrong. Refused with all faults at
+    /// once, fields that nobody asked for among them.
+    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<T, Failure> {
         self.close();
-        let Some((param, _)) = self.faults.first() else { return Ok(()) };
+        let Some((param, _)) = self.faults.first() else {
+            return read.ok_or_else(|| Failure::program("a request without faults could not be read"));
+        };
         let lines: Vec<String> = self.faults.iter().map(|(name, message)| format!("`{name}` {message}")).collect();
-        Err(Failure::request(lines.join("\n")).param(param))
+        let failure = match self.special {
+            Some((status, code)) => Failure::refused(status, lines.join("\n")).code(code),
+            None => Failure::request(lines.join("\n")),
+        };
+        Err(failure.param(param))
     }
 
     fn close(&mut self) {
@@ -201,7 +220,7 @@ mod tests {
         };
         ask(&mut fields);
         fields
-            .finish()
+            .finish(Some(()))
             .map_or_else(|failure| failure.json()["error"]["message"].as_str().unwrap().to_owned(), |()| String::new())
     }
 

@@ -16,8 +16,8 @@ pub(crate) struct Metrics(Mutex<Counts>);
 #[derive(Default)]
 struct Counts {
     requests: BTreeMap<(&'static str, u16), u64>,
-    prompt_tokens: BTreeMap<String, u64>,
-    completion_tokens: BTreeMap<String, u64>,
+    /// By model and kind.
+    tokens: BTreeMap<(String, &'static str), u64>,
     first_token: BTreeMap<String, Times>,
     job: BTreeMap<String, Times>,
 }
@@ -52,11 +52,9 @@ impl Metrics {
         *self.lock().requests.entry((endpoint, status)).or_default() += 1;
     }
 
-    /// A model read and made tokens.
-    pub(crate) fn tokens(&self, model: &str, prompt: usize, completion: usize) {
-        let mut counts = self.lock();
-        *counts.prompt_tokens.entry(model.to_owned()).or_default() += prompt as u64;
-        *counts.completion_tokens.entry(model.to_owned()).or_default() += completion as u64;
+    /// A model read, made or guessed tokens of some kind.
+    pub(crate) fn tokens(&self, model: &str, kind: &'static str, count: usize) {
+        *self.lock().tokens.entry((model.to_owned(), kind)).or_default() += count as u64;
     }
 
     /// A job's first token came this long after the job.
@@ -77,12 +75,11 @@ impl Metrics {
         for ((endpoint, status), count) in &counts.requests {
             let _ = writeln!(out, "metier_requests_total{{endpoint=\"{endpoint}\",status=\"{status}\"}} {count}");
         }
-        head(&mut out, "metier_tokens_total", "counter", "tokens read (prompt) and made (completion)");
-        for (kind, tokens) in [("prompt", &counts.prompt_tokens), ("completion", &counts.completion_tokens)] {
-            for (model, count) in tokens {
-                let model = label(model);
-                let _ = writeln!(out, "metier_tokens_total{{model=\"{model}\",kind=\"{kind}\"}} {count}");
-            }
+        let what = "tokens read (prompt; cached ones were known), made (completion), guessed (drafted) and taken of those (accepted)";
+        head(&mut out, "metier_tokens_total", "counter", what);
+        for ((model, kind), count) in &counts.tokens {
+            let model = label(model);
+            let _ = writeln!(out, "metier_tokens_total{{model=\"{model}\",kind=\"{kind}\"}} {count}");
         }
         times(&mut out, "metier_first_token_seconds", "from a request to its first token", &counts.first_token);
         times(&mut out, "metier_job_seconds", "from a request to its end", &counts.job);
@@ -136,7 +133,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.request("chat", 200);
         metrics.request("chat", 200);
-        metrics.tokens("a\"b", 3, 4);
+        metrics.tokens("a\"b", "completion", 4);
         metrics.job("m", Duration::from_millis(30));
         metrics.job("m", Duration::from_secs(400));
         let queue = Queue::new(1);

@@ -7,7 +7,10 @@ mod embeddings;
 mod failure;
 mod fields;
 mod guard;
+mod messages;
 mod metrics;
+mod truncate;
+mod write;
 
 pub(crate) use accept::accept;
 pub(crate) use metrics::Metrics;
@@ -56,7 +59,10 @@ async fn text(State(server): State<Arc<Server>>, request: Request) -> Response {
 }
 
 async fn replies(server: &Server, request: Request, read: fn(&[u8], &Server) -> Result<Ask, Failure>) -> Response {
-    let ask = body(server, request).await.and_then(|body| read(&body, server));
+    let ask = match body(server, request).await.and_then(|body| read(&body, server)) {
+        Ok(ask) if ask.truncate => truncate::truncate(ask).await,
+        other => other,
+    };
     match ask {
         Ok(ask) => answer::answer(ask, server).await,
         Err(failure) => failure.into_response(),
@@ -104,6 +110,8 @@ fn describe(server: &Server, model: &crate::Model) -> Value {
         "context_length": served.context_length,
         "chat": served.generate.can(Ability::Conversation),
         "embeddings": served.embed.is_some(),
+        "tools": served.calls.is_some() && served.constrain.is_some(),
+        "parent": served.base,
     })
 }
 

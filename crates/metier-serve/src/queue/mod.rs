@@ -1,8 +1,7 @@
 //! What waits before a model: a queue with a limit, and what comes out of a job.
 //!
-//! The border at which an engine works is [`Queue::take`] and [`Job::tell`]. The one there is, [`worker::work_off`],
-//! takes a job and carries it to its end before it takes the next. One that batches takes further jobs between its
-//! steps and tells each of its deltas; nothing else changes.
+//! The border at which the model works is [`Queue::take`], [`Queue::try_take`] and [`Job::tell`]: [`worker::work_off`] takes
+//! jobs while others run, and tells each of its deltas.
 
 mod turns;
 pub(crate) mod worker;
@@ -52,8 +51,14 @@ pub(crate) enum Event {
         finish: Finish,
         /// Tokens of its prompt.
         prompt_tokens: usize,
+        /// Those of them that were known already.
+        cached_tokens: usize,
         /// Tokens that were made.
         tokens: usize,
+        /// Tokens that were guessed ahead.
+        drafted_tokens: usize,
+        /// Those of them that were taken.
+        accepted_tokens: usize,
     },
     /// The vectors of all texts.
     Vectors(Vec<Embedded>),
@@ -148,6 +153,18 @@ impl Queue {
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
+    }
+
+    /// The next job that somebody still wants, if there is one now.
+    fn try_take(&self) -> Option<Job> {
+        let mut state = self.lock();
+        while let Some(job) = state.waiting.pop_front() {
+            if job.wanted() {
+                state.running += 1;
+                return Some(job);
+            }
+        }
+        None
     }
 
     /// A job that was taken is over.

@@ -4,8 +4,8 @@ use metier_compute::Dtype;
 use metier_compute::kernel::{Ceilings, Precision};
 use metier_core::data::TokenId;
 use metier_core::{Error, Place, Result, stop};
-use metier_model::Decoder;
-use metier_model::decode::Session;
+use metier_model::decode::{Cache, Pages, Session};
+use metier_model::{Advance, Decoder, KeyCoding};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,17 @@ pub enum Work {
     Prefill,
     /// Writing 128 tokens, one after the other
     Decode,
+    /// Writing 128 tokens to each of eight texts of 16 at once, the likeliest each time
+    Batch,
 }
 
 /// Tokens of a prompt.
 const PROMPT: usize = 1024;
 /// Tokens of a reply.
 const REPLY: usize = 128;
+/// Texts that are written at once, and tokens that each begins with.
+const TEXTS: usize = 8;
+const BEGINNING: usize = 16;
 /// Rounds at least; the first is not timed.
 const ROUNDS: usize = 3;
 
@@ -35,7 +40,8 @@ pub struct Measured {
     pub rounds: u64,
     /// By the middle one of the rounds' times.
     pub tokens_per_second: f64,
-    /// What bounds it: reading the weights once for each token of a reply, products for those of a prompt.
+    /// What bounds it: reading the weights once for each token of a reply, or of all replies at once; products for those of a
+    /// prompt.
     pub ceiling: &'static str,
     pub share_of_ceiling: f64,
     /// Opening the model.
@@ -50,32 +56,31 @@ pub struct Measured {
 /// When the model's context is shorter than the work, or the memory does not suffice.
 pub fn measure(work: Work, decoder: &Decoder, begun: Instant, duration: Duration) -> Result<Measured> {
     let open_seconds = begun.elapsed().as_secs_f64();
-    let tokens = match work {
-        Work::Prefill => PROMPT,
-        Work::Decode => REPLY,
+    let (tokens, longest) = match work {
+        Work::Prefill => (PROMPT, PROMPT),
+        Work::Decode => (REPLY, REPLY),
+        Work::Batch => (TEXTS * REPLY, BEGINNING + REPLY),
     };
     let context = decoder.config().context_length;
-    if context < tokens {
+    if context < longest {
         let message =
-            format!("the model's context of {context} tokens is shorter than the {tokens} of this measurement");
+            format!("the model's context of {context} tokens is shorter than the {longest} of this measurement");
         return Err(Error::user(Place::key("--model"), message));
     }
-    let ids = spread(decoder.config().vocabulary_size, tokens);
     let mut seconds = Vec::new();
     let started = Instant::now();
     while seconds.len() <= ROUNDS || started.elapsed() < duration {
-        if stop::requested() {
-            return Err(stop::interrupted());
-        }
-        let mut session = Session::new(decoder)?;
+        stop::check()?;
         let began = Instant::now();
         match work {
-            Work::Prefill => drop(session.feed(&ids)?),
+            Work::Prefill => drop(Session::new(decoder).feed(&spread(decoder, 0, PROMPT))?),
             Work::Decode => {
-                for id in &ids {
-                    session.feed(&[*id])?;
+                let mut session = Session::new(decoder);
+                for id in spread(decoder, 0, REPLY) {
+                    session.feed(&[id])?;
                 }
             }
+            Work::Batch => together(decoder)?,
         }
         seconds.push(began.elapsed().as_secs_f64());
     }
@@ -100,6 +105,10 @@ impl Measured {
     pub fn compare(&mut self, work: Work, decoder: &Decoder, ceilings: &Ceilings) {
         let (name, needed, limit) = match work {
             Work::Decode => ("read_bytes_per_second", weight_bytes(decoder) as f64, ceilings.read_bytes_per_second),
+            Work::Batch => {
+                let needed = weight_bytes(decoder) as f64 / TEXTS as f64;
+                ("read_bytes_per_second", needed, ceilings.read_bytes_per_second)
+            }
             Work::Prefill => {
                 let flop = decoder.flop_per_token(false, PROMPT);
                 let precision = decoder.parameters.precision(PROMPT);
@@ -124,9 +133,33 @@ impl Work {
     }
 }
 
+/// Writes to [`TEXTS`] texts at once.
+fn together(decoder: &Decoder) -> Result<()> {
+    let pages = Pages::new(decoder.config(), KeyCoding::F32, None);
+    let mut caches = vec![Cache::default(); TEXTS];
+    let mut next: Vec<Vec<TokenId>> =
+        (0..TEXTS).map(|text| spread(decoder, (text * BEGINNING) as u32, BEGINNING)).collect();
+    for _ in 0..=REPLY {
+        let texts = caches.iter_mut().zip(&next);
+        let mut steps: Vec<Advance<'_>> =
+            texts.map(|(cache, ids)| Advance { length: cache.length() + ids.len(), cache, ids, wanted: 1 }).collect();
+        let logits = decoder.advance(&pages, &mut steps)?;
+        let rows = logits.data().chunks_exact(decoder.config().vocabulary_size);
+        next = rows.map(|row| vec![likeliest(row)]).collect();
+    }
+    Ok(())
+}
+
+/// The first of the largest.
+fn likeliest(logits: &[f32]) -> TokenId {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().position(|logit| *logit >= most).unwrap_or_default() as TokenId
+}
+
 /// Ids from all over the vocabulary.
-fn spread(vocabulary: usize, count: usize) -> Vec<TokenId> {
-    (0..count as u32).map(|at| at.wrapping_mul(2_654_435_761) % vocabulary as u32).collect()
+fn spread(decoder: &Decoder, first: u32, count: usize) -> Vec<TokenId> {
+    let vocabulary = decoder.config().vocabulary_size as u32;
+    (first..first + count as u32).map(|at| at.wrapping_mul(2_654_435_761) % vocabulary).collect()
 }
 
 /// Bytes of the matrices that each token of a reply meets.

@@ -1,5 +1,6 @@
 //! `metier chat`.
 
+use super::decoding::{DecodingArguments, report};
 use super::generate::SamplingArguments;
 use super::{Global, Verdict, talk};
 use metier_core::data::{Conversation, Message, Role};
@@ -22,6 +23,8 @@ pub struct Arguments {
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    decoding: DecodingArguments,
 }
 
 /// Runs the verb.
@@ -31,7 +34,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             Error::user(Place::key("--json"), "a chat is no JSON").hint("`metier generate --json` answers in JSON")
         );
     }
-    let model = crate::stage::load_model_as_stored(&super::inspect::model_path(&arguments.model, global)?)?;
+    let model = arguments.decoding.load(&super::inspect::model_path(&arguments.model, global)?, global)?;
     let mut editor = rustyline::DefaultEditor::new().map_err(|error| terminal(&error))?;
     let mut system = arguments.system.clone();
     let mut conversation = begin(system.as_deref());
@@ -58,14 +61,15 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                 talk(global, &format!("no command is called {command}; there are /new, /system TEXT and /quit"));
             }
             _ => {
-                conversation.messages.push(Message { role: Role::User, content: line.to_owned() });
+                conversation.messages.push(Message::new(Role::User, line));
                 let request = arguments.sampling.request(Prompt::Conversation(conversation.clone()), global)?;
                 // Ctrl-C ends a reply, not the chat.
                 metier_core::stop::clear();
-                match model.stream(&request, &mut [], &mut |delta| super::print(delta.text).is_ok()) {
+                match model.stream(&request, Vec::new(), &mut |delta| super::print(delta.text).is_ok()) {
                     Ok(reply) => {
                         super::print("\n")?;
-                        conversation.messages.push(Message { role: Role::Assistant, content: reply.text });
+                        conversation.messages.push(Message::new(Role::Assistant, reply.text));
+                        report([reply.drafted_tokens, reply.accepted_tokens], global);
                     }
                     Err(error) => {
                         conversation.messages.pop();
@@ -82,8 +86,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 }
 
 fn begin(system: Option<&str>) -> Conversation {
-    let messages = system.map(|text| Message { role: Role::System, content: text.to_owned() }).into_iter().collect();
-    Conversation { messages }
+    system.map(|text| Message::new(Role::System, text)).into_iter().collect::<Vec<_>>().into()
 }
 
 fn terminal(error: &ReadlineError) -> Error {

@@ -1,11 +1,15 @@
 //! `metier generate`.
 
-use super::{Global, Verdict};
-use metier_core::data::{Conversation, Message, Role};
-use metier_core::seam::{Generate, GenerateRequest, Prompt, Reply, Sampling};
+use super::decoding::{DecodingArguments, report};
+use super::search::SearchArguments;
+use super::{Global, Verdict, lines};
+use metier_core::data::{Message, Role};
+use metier_core::progress::Progress;
+use metier_core::seam::{Ask, Delta, Exchange, Generate, GenerateRequest, Prompt, Reply, Sampling};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::json;
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,9 @@ pub struct SamplingArguments {
     /// Keep tokens at least this fraction as likely as the likeliest
     #[arg(long, default_value_t = 0.0, value_name = "P")]
     pub min_p: f32,
+    /// Keep tokens about as surprising as was to be expected, until they have this probability
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub typical_p: f32,
     /// Make tokens already seen less likely; 1 changes nothing
     #[arg(long, default_value_t = 1.0, value_name = "R")]
     pub repetition_penalty: f32,
@@ -54,6 +61,7 @@ impl SamplingArguments {
         range("temperature", self.temperature >= 0.0 && self.temperature.is_finite(), "0 or more");
         range("top-p", self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1");
         range("min-p", (0.0..1.0).contains(&self.min_p), "at least 0 and below 1");
+        range("typical-p", self.typical_p > 0.0 && self.typical_p <= 1.0, "above 0 and at most 1");
         range("repetition-penalty", self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite(), "above 0");
         range("presence-penalty", self.presence_penalty.abs() <= 2.0, "from -2 to 2");
         range("frequency-penalty", self.frequency_penalty.abs() <= 2.0, "from -2 to 2");
@@ -67,6 +75,7 @@ impl SamplingArguments {
                 top_k: self.top_k,
                 top_p: self.top_p,
                 min_p: self.min_p,
+                typical_p: self.typical_p,
                 repetition_penalty: self.repetition_penalty,
                 presence_penalty: self.presence_penalty,
                 frequency_penalty: self.frequency_penalty,
@@ -100,12 +109,16 @@ pub struct Arguments {
     chat: bool,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    decoding: DecodingArguments,
+    #[command(flatten)]
+    search: SearchArguments,
 }
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = super::inspect::model_path(&arguments.model, global)?;
-    let model = crate::stage::load_model_as_stored(&path)?;
+    let model = arguments.decoding.load(&path, global)?;
     if let (Some(input), Some(output)) = (&arguments.input, &arguments.output) {
         let id = crate::fetch::local(&path)?.id;
         return file(&model, &id, arguments, input, output, global);
@@ -116,23 +129,37 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             .map_err(|error| Error::io("standard input", "read", &error))?,
     };
     let request = arguments.sampling.request(prompt(text, arguments.chat), global)?;
-    let reply = model.stream(&request, &mut [], &mut |delta| {
+    if let Some(found) = arguments.search.find(&model, &request, global)? {
+        if global.json {
+            let json = |(reply, score): &(Reply, Option<f64>)| {
+                let mut json = reply_json(reply);
+                json["score"] = (*score).into();
+                json
+            };
+            super::print_json(&found.iter().map(json).collect())?;
+        } else if let Some((best, _)) = found.first() {
+            super::print(&format!("{}\n", best.text))?;
+        }
+        return Ok(Verdict::Fine);
+    }
+    let reply = model.stream(&request, Vec::new(), &mut |delta| {
         (global.json || super::print(delta.text).is_ok()) && !metier_core::stop::requested()
     })?;
     if global.json {
-        super::print_json(&reply_json(&reply))?;
+        let mut json = reply_json(&reply);
+        json["cached_tokens"] = reply.cached_tokens.into();
+        json["drafted_tokens"] = reply.drafted_tokens.into();
+        json["accepted_tokens"] = reply.accepted_tokens.into();
+        super::print_json(&json)?;
     } else {
         super::print("\n")?;
+        report([reply.drafted_tokens, reply.accepted_tokens], global);
     }
     Ok(Verdict::Fine)
 }
 
 fn prompt(text: String, chat: bool) -> Prompt {
-    if chat {
-        Prompt::Conversation(Conversation { messages: vec![Message { role: Role::User, content: text }] })
-    } else {
-        Prompt::Text(text)
-    }
+    if chat { Prompt::Conversation(vec![Message::new(Role::User, text)].into()) } else { Prompt::Text(text) }
 }
 
 fn reply_json(reply: &Reply) -> serde_json::Value {
@@ -158,7 +185,7 @@ fn file(
     output: &Path,
     global: &Global,
 ) -> Result<Verdict> {
-    let reading = std::fs::File::open(input).map_err(|error| Error::io(input, "open", &error))?;
+    let reading = File::open(input).map_err(|error| Error::io(input, "open", &error))?;
     let mut prompts = Vec::new();
     let mut faults = Vec::new();
     for (index, line) in std::io::BufReader::new(reading).lines().enumerate() {
@@ -168,10 +195,15 @@ fn file(
         }
         let place = |column| Place::file(input).at(index + 1, column);
         match serde_json::from_str::<Line>(&line) {
-            Err(error) => faults.push(Fault::new(place(error.column()), error.to_string())),
+            Err(error) => {
+                // The place is said once: the line of the file, not that of the line.
+                let message = error.to_string();
+                let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+                faults.push(Fault::new(place(error.column()), message));
+            }
             Ok(Line { id, prompt: Some(text), messages: None }) => prompts.push((id, prompt(text, arguments.chat))),
             Ok(Line { id, prompt: None, messages: Some(messages) }) => {
-                prompts.push((id, Prompt::Conversation(Conversation { messages })));
+                prompts.push((id, Prompt::Conversation(messages.into())));
             }
             Ok(_) => faults.push(Fault::new(place(1), "a line needs `prompt` or `messages`, not both")),
         }
@@ -180,73 +212,101 @@ fn file(
     let mut requests = Vec::new();
     for (id, prompt) in prompts {
         let request = arguments.sampling.request(prompt, global)?;
-        requests.push((begin_line(model_id, &request, id.as_ref()), request));
+        // `Debug` writes every field of a request, whichever it will have.
+        let begin = lines::begin(id.as_ref(), &[model_id, &format!("{request:?}"), &arguments.decoding.mark()]);
+        requests.push((begin, request));
     }
     let begins: Vec<&str> = requests.iter().map(|(begin, _)| begin.as_str()).collect();
-    let done = finished_lines(output, &begins)?;
-    let failed = |error: std::io::Error| Error::io(output, "write", &error);
-    let mut out = std::fs::OpenOptions::new().create(true).append(true).open(output).map_err(failed)?;
-    let progress = metier_core::progress::Progress::new("generating", Some(requests.len() as u64), "replies");
-    progress.resume_at(done as u64);
-    for (begin, request) in &requests[done..] {
-        if metier_core::stop::requested() {
-            return Err(metier_core::stop::interrupted());
-        }
-        for reply in model.generate(std::slice::from_ref(request))? {
-            let rest = reply_json(&reply).to_string();
-            writeln!(out, "{begin}{}", &rest[1..]).map_err(failed)?;
-        }
-        progress.add(1);
+    let done = lines::finished(output, &begins)?;
+    let out = std::fs::OpenOptions::new().create(true).append(true).open(output);
+    let mut replies = Lines {
+        requests: &requests[done..],
+        asked: 0,
+        path: output,
+        out: out.map_err(|error| Error::io(output, "write", &error))?,
+        ready: BTreeMap::new(),
+        written: 0,
+        guesses: [0; 2],
+        failed: None,
+        progress: Progress::new("generating", Some(requests.len() as u64), "replies"),
+    };
+    replies.progress.resume_at(done as u64);
+    model.run(&mut replies)?;
+    if let Some((_, error)) = replies.failed {
+        return Err(error);
     }
-    progress.finish();
+    replies.progress.finish();
+    report(replies.guesses, global);
     Ok(Verdict::Fine)
 }
 
-/// How the line of a reply begins: it tells the model, the prompt and all settings apart, so that a file of other
-/// replies is never taken for a beginning of these.
-fn begin_line(model_id: &str, request: &GenerateRequest, id: Option<&serde_json::Value>) -> String {
-    let id = id.map_or(String::new(), |id| format!("\"id\":{id},"));
-    let mut hash = Sha256::new();
-    hash.update(&id);
-    hash.update(model_id);
-    // `Debug` writes every field of a request, whichever it will have.
-    hash.update(format!("{request:?}"));
-    let mut head = [0; 8];
-    head.copy_from_slice(&hash.finalize()[..8]);
-    format!("{{\"request\":\"{:016x}\",{id}", u64::from_be_bytes(head))
+/// Requests of a file, and the file of their replies, which are written in order.
+struct Lines<'a> {
+    /// What each line of replies begins with, and what is asked.
+    requests: &'a [(String, GenerateRequest)],
+    /// Requests that were handed over.
+    asked: usize,
+    path: &'a Path,
+    out: File,
+    /// Replies for which one before them is missing.
+    ready: BTreeMap<usize, Reply>,
+    written: usize,
+    /// Tokens that were guessed and taken.
+    guesses: [usize; 2],
+    /// The first request that failed; those before it are still answered.
+    failed: Option<(usize, Error)>,
+    progress: Progress,
 }
 
-/// The number of replies in a file, each of which must begin as it is said to; a torn last one is cut off.
-fn finished_lines(path: &Path, begins: &[&str]) -> Result<usize> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(Error::io(path, "read", &error)),
-    };
-    let refuse = |line: usize, message: &str| {
-        Fault::new(Place::file(path).at(line + 1, 1), message)
-            .hint("the file is left as it is: name another one with --output, or remove it to start over")
-    };
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let (lines, torn) = bytes.split_at(whole);
-    let lines: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
-        let Some(begin) = begins.get(index) else {
-            return Err(refuse(index, "there are more lines than prompts").into());
-        };
-        if !line.starts_with(begin.as_bytes()) {
-            let message = "this line is no reply to this prompt by this model with these settings";
-            return Err(refuse(index, message).into());
+impl Lines<'_> {
+    /// Writes what is complete up to the first reply that is missing.
+    fn write(&mut self) -> Result<()> {
+        while let Some(reply) = self.ready.remove(&self.written) {
+            let rest = reply_json(&reply).to_string();
+            let (begin, _) = &self.requests[self.written];
+            writeln!(self.out, "{begin}{}", &rest[1..]).map_err(|error| Error::io(self.path, "write", &error))?;
+            self.written += 1;
+            self.guesses = [self.guesses[0] + reply.drafted_tokens, self.guesses[1] + reply.accepted_tokens];
+            self.progress.add(1);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, number: usize, error: Error) {
+        if self.failed.as_ref().is_none_or(|(first, _)| number < *first) {
+            self.failed = Some((number, error));
         }
     }
-    if torn.is_empty() {
-        return Ok(lines.len());
+}
+
+impl Exchange for Lines<'_> {
+    fn next(&mut self, _running: usize) -> Option<Ask> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let (_, request) = self.requests.get(self.asked)?;
+        self.asked += 1;
+        Some(Ask { request: request.clone(), processors: Vec::new() })
     }
-    let begin = begins.get(lines.len()).map_or(&[][..], |begin| begin.as_bytes());
-    if begin.is_empty() || !(torn.starts_with(begin) || begin.starts_with(torn)) {
-        return Err(refuse(lines.len(), "the file ends with something that `generate` did not write").into());
+
+    fn wanted(&mut self, number: usize) -> bool {
+        self.failed.as_ref().is_none_or(|(first, _)| number < *first)
     }
-    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Error::io(path, "open", &error))?;
-    file.set_len(whole as u64).map_err(|error| Error::io(path, "cut the torn last line of", &error))?;
-    Ok(lines.len())
+
+    fn delta(&mut self, number: usize, _delta: Delta<'_>) -> bool {
+        self.wanted(number)
+    }
+
+    fn finish(&mut self, number: usize, reply: Result<Reply>) {
+        match reply {
+            Err(error) => self.fail(number, error),
+            Ok(reply) if self.wanted(number) => {
+                self.ready.insert(number, reply);
+                if let Err(error) = self.write() {
+                    self.fail(0, error);
+                }
+            }
+            Ok(_) => {}
+        }
+    }
 }

@@ -3,18 +3,22 @@
 mod bench;
 mod chat;
 mod check;
+mod decoding;
 mod diff;
 mod docs;
 mod doctor;
+mod embed;
 mod explain;
 mod fetch;
 mod generate;
 mod import;
 mod inspect;
+mod lines;
 mod list;
 mod plan;
 mod reproduce;
 mod run;
+mod search;
 mod serve;
 mod stage;
 mod why;
@@ -111,6 +115,7 @@ enum Verb {
     Export(stage::Arguments),
     Import(import::Arguments),
     Generate(generate::Arguments),
+    Embed(embed::Arguments),
     Chat(chat::Arguments),
     Serve(serve::Arguments),
     #[command(hide = true)]
@@ -158,6 +163,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Import(verb) => import::execute(&verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
+        Verb::Embed(verb) => embed::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),
         Verb::Serve(verb) => serve::execute(&verb, &global),
         Verb::Docs(verb) => docs::execute(&verb),

@@ -1,10 +1,15 @@
 //! `metier serve`.
 
+use super::decoding::DecodingArguments;
 use super::{Global, Verdict, talk};
+use metier_core::fault::near_miss;
+use metier_core::seam::Prompt;
 use metier_core::{Error, Fault, Place, Result, stop};
-use metier_model::LocalModel;
+use metier_model::checkpoint::Checkpoint;
+use metier_model::{Decoder, LocalModel};
+use metier_program::call::{CallReader, Syntax};
 use metier_program::constrain::Constrainer;
-use metier_serve::{Constrain, Served, Server, Settings, key_hash};
+use metier_serve::{Constrain, ReadCalls, Served, Server, Settings, key_hash};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,12 +22,19 @@ const KEY_VARIABLE: &str = "METIER_API_KEY";
 /// Answer HTTP requests as OpenAI's interface does, and chat in a browser
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier serve specialist\n          metier serve specialist base=smollm2.gguf --port 8000\n          metier serve specialist --host 0.0.0.0 --api-key-file keys.txt\nThe page to chat is at the address it prints; programs use the same address with /v1"
+    after_help = "Examples: metier serve specialist\n          metier serve specialist base=smollm2.gguf --port 8000\n          metier serve specialist --adapter terse=./terse --adapter formal=./formal\n          metier serve specialist --host 0.0.0.0 --api-key-file keys.txt\nThe page to chat is at the address it prints; programs use the same address with /v1"
 )]
 pub struct Arguments {
     /// Model folders, GGUF files, artifacts' ids or stage names; NAME=MODEL says what requests call it
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<String>,
+    /// An adapter in PEFT's layout (a folder, an artifact's id or a stage name) to answer with too, when requests call the
+    /// model NAME; its base is the one model, or the one called BASE. May be given more than once
+    #[arg(long, value_name = "[BASE/]NAME=FOLDER")]
+    adapter: Vec<String>,
+    /// Cut prompts that do not fit, and say so in the response; a request's field `truncate` comes first
+    #[arg(long)]
+    truncate: bool,
     /// The address to listen at; other machines reach it only when told so here
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     host: IpAddr,
@@ -41,13 +53,18 @@ pub struct Arguments {
     /// Longest time for a request in seconds, waiting included
     #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     timeout: u32,
+    /// How long a client may leave what is written to it unread, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    write_timeout: u32,
+    #[command(flatten)]
+    decoding: DecodingArguments,
 }
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let keys = keys(arguments.api_key_file.as_deref())?;
     let open = keys.is_empty();
-    let models = arguments.models.iter().map(|model| load(model, global)).collect::<Result<Vec<_>>>()?;
+    let models = models(arguments, global)?;
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
     let settings = Settings {
         address: SocketAddr::new(arguments.host, arguments.port),
@@ -55,6 +72,8 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         body_limit: usize::try_from(arguments.body_limit).unwrap_or(usize::MAX),
         queue_limit: arguments.queue as usize,
         timeout: Duration::from_secs(arguments.timeout.into()),
+        write_timeout: Duration::from_secs(arguments.write_timeout.into()),
+        truncate: arguments.truncate,
         // Without a seed no two servers answer alike.
         seed: global
             .seed
@@ -79,8 +98,71 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     Ok(Verdict::Fine)
 }
 
-/// The model that `MODEL` or `NAME=MODEL` stands for.
-fn load(argument: &str, global: &Global) -> Result<Served> {
+/// A model that was opened, and where adapters find what they share with it.
+struct Opened {
+    name: String,
+    checkpoint: Checkpoint,
+    model: Arc<LocalModel>,
+}
+
+/// All models of the command line, each before the adapters on top of it.
+fn models(arguments: &Arguments, global: &Global) -> Result<Vec<Served>> {
+    let mut faults = Vec::new();
+    let mut adapters = Vec::new();
+    let named = arguments.models.iter().filter_map(|argument| match name_and_model(argument) {
+        Ok(named) => Some(named),
+        Err(error) => {
+            faults.extend(error.faults);
+            None
+        }
+    });
+    let named: Vec<(String, &str)> = named.collect();
+    for argument in &arguments.adapter {
+        match adapter(argument, &named) {
+            Ok(adapter) => adapters.push(adapter),
+            Err(error) => faults.extend(error.faults),
+        }
+    }
+    Error::collect((), faults)?;
+    let guesser = arguments.decoding.guesser(global)?;
+    let as_told = |model: LocalModel| arguments.decoding.apply(model, guesser.as_ref()).map(Arc::new);
+    let mut models = Vec::new();
+    for (number, (name, what)) in named.into_iter().enumerate() {
+        let path = super::inspect::model_path(what, global)?;
+        let checkpoint = crate::stage::open_checkpoint(&path)?;
+        let decoder = Decoder::from_checkpoint_as_stored(&checkpoint)?;
+        let (model, syntax) =
+            crate::stage::calling_model(decoder, &checkpoint).map_err(|error| error.in_file(&path))?;
+        let opened = Opened { name, checkpoint, model: as_told(model)? };
+        models.push(served(opened.name.clone(), &opened.model, syntax, None));
+        for (_, name, folder) in adapters.iter().filter(|(base, ..)| *base == number) {
+            let folder = super::inspect::model_path(folder, global)?;
+            let mut decoder = opened.model.decoder().shared()?;
+            metier_peft::folder::load(&mut decoder, &folder)?;
+            let (model, syntax) = crate::stage::calling_model(decoder, &opened.checkpoint)?;
+            models.push(served((*name).to_owned(), &as_told(model)?, syntax, Some(opened.name.clone())));
+        }
+    }
+    Ok(models)
+}
+
+fn served(name: String, model: &Arc<LocalModel>, syntax: Option<&'static Syntax>, base: Option<String>) -> Served {
+    let encoder = Arc::clone(model);
+    Served {
+        name,
+        tokenize: Arc::clone(model.tokenizer()),
+        context_length: model.decoder().config().context_length,
+        embed: Some(model.clone()),
+        constrain: Some(constrain(model, syntax)),
+        calls: syntax.map(|syntax| Arc::new(move || read_calls(syntax)) as Arc<dyn Fn() -> ReadCalls + Send + Sync>),
+        encode: Arc::new(move |prompt: &Prompt| encoder.encode_prompt(prompt)),
+        base,
+        generate: model.clone(),
+    }
+}
+
+/// What `MODEL` or `NAME=MODEL` says.
+fn name_and_model(argument: &str) -> Result<(String, &str)> {
     let (name, what) = match argument.split_once('=') {
         Some((name, what)) if !Path::new(argument).exists() => (name.to_owned(), what),
         _ => (base_name(argument), argument),
@@ -89,23 +171,55 @@ fn load(argument: &str, global: &Global) -> Result<Served> {
         return Err(Error::user(Place::key(argument), "a model needs a name that can be written")
             .hint("write NAME=MODEL, such as specialist=./model.gguf"));
     }
-    let model = Arc::new(crate::stage::load_model_as_stored(&super::inspect::model_path(what, global)?)?);
-    Ok(Served {
-        name,
-        tokenize: Arc::clone(model.tokenizer()),
-        context_length: model.decoder().config().context_length,
-        embed: Some(model.clone()),
-        constrain: Some(constrain(&model)),
-        generate: model,
+    Ok((name, what))
+}
+
+/// What `[BASE/]NAME=FOLDER` says: the number of the base, the name and the folder.
+fn adapter<'a>(argument: &'a str, models: &[(String, &str)]) -> Result<(usize, &'a str, &'a str)> {
+    let refuse = |message: String| Error::user(Place::key(format!("--adapter {argument}")), message);
+    let Some((name, folder)) = argument.split_once('=') else {
+        return Err(refuse("an adapter needs a name".to_owned()).hint("write NAME=FOLDER, such as terse=./terse"));
+    };
+    let (base, name) = name.rsplit_once('/').map_or((None, name), |(base, name)| (Some(base), name));
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(refuse("an adapter needs a name that can be written".to_owned()));
+    }
+    let known = || models.iter().map(|(name, _)| name.as_str());
+    let number = match base {
+        Some(base) => known().position(|known| known == base).ok_or_else(|| {
+            let near = near_miss(base, known()).map_or_else(
+                || format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            refuse(format!("no model is called `{base}`")).hint(near)
+        })?,
+        None if models.len() == 1 => 0,
+        None => {
+            return Err(refuse("it is not said which of the models it belongs to".to_owned()).hint(format!(
+                "write BASE/{name}={folder} with BASE one of {}",
+                known().collect::<Vec<_>>().join(", ")
+            )));
+        }
+    };
+    Ok((number, name, folder))
+}
+
+/// Begins to read a reply that may call functions.
+fn read_calls(syntax: &'static Syntax) -> ReadCalls {
+    let mut reader = CallReader::new(syntax);
+    Box::new(move |text| match text {
+        Some(text) => reader.push(text),
+        None => reader.finish(),
     })
 }
 
 /// Holds replies of a model to forms. The vocabulary is read when a request first asks for a form.
-fn constrain(model: &LocalModel) -> Constrain {
+fn constrain(model: &LocalModel, syntax: Option<&'static Syntax>) -> Constrain {
     let (tokenize, ends) = (Arc::clone(model.tokenizer()), model.end_ids().to_vec());
     let made: OnceLock<Result<Constrainer>> = OnceLock::new();
     Arc::new(move |form| {
-        let constrainer = made.get_or_init(|| Constrainer::new(tokenize.as_ref(), &ends));
+        let constrainer =
+            made.get_or_init(|| Constrainer::new(tokenize.as_ref(), &ends).map(|made| made.with_calls(syntax)));
         constrainer.as_ref().map_err(Clone::clone)?.constrain(form)
     })
 }

@@ -20,7 +20,7 @@ mod model;
 mod pack;
 mod train;
 
-pub use model::{load_model_as_stored, open_checkpoint};
+pub use model::{calling_model, load_model_as_stored, open_checkpoint};
 
 /// Share of the measured peak that training and scoring reach, for plans; measured on the quickstart.
 const SHARE_OF_PEAK: f64 = 0.6;

@@ -1,9 +1,11 @@
 //! Opening a model: a file or folder on disk to something that can be asked.
 
 use metier_core::data::Conversation;
+use metier_core::seam::Tokenize;
 use metier_core::{Error, Result};
 use metier_model::checkpoint::Checkpoint;
 use metier_model::{Decoder, LocalModel};
+use metier_program::call::{Syntax, showing};
 use metier_program::template::ChatTemplate;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,14 +34,38 @@ pub fn load_model(path: &Path) -> Result<LocalModel> {
 
 /// Joins a decoder with a checkpoint's tokenizer and chat template.
 pub fn local_model(decoder: Decoder, checkpoint: &Checkpoint) -> Result<LocalModel> {
-    let tokenizer = Arc::clone(&checkpoint.tokenizer);
-    let text_of = |id: u32| tokenizer.bytes_of(id).and_then(|bytes| String::from_utf8(bytes).ok());
+    joined(decoder, checkpoint, Arc::clone(&checkpoint.tokenizer), chat_template(checkpoint)?)
+}
+
+/// The same, with how it writes calls of functions if that is known. Where a call begins is then part of a reply's text.
+pub fn calling_model(decoder: Decoder, checkpoint: &Checkpoint) -> Result<(LocalModel, Option<&'static Syntax>)> {
+    let template = chat_template(checkpoint)?;
+    let syntax = template.as_ref().and_then(|template| template.syntax().ok());
+    let mut tokenizer = Arc::clone(&checkpoint.tokenizer);
+    if let Some(syntax) = syntax {
+        tokenizer = showing(tokenizer, syntax)?;
+    }
+    Ok((joined(decoder, checkpoint, tokenizer, template)?, syntax))
+}
+
+fn chat_template(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>> {
+    let Some(source) = &checkpoint.chat_template else { return Ok(None) };
+    let text_of = |id: u32| checkpoint.tokenizer.bytes_of(id).and_then(|bytes| String::from_utf8(bytes).ok());
     let special = &checkpoint.special_tokens;
     let begin = special.begin.and_then(text_of);
     let end = special.ends.first().copied().and_then(text_of);
-    let model = LocalModel::new(decoder, Arc::clone(&tokenizer))?.with_end_ids(special.ends.iter().copied());
-    let Some(source) = &checkpoint.chat_template else { return Ok(model) };
-    let template = ChatTemplate::compile(source, begin.as_deref(), end.as_deref())?;
+    ChatTemplate::compile(source, begin.as_deref(), end.as_deref()).map(Some)
+}
+
+fn joined(
+    decoder: Decoder,
+    checkpoint: &Checkpoint,
+    tokenizer: Arc<dyn Tokenize>,
+    template: Option<ChatTemplate>,
+) -> Result<LocalModel> {
+    let ends = checkpoint.special_tokens.ends.iter().copied();
+    let model = LocalModel::new(decoder, tokenizer)?.with_end_ids(ends);
+    let Some(template) = template else { return Ok(model) };
     Ok(model.with_render(Arc::new(move |conversation: &Conversation| -> Result<String, Error> {
         template.render(conversation, true)
     })))

@@ -507,17 +507,17 @@ fn generate_goes_on_with_its_own_replies_only() {
         fine(&mut ask("a.jsonl", "out.jsonl", &[]));
         assert_eq!(std::fs::read(at("out.jsonl")).unwrap(), whole, "torn at {length}");
     }
-    let reason = "no reply to this prompt by this model with these settings";
+    let reason = "no result of this input by this model with these settings";
     refused(&mut ask("a.jsonl", "out.jsonl", &["--temperature", "1"]), &["out.jsonl:1:1", reason]);
     refused(&mut ask("b.jsonl", "out.jsonl", &[]), &["out.jsonl:1:1", reason]);
     std::fs::write(at("half.jsonl"), "{\"id\":1,\"prompt\":\"one\"}\n").unwrap();
-    refused(&mut ask("half.jsonl", "out.jsonl", &[]), &["out.jsonl:2:1", "more lines than prompts"]);
+    refused(&mut ask("half.jsonl", "out.jsonl", &[]), &["out.jsonl:2:1", "more lines than inputs"]);
     assert_eq!(std::fs::read(at("out.jsonl")).unwrap(), whole);
     // Files of the user's stay as they are, the prompts too.
     std::fs::write(at("precious"), "precious").unwrap();
-    refused(&mut ask("b.jsonl", "precious", &[]), &["precious:1:1", "did not write"]);
+    refused(&mut ask("b.jsonl", "precious", &[]), &["precious:1:1", "that is no result"]);
     assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
-    refused(&mut ask("b.jsonl", "b.jsonl", &[]), &["b.jsonl:1:1", "did not write"]);
+    refused(&mut ask("b.jsonl", "b.jsonl", &[]), &["b.jsonl:1:1", "that is no result"]);
     refused(&mut ask("a.jsonl", "a.jsonl", &[]), &["a.jsonl:1:1", reason]);
     assert_eq!(std::fs::read(at("b.jsonl")).unwrap(), b"{\"prompt\":\"one\"}");
 }

@@ -1,11 +1,15 @@
 //! A server under test, and the least that a client needs: bytes out, bytes in.
 
 use crate::command::metier;
+use metier_serve::{Served, Settings};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A `metier serve` of its own; ended when dropped.
@@ -13,6 +17,95 @@ pub struct Server {
     child: Child,
     pub address: String,
     _folder: tempfile::TempDir,
+}
+
+/// Something that answers at an address.
+pub trait Answers {
+    fn address(&self) -> &str;
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+        stream
+    }
+
+    /// One request on a connection of its own.
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let mut stream = self.connect();
+        write(&mut stream, method, path, headers, body);
+        let mut bytes = Vec::new();
+        // A server that has answered may close before all was read of a body that it refuses.
+        let _ = stream.read_to_end(&mut bytes);
+        Response::parse(&bytes)
+    }
+
+    fn get(&self, path: &str) -> Response {
+        self.send("GET", path, &[], b"")
+    }
+
+    fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
+        self.send("POST", path, &[("content-type", "application/json")], body.as_ref())
+    }
+
+    /// A chat request of this text with these fields added.
+    fn chat(&self, text: &str, more: &str) -> Response {
+        self.post("/v1/chat/completions", chat_body(text, more))
+    }
+
+    /// The value of a line of the metrics; 0 when there is none.
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// A server in this process.
+pub struct Inside {
+    address: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<metier_core::Result<()>>>,
+}
+
+impl Inside {
+    /// Serves models at a free port.
+    pub fn start(models: Vec<Served>, settings: Settings) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (address, told) = std::sync::mpsc::channel();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let ready = |ready: std::net::SocketAddr| {
+                address.send(ready.to_string()).unwrap();
+                Ok(())
+            };
+            metier_serve::Server::run(models, &settings, ready, || stopped.load(Ordering::Relaxed))
+        });
+        Self { address: told.recv().unwrap(), stop, thread: Some(thread) }
+    }
+
+    /// Ends it, and gives how that went.
+    pub fn end(mut self) -> metier_core::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Answers for Inside {
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Answers for Server {
+    fn address(&self) -> &str {
+        &self.address
+    }
 }
 
 /// A model of the repository, twice: chat template, 256 tokens of context.
@@ -65,42 +158,6 @@ impl Server {
         (self.child.wait().unwrap(), said)
     }
 
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
-        stream
-    }
-
-    /// One request on a connection of its own.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        let mut stream = self.connect();
-        write(&mut stream, method, path, headers, body);
-        let mut bytes = Vec::new();
-        // A server that has answered may close before all was read of a body that it refuses.
-        let _ = stream.read_to_end(&mut bytes);
-        Response::parse(&bytes)
-    }
-
-    pub fn get(&self, path: &str) -> Response {
-        self.send("GET", path, &[], b"")
-    }
-
-    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
-        self.send("POST", path, &[("content-type", "application/json")], body.as_ref())
-    }
-
-    /// A chat request of this text with these fields added.
-    pub fn chat(&self, text: &str, more: &str) -> Response {
-        self.post("/v1/chat/completions", chat_body(text, more))
-    }
-
-    /// The value of a line of the metrics; 0 when there is none.
-    pub fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").text();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-        value.map_or(0.0, |value| value.parse().unwrap())
-    }
-
     /// Waits until a condition holds.
     pub fn wait_for(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
@@ -134,8 +191,7 @@ pub fn write(stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str,
         head += &[name, ": ", value, "\r\n"].concat();
     }
     head += "\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
-    let _ = stream.write_all(body);
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
 }
 
 /// What a server answered.

@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+mod adapters;
 mod bad_input;
 mod bench;
+mod calls;
 mod command;
+mod completions;
+mod embed;
+mod fuzz;
 mod http;
+mod models;
 mod provenance;
 mod resume;
 mod reuse;

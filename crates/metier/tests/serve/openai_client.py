@@ -87,6 +87,18 @@ def completions():
     assert cut.text == whole_text[: whole_text.index(middle)] and cut.finish_reason == "stop", (whole_text, cut)
 
 
+def more_completions():
+    ask = dict(model=MODEL, max_tokens=6, temperature=0)
+    text = client.completions.create(prompt="The", **ask).choices[0].text
+    echoed = client.completions.create(prompt="The", echo=True, **ask).choices[0].text
+    assert echoed == "The" + text, (echoed, text)
+    tokens = client.completions.create(prompt=[[5, 6, 7], [8]], best_of=2, **ask)
+    assert len(tokens.choices) == 2
+    words = {"role": "user", "content": "word " * 20000}
+    cut = client.chat.completions.create(model=MODEL, messages=[words, *MESSAGES], max_tokens=4, extra_body={"truncate": True})
+    assert cut.truncated[0]["dropped_messages"] == 1, cut
+
+
 def embeddings():
     whole = client.embeddings.create(model=MODEL, input=["one text", "another"])
     plain = client.embeddings.create(model=MODEL, input=["one text", "another"], encoding_format="float")
@@ -102,8 +114,6 @@ def errors():
     long = refused(openai.BadRequestError, "longer than the model's context of", max_tokens=10**9)
     assert long["code"] == "context_length_exceeded" and "1000000000 to generate" in long["message"], long
     refused(openai.BadRequestError, "`n` must be a whole number, 1 to 128", n=129)
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    refused(openai.BadRequestError, "`tools` is refused", tools=[tool])
 
 
 assert MODEL in [model.id for model in client.models.list().data]
@@ -111,6 +121,7 @@ assert client.models.retrieve(MODEL).id == MODEL
 streaming(*chat())
 logprobs()
 completions()
+more_completions()
 embeddings()
 errors()
 print("all as expected")

@@ -2,7 +2,8 @@
 
     python page.py http://127.0.0.1:PORT CHROMIUM [SCREENSHOT]
 
-The server must have two models, `first` and `second`. SCREENSHOT is the beginning of the names of two pictures.
+The server must have the models `first` and `second` and the adapter `terse` on `first`. SCREENSHOT is the beginning of
+the names of pictures.
 
 requires: playwright==1.65.2
 """
@@ -30,7 +31,7 @@ with sync_playwright() as playwright:
     elsewhere = []
     page.on("request", lambda request: None if request.url.startswith((ADDRESS, "data:")) else elsewhere.append(request.url))
     page.goto(ADDRESS)
-    expect(page.get_by_label("Model").locator("option")).to_have_text(["first", "second"])
+    expect(page.get_by_label("Model").locator("option")).to_have_text(["first", "terse (on first)", "second"])
 
     page.get_by_text("Settings").click()
     page.get_by_label("Temperature").fill("0")
@@ -74,12 +75,40 @@ with sync_playwright() as playwright:
     expect(answer.locator(".note")).to_contain_text("second")
     expect(answer.locator(".note")).to_contain_text("stopped")
 
-    # What the server refuses is said.
+    # What the server refuses is said, and the question is not lost.
     page.get_by_label("Most tokens").fill("1000000")
     expect(ask(page, "Again.").locator(".note")).to_contain_text("longer than the model's context")
+    expect(page.get_by_label("Message")).to_have_value("Again.")
+    if SCREENSHOT:
+        page.screenshot(path=f"{SCREENSHOT}-error.png")
 
+    # A new chat begins while an answer comes, and knows nothing of it.
+    page.get_by_label("Most tokens").fill("150")
+    page.get_by_label("Message").fill("Go on.")
+    page.get_by_role("button", name="Send").click()
     page.get_by_role("button", name="New chat").click()
     expect(page.locator(".turn")).to_have_count(0)
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert page.evaluate("messages.length") == 0, "the new chat is not empty"
+
+    # An adapter answers in a narrow window; a long talk goes on without its oldest turns, and that is said.
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.get_by_label("Model").select_option("terse")
+    page.get_by_label("Most tokens").fill("60")
+    for _ in range(4):
+        answer = ask(page, "What is the capital of France, and what is that of Italy?")
+        expect(answer.locator(".note")).to_contain_text("terse · ", timeout=60_000)
+    expect(answer.locator(".note")).to_contain_text("messages did not fit and were left out")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 360, f"the page is {wide} pixels wide in a window of 360"
+    box = page.get_by_label("Message").bounding_box()
+    assert box["y"] + box["height"] <= 640, "the message field is out of sight"
+    answer.locator(".token").first.hover()
+    tip = page.get_by_role("tooltip").bounding_box()
+    assert tip["x"] >= 0 and tip["x"] + tip["width"] <= 360, tip
+    if SCREENSHOT:
+        page.screenshot(path=f"{SCREENSHOT}-narrow.png")
+    page.get_by_role("button", name="New chat").click()
     assert not elsewhere, elsewhere
     # The one refusal above is all that the browser has to complain about.
     unexpected = [line for line in said if "400 (Bad Request)" not in line and not line.startswith("[DOM]")]

@@ -1,13 +1,13 @@
 //! Matrix products.
 
 pub(crate) mod bf16;
+mod few;
 mod micro;
 mod packed;
 
 use std::ops::Range;
 
 use super::Precision;
-use super::matvec;
 use super::threads::{self, piece};
 use crate::tensor::Buffer;
 use micro::{Kernel, Left};
@@ -98,12 +98,6 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
-    /// A row of a matrix whose rows lie along its columns.
-    pub fn row(self, row: usize) -> &'a [f32] {
-        debug_assert!(self.column_step == 1, "the row is no slice");
-        &self.data[row * self.row_step..][..self.columns]
-    }
-
     /// Some rows and columns of it.
     pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let start = rows.start * self.row_step + columns.start * self.column_step;
@@ -174,14 +168,14 @@ pub(crate) fn multiply(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32
     if prepared(out, depth, add) {
         return;
     }
-    if rows <= matvec::FEW && a.column_step == 1 && b.row_step == 1 {
-        return matvec::multiply_few(out, a, b.transposed(), alpha, add);
-    }
     let mut storage = Vec::new();
     let a = a.beside(&mut storage);
+    if rows <= few::FEW {
+        return few::multiply_few(out, a, b, alpha, add);
+    }
     let kernel = micro::kernel(super::level());
     let output = Output::new(out);
-    let chunk = block(depth) * BLOCKS;
+    let chunk = chunk(depth);
     let chunks =
         (0..columns).step_by(TILE.1).flat_map(|first| (0..depth).step_by(chunk).map(move |deep| (first, deep)));
     for (first, deep) in chunks {
@@ -269,7 +263,7 @@ fn aligned(memory: &mut [f32], length: usize) -> &mut [f32] {
 }
 
 /// Where the first line of the cache begins.
-fn first_line(memory: &[f32]) -> usize {
+pub(crate) fn first_line(memory: &[f32]) -> usize {
     memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE)
 }
 
@@ -284,6 +278,11 @@ fn prepared(out: &mut [f32], depth: usize, add: bool) -> bool {
 /// Steps of depth in one block: all blocks are equal but for the last.
 fn block(depth: usize) -> usize {
     depth.div_ceil(depth.div_ceil(DEPTH))
+}
+
+/// Steps of depth whose panels are packed together.
+fn chunk(depth: usize) -> usize {
+    block(depth) * BLOCKS
 }
 
 /// A right matrix in panels: for each block of depth, one for each [`Kernel::columns`] columns.

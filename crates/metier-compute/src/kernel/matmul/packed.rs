@@ -61,6 +61,19 @@ impl<'a> PackedRight<'a> {
         Self { panels, rows: (0, from.rows), columns: (0, from.columns) }
     }
 
+    /// Columns of a panel of `f32` on this machine; a divisor of [`PackedRight::STEP`].
+    pub fn panel_columns() -> usize {
+        micro::kernel(crate::kernel::level()).columns
+    }
+
+    /// What lies in panels of [`PackedRight::panel_columns`] columns and `rows` rows already.
+    pub fn packed(panels: &'a [f32], rows: usize, columns: usize) -> Self {
+        let kernel = micro::kernel(crate::kernel::level());
+        let length = kernel.columns * rows * columns.div_ceil(kernel.columns);
+        assert!(panels.len() >= length, "packed panels reach past their memory");
+        Self { panels: Panels::F32 { kernel, panels, depth: rows }, rows: (0, rows), columns: (0, columns) }
+    }
+
     /// Some rows and columns of it; both begin at a multiple of [`PackedRight::STEP`].
     pub fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let inside = rows.end <= self.rows.1 - self.rows.0 && columns.end <= self.columns.1 - self.columns.0;

@@ -7,7 +7,7 @@
 //! `y = sum over steps of (sum q p - center sum p) (s d) + m (d sum p)`.
 //!
 //! Steps go to four sums in turn, which are added at the end as `(a + b) + (c + d)`; nothing is contracted. So every
-//! level, every number of threads, and a few rows or many give the same bits. Up to [`FEW`] rows cost what reading the
+//! level, every number of threads, and a few rows or many give the same bits. A few rows cost what reading the
 //! weight costs, and read it where it lies; more rows meet panels of 16 lines of the weight.
 
 mod activations;
@@ -22,8 +22,11 @@ use super::matmul::Output;
 use crate::block::{Codes, Coding, Weight};
 use activations::Activations;
 
-/// Rows up to which the weight is read where it lies.
+/// Rows that meet the weight together where it is read where it lies, and the most that do where no special
+/// instructions unpack it.
 const FEW: usize = 8;
+/// The most that do with those: unpacking lines into panels costs more than reading them again from a near cache.
+const SOME: usize = 32;
 /// Steps that are summed apart.
 const TURNS: usize = 4;
 /// Numbers of a step that lie side by side, see [`Activations`].
@@ -37,7 +40,11 @@ pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: boo
     }
     Activations::with(x, weight.columns, coding, weight.block.values(), |x| {
         let output = Output::new(out);
-        if x.rows() <= FEW { few::multiply(output, x, weight, add) } else { panel::multiply(output, x, weight, add) }
+        if x.rows() <= most_few(weight) {
+            few::multiply(output, x, weight, add);
+        } else {
+            panel::multiply(output, x, weight, add);
+        }
     });
 }
 
@@ -57,6 +64,16 @@ leveled! {
             }
         }
     }
+}
+
+/// Rows up to which the weight is read where it lies.
+fn most_few(weight: &Weight<'_>) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if vnni::has(weight) {
+        return SOME;
+    }
+    let _ = weight;
+    FEW
 }
 
 /// Lines of a weight with their codes arranged as [`Activations`] are.

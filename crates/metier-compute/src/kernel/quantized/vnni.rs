@@ -20,28 +20,36 @@ fn available() -> bool {
     level() >= Level::Avx512 && is_x86_feature_detected!("avx512vnni")
 }
 
-/// The lines `mine` of [`super::few::multiply`]; false when the processor or the type is none for it.
+/// Whether [`few`] is for these weights on this processor.
+pub(super) fn has(weight: &Weight<'_>) -> bool {
+    available() && matches!(weight.block.name(), "Q4_0" | "Q4_1" | "Q4_K" | "Q6_K" | "Q8_0")
+}
+
+/// The lines `mine` of [`super::few::multiply`]; false when the processor or the type is none for it. Lines that were read
+/// for the first rows are near for the others.
 pub(super) fn few(out: Output, x: &Activations, weight: &Weight<'_>, mine: Range<usize>, add: bool) -> bool {
-    if !available() {
+    if !has(weight) {
         return false;
     }
-    let run = match weight.block.name() {
-        "Q4_0" => of_rows::<Q4_0>(x.rows()),
-        "Q4_1" => of_rows::<Q4_1>(x.rows()),
-        "Q4_K" => of_rows::<Q4K>(x.rows()),
-        "Q6_K" => of_rows::<Q6K>(x.rows()),
-        "Q8_0" => of_rows::<Q8_0>(x.rows()),
-        _ => return false,
-    };
-    #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
-    // SAFETY: the processor has the features.
-    unsafe {
-        run(out, x, weight, mine, add);
+    for first in (0..x.rows()).step_by(FEW) {
+        let rows = first..(first + FEW).min(x.rows());
+        let run = match weight.block.name() {
+            "Q4_0" => of_rows::<Q4_0>(rows.len()),
+            "Q4_1" => of_rows::<Q4_1>(rows.len()),
+            "Q4_K" => of_rows::<Q4K>(rows.len()),
+            "Q6_K" => of_rows::<Q6K>(rows.len()),
+            _ => of_rows::<Q8_0>(rows.len()),
+        };
+        #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+        // SAFETY: the processor has the features.
+        unsafe {
+            run(out, (x, rows), weight, mine.clone(), add);
+        }
     }
     true
 }
 
-type Few = unsafe fn(Output, &Activations, &Weight<'_>, Range<usize>, bool);
+type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
 
 /// The function for `rows` rows.
 fn of_rows<S: Stored>(rows: usize) -> Few {
@@ -64,12 +72,12 @@ fn of_rows<S: Stored>(rows: usize) -> Few {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
 unsafe fn few_rows<S: Stored, const N: usize>(
     out: Output,
-    x: &Activations,
+    (x, some): (&Activations, Range<usize>),
     weight: &Weight<'_>,
     mine: Range<usize>,
     add: bool,
 ) {
-    let rows: [ActivationRow<'_>; N] = std::array::from_fn(|row| x.row(row.min(x.rows() - 1)));
+    let rows: [ActivationRow<'_>; N] = std::array::from_fn(|row| x.row((some.start + row).min(some.end - 1)));
     let whole = weight.columns / (TURNS * S::STEP);
     let cut = !weight.columns.is_multiple_of(TURNS * S::STEP);
     let length = weight.row(0).len();
@@ -108,7 +116,7 @@ unsafe fn few_rows<S: Stored, const N: usize>(
                 join::<S, N>(&mut sums, group, valid, &rows, whole);
             }
         }
-        for (row, sums) in sums.iter().enumerate().take(x.rows()) {
+        for (row, sums) in some.clone().zip(&sums) {
             let turns = [
                 _mm512_extractf32x4_ps::<0>(*sums),
                 _mm512_extractf32x4_ps::<1>(*sums),
