@@ -9,7 +9,8 @@ use std::path::Path;
 
 /// The bytes, a few merges and an end-of-text token.
 fn tokenizer() -> HuggingFace {
-    let mut tokens: Vec<String> = (0..=255).map(|byte| crate::scheme::character_of(byte).to_string()).collect();
+    let mut tokens: Vec<String> =
+        (0..=255).map(|byte| crate::scheme::alphabet::character_of(byte).to_string()).collect();
     let merges: Vec<String> = ["t h", "th e", "Ġ the", "i n", "e r", "a n", "Ġ a"].map(str::to_owned).to_vec();
     tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
     let mut kinds = vec![TokenKind::Normal; tokens.len()];
@@ -155,7 +156,7 @@ fn another_tokenizer_is_refused() {
     let folder = metier_testkit::scratch("pack");
     let (_, shards) = pack_into(folder.path(), 3, &PackSettings::default());
     let json = ByteLevelBpe {
-        tokens: (0..=255).map(|byte| crate::scheme::character_of(byte).to_string()).collect(),
+        tokens: (0..=255).map(|byte| crate::scheme::alphabet::character_of(byte).to_string()).collect(),
         pre: "gpt-2".to_owned(),
         ..ByteLevelBpe::default()
     };

@@ -4,7 +4,7 @@ use super::alphabet::character_of;
 use super::split::{self, GPT2, LLAMA3, O200K, QWEN2, TEKKEN};
 use super::tokenizer_file::{BpeModel, TokenizerFile, added_token, byte_level, few, ids_of, numbered};
 use metier_core::{Error, Fault, Place, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What a token of a GGUF vocabulary is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +131,7 @@ fn pre_tokenizer(name: &str) -> Option<Value> {
         "gpt-4o" => split::by_pattern(O200K),
         "llama-bpe" => split::by_pattern(LLAMA3),
         "qwen2" => split::by_pattern(QWEN2),
-        "smollm" => json!({
-            "type": "Sequence",
-            "pretokenizers": [{ "type": "Digits", "individual_digits": true }, split::by_pattern(GPT2)],
-        }),
+        "smollm" => split::by_digit(GPT2),
         "tekken" => split::by_pattern(TEKKEN),
         _ => return None,
     })

@@ -1,15 +1,14 @@
 //! A `tokenizer.json`, run by the `tokenizers` crate.
 
 use super::alphabet;
+use super::bpe::Encoder;
+use super::words::{Words, cut};
 use metier_core::data::TokenId;
 use metier_core::seam::{Encoded, Tokenize};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::Value;
 use std::collections::HashSet;
 use tokenizers::{Encoding, Tokenizer};
-
-/// Texts longer than this are encoded in pieces where the scheme allows it.
-const PIECE_BYTES: usize = 1 << 16;
 
 const KNOWN_ENDS: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>"];
 
@@ -26,6 +25,8 @@ pub struct HuggingFace {
     is_special: Vec<bool>,
     is_byte_level: bool,
     can_cut: bool,
+    /// Encodes in the place of both tokenizers where it can.
+    encoder: Option<Encoder>,
     begin: Option<TokenId>,
     ends: Vec<TokenId>,
     fingerprint: String,
@@ -56,6 +57,7 @@ impl HuggingFace {
         let (bytes, is_special) = byte_table(&special, &style)?;
         let ends = KNOWN_ENDS.iter().filter_map(|name| special.token_to_id(name)).collect();
         let begin = begin_of_text(&special);
+        let encoder = Encoder::of(&json, &special);
         Ok(Self {
             special,
             plain,
@@ -63,6 +65,7 @@ impl HuggingFace {
             is_special,
             is_byte_level: matches!(style, Style::ByteLevel),
             can_cut: can_cut(&json),
+            encoder,
             begin,
             ends,
             fingerprint: fingerprint(&json),
@@ -86,6 +89,31 @@ impl HuggingFace {
             }
         }
         self
+    }
+
+    /// The ids of each text, as [`Tokenize::encode`] gives them without ends.
+    pub fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
+        let Some(encoder) = &self.encoder else {
+            return Ok(self.encode(texts, special)?.into_iter().map(|encoded| encoded.ids).collect());
+        };
+        let pieces: Vec<Vec<&str>> =
+            texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect();
+        let mut ids = encoder.encode(&pieces.concat(), special).into_iter();
+        Ok(pieces.iter().map(|pieces| concatenated(ids.by_ref().take(pieces.len()))).collect())
+    }
+
+    /// The ids of a text's pieces with their ends; each stands for the next bytes of the text.
+    fn joined(&self, pieces: impl Iterator<Item = Vec<TokenId>>) -> Encoded {
+        let ids = concatenated(pieces);
+        let mut at = 0;
+        let ends = ids
+            .iter()
+            .map(|&id| {
+                at += self.bytes.get(id as usize).and_then(Option::as_deref).map_or(0, <[u8]>::len);
+                at
+            })
+            .collect();
+        Encoded { ids, ends }
     }
 
     fn ends_of(&self, text: &str, tokenizer: &Tokenizer, ids: &[TokenId]) -> Result<Vec<usize>> {
@@ -131,9 +159,13 @@ impl Tokenize for HuggingFace {
     }
 
     fn encode(&self, texts: &[&str], special: bool) -> Result<Vec<Encoded>> {
-        let tokenizer = if special { &self.special } else { &self.plain };
         let pieces: Vec<Vec<&str>> =
             texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect();
+        if let Some(encoder) = &self.encoder {
+            let mut ids = encoder.encode(&pieces.concat(), special).into_iter();
+            return Ok(pieces.iter().map(|pieces| self.joined(ids.by_ref().take(pieces.len()))).collect());
+        }
+        let tokenizer = if special { &self.special } else { &self.plain };
         let mut encodings =
             tokenizer.encode_batch_fast(pieces.concat(), false).map_err(|error| refused(error.as_ref()))?.into_iter();
         let mut out = Vec::with_capacity(texts.len());
@@ -183,6 +215,14 @@ impl Tokenize for HuggingFace {
     fn fingerprint(&self) -> String {
         self.fingerprint.clone()
     }
+}
+
+fn concatenated(mut pieces: impl Iterator<Item = Vec<TokenId>>) -> Vec<TokenId> {
+    let mut ids = pieces.next().unwrap_or_default();
+    let rest: Vec<Vec<TokenId>> = pieces.collect();
+    ids.reserve(rest.iter().map(Vec::len).sum());
+    rest.into_iter().for_each(|mut piece| ids.append(&mut piece));
+    ids
 }
 
 fn read(json: &Value) -> Result<Tokenizer> {
@@ -312,38 +352,16 @@ fn begin_of_text(tokenizer: &Tokenizer) -> Option<TokenId> {
     if with == first(false) { None } else { with }
 }
 
-/// Whether a text may be encoded in pieces that [`cut`] makes without a change of ids: true for the byte-level
-/// split of GPT-2, which ends a match before white space that follows a letter or digit.
+/// Whether a text may be encoded in pieces that [`cut`] makes without a change of ids.
 fn can_cut(json: &Value) -> bool {
-    let mut steps = Vec::new();
-    collect_steps(&json["pre_tokenizer"], &mut steps);
-    let split = steps.iter().all(|step| match step["type"].as_str() {
-        Some("Digits") => true,
-        Some("ByteLevel") => step["add_prefix_space"] == false && step["use_regex"] != false,
-        _ => false,
-    });
     let added = json["added_tokens"].as_array().is_none_or(|tokens| {
         tokens.iter().all(|token| {
             ["lstrip", "rstrip", "single_word"].iter().all(|key| token[*key] != true)
                 && token["content"].as_str().is_some_and(|content| !content.contains(char::is_whitespace))
         })
     });
+    let split = Words::of(&json["pre_tokenizer"]).is_some();
     json["normalizer"].is_null() && split && added && json["model"]["type"] == "BPE"
-}
-
-fn cut(text: &str) -> Vec<&str> {
-    let bytes = text.as_bytes();
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    while bytes.len() - from > PIECE_BYTES {
-        let border = (from + PIECE_BYTES..bytes.len())
-            .find(|&place| bytes[place - 1].is_ascii_alphanumeric() && matches!(bytes[place], b' ' | b'\n'));
-        let Some(border) = border else { break };
-        pieces.push(&text[from..border]);
-        from = border;
-    }
-    pieces.push(&text[from..]);
-    pieces
 }
 
 fn refused(error: &(dyn std::error::Error + Send + Sync)) -> Error {

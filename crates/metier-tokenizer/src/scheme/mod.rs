@@ -11,21 +11,21 @@
 //! | tiktoken's files of ranks, Mistral's `tekken.json` | [`ByteRanks`] |
 //! | `vocab.txt` | [`word_piece_json`] |
 
-mod alphabet;
+pub(crate) mod alphabet;
+mod bpe;
 mod byte_level_bpe;
 mod file;
 mod hugging_face;
 mod pieces;
 mod ranks;
 pub mod sentence_piece;
-mod split;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
-mod tokenizer_file;
+pub(crate) mod tokenizer_file;
 mod word_piece;
+pub(crate) mod words;
 
-#[cfg(test)]
-pub(crate) use alphabet::character_of;
 pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};
 pub use file::{from_file, json_of_file};
 pub use hugging_face::HuggingFace;

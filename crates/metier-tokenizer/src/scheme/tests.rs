@@ -1,3 +1,4 @@
+use super::alphabet::character_of;
 use super::*;
 use metier_core::seam::Encoded;
 use proptest::prelude::*;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// The file. Its keys are in the order in which the `tokenizers` crate writes them.
 #[derive(Serialize)]
-pub(super) struct TokenizerFile<M> {
+pub(crate) struct TokenizerFile<M> {
     version: &'static str,
     truncation: Value,
     padding: Value,
@@ -21,7 +21,7 @@ pub(super) struct TokenizerFile<M> {
 }
 
 impl<M: Serialize> TokenizerFile<M> {
-    pub(super) fn new(model: M) -> Self {
+    pub(crate) fn new(model: M) -> Self {
         Self {
             version: "1.0",
             truncation: Value::Null,
@@ -35,14 +35,14 @@ impl<M: Serialize> TokenizerFile<M> {
         }
     }
 
-    pub(super) fn to_json(&self) -> Result<String> {
+    pub(crate) fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::program(format!("a tokenizer does not serialize: {error}")))
     }
 }
 
 /// A BPE model.
 #[derive(Serialize)]
-pub(super) struct BpeModel<'a> {
+pub(crate) struct BpeModel<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     dropout: Value,
@@ -57,7 +57,7 @@ pub(super) struct BpeModel<'a> {
 }
 
 impl<'a> BpeModel<'a> {
-    pub(super) fn new(vocabulary: Vec<(&'a str, usize)>, merges: Vec<(&'a str, &'a str)>) -> Self {
+    pub(crate) fn new(vocabulary: Vec<(&'a str, usize)>, merges: Vec<(&'a str, &'a str)>) -> Self {
         Self {
             kind: "BPE",
             dropout: Value::Null,
@@ -74,7 +74,7 @@ impl<'a> BpeModel<'a> {
 }
 
 /// Tokens with their ids.
-pub(super) struct Vocabulary<'a>(pub Vec<(&'a str, usize)>);
+pub(crate) struct Vocabulary<'a>(pub Vec<(&'a str, usize)>);
 
 impl Serialize for Vocabulary<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -87,12 +87,12 @@ impl Serialize for Vocabulary<'_> {
 }
 
 /// Tokens whose place is their id.
-pub(super) fn numbered(tokens: &[String]) -> Vec<(&str, usize)> {
+pub(crate) fn numbered(tokens: &[String]) -> Vec<(&str, usize)> {
     tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect()
 }
 
 /// A token that is found in a text before the model sees the rest.
-pub(super) fn added_token(id: usize, content: &str, special: bool, normalized: bool) -> Value {
+pub(crate) fn added_token(id: usize, content: &str, special: bool, normalized: bool) -> Value {
     json!({
         "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": normalized, "special": special,
@@ -100,7 +100,7 @@ pub(super) fn added_token(id: usize, content: &str, special: bool, normalized: b
 }
 
 /// Both the pre-tokenizer and the decoder of byte-level vocabularies.
-pub(super) fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
+pub(crate) fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
     json!({
         "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex,
     })
@@ -110,7 +110,7 @@ pub(super) fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
 ///
 /// For vocabularies that merge any neighbors whose union is a token. The pairs that make one token follow each
 /// other, those of smaller ids first.
-pub(super) fn merges_of<'a>(
+pub(crate) fn merges_of<'a>(
     made: impl Iterator<Item = &'a str>,
     known: &HashMap<&'a str, usize>,
 ) -> Vec<(&'a str, &'a str)> {
@@ -130,7 +130,7 @@ pub(super) fn merges_of<'a>(
 }
 
 /// The ids of tokens; one that stands twice is a fault at `key`.
-pub(super) fn ids_of<'a>(tokens: &'a [String], key: &str, faults: &mut Vec<Fault>) -> HashMap<&'a str, usize> {
+pub(crate) fn ids_of<'a>(tokens: &'a [String], key: &str, faults: &mut Vec<Fault>) -> HashMap<&'a str, usize> {
     let mut ids = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
         if let Some(first) = ids.insert(token.as_str(), id) {
@@ -141,7 +141,7 @@ pub(super) fn ids_of<'a>(tokens: &'a [String], key: &str, faults: &mut Vec<Fault
 }
 
 /// The first faults of many, with how many more there are.
-pub(super) fn few(mut faults: Vec<Fault>, key: &str) -> Vec<Fault> {
+pub(crate) fn few(mut faults: Vec<Fault>, key: &str) -> Vec<Fault> {
     if faults.len() > MAXIMUM_FAULTS {
         let more = faults.len() - MAXIMUM_FAULTS;
         faults.truncate(MAXIMUM_FAULTS);
