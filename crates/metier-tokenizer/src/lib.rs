@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`scheme`] | which ids stand for a text, and which bytes for an id |
 //! | [`train`] | which tokens serve the texts of a corpus best |
+//! | [`extend`] | which tokens does a vocabulary lack for new texts |
 //! | [`pack`] | where do the tokens of a corpus lie, and which document does each come from |
 
+pub mod extend;
 pub mod pack;
 pub mod scheme;
 pub mod train;

@@ -1,4 +1,4 @@
-use super::learn::{Words, merges};
+use super::learn::{Merges, Words, merges};
 use super::{Counted, Learn, Learned, Split};
 use crate::scheme::alphabet::{bytes_of, character_of};
 use crate::scheme::tokenizer_file::{BpeModel, TokenizerFile, added_token, byte_level, numbered};
@@ -79,7 +79,8 @@ impl Learn for Bpe {
         for (word, count) in words.iter() {
             symbols.push(word.iter().map(|&byte| ids[usize::from(byte)]), count);
         }
-        let merges = merges(&mut symbols, &mut tokens, special, self.size(), self.minimum_count)?;
+        let wanted = Merges { kept: special, size: self.size(), least: self.minimum_count };
+        let merges = merges(&mut symbols, &mut tokens, wanted, &|_| true)?;
         if tokens.len() < self.size() {
             let message = format!(
                 "the texts make only {} tokens of the {} asked for: no other pair of neighbors is met {} times",

@@ -11,7 +11,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 type Pair = u64;
 
 /// Words as symbols, one after the other, with how often each is met.
-pub(super) struct Words {
+pub(crate) struct Words {
     symbols: Vec<TokenId>,
     /// Where each word begins, and how many symbols it has now.
     spans: Vec<(u64, u32)>,
@@ -19,7 +19,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) fn with_capacity(words: usize, symbols: usize) -> Self {
+    pub(crate) fn with_capacity(words: usize, symbols: usize) -> Self {
         Self {
             symbols: Vec::with_capacity(symbols),
             spans: Vec::with_capacity(words),
@@ -27,7 +27,7 @@ impl Words {
         }
     }
 
-    pub(super) fn push(&mut self, symbols: impl Iterator<Item = TokenId>, count: u64) {
+    pub(crate) fn push(&mut self, symbols: impl Iterator<Item = TokenId>, count: u64) {
         let from = self.symbols.len();
         self.symbols.extend(symbols);
         self.spans.push((from as u64, (self.symbols.len() - from) as u32));
@@ -70,7 +70,7 @@ impl Words {
 
 /// A merge that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Merge {
+pub(crate) struct Merge {
     pub left: TokenId,
     pub right: TokenId,
     /// The token they become.
@@ -107,16 +107,27 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
+/// How far merging goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Merges {
+    /// Tokens, the first ones, that no pair makes.
+    pub kept: usize,
+    /// Tokens at the end.
+    pub size: usize,
+    /// How often a pair is met at least.
+    pub least: u64,
+}
+
 /// Merges the most frequent pair again and again until the vocabulary has `size` tokens or no pair is met `least` times.
 ///
-/// `tokens` holds the bytes of those there are, `special` ones first, which no pair makes, and gets the new ones. A
-/// token that two different pairs make keeps its first id. The order and every tie are those of the `tokenizers` crate's trainer, with counts of 64 bits.
-pub(super) fn merges(
+/// `tokens` holds the bytes of those there are, and gets the new ones. A token that two different pairs make keeps its
+/// first id; one that is not `allowed` is not made. The order and every tie are those of the `tokenizers` crate's trainer, with
+/// counts of 64 bits.
+pub(crate) fn merges(
     words: &mut Words,
     tokens: &mut Vec<Vec<u8>>,
-    special: usize,
-    size: usize,
-    least: u64,
+    Merges { kept, size, least }: Merges,
+    allowed: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Vec<Merge>> {
     let mut ids: HashMap<Vec<u8>, TokenId> = (0..).zip(tokens.iter()).map(|(id, token)| (token.clone(), id)).collect();
     let (mut counts, mut heap) = pairs(words);
@@ -140,8 +151,9 @@ pub(super) fn merges(
         let (left, right) = ((top.pair >> 32) as TokenId, top.pair as TokenId);
         let token = [tokens[left as usize].as_slice(), tokens[right as usize].as_slice()].concat();
         let merged = match ids.entry(token) {
-            hash_map::Entry::Occupied(known) if (*known.get() as usize) < special => continue,
+            hash_map::Entry::Occupied(known) if (*known.get() as usize) < kept => continue,
             hash_map::Entry::Occupied(known) => *known.get(),
+            hash_map::Entry::Vacant(new) if !allowed(new.key()) => continue,
             hash_map::Entry::Vacant(new) => {
                 let id = tokens.len() as TokenId;
                 tokens.push(new.key().clone());

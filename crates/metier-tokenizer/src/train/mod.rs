@@ -8,6 +8,7 @@ mod tests;
 
 pub use bpe::Bpe;
 pub use counts::{Counted, Counting};
+pub(crate) use learn::{Merges, Words, merges};
 
 use metier_core::Result;
 use metier_core::part::{Part, Record};
@@ -55,6 +56,16 @@ pub enum Split {
 }
 
 impl Split {
+    /// All of them.
+    const ALL: [Self; 5] = [Self::Gpt2, Self::Llama3, Self::Qwen2, Self::SmolLm, Self::Tekken];
+
+    /// The one that a step of a `tokenizer.json` does.
+    pub(crate) fn of(step: &serde_json::Value) -> Option<Self> {
+        use crate::scheme::words::Words;
+        let words = Words::of(step)?;
+        Self::ALL.into_iter().find(|split| Words::of(&split.step()) == Some(words))
+    }
+
     /// The step of a `tokenizer.json`.
     pub(crate) fn step(self) -> serde_json::Value {
         use crate::scheme::split::{self, GPT2, LLAMA3, QWEN2, TEKKEN};
