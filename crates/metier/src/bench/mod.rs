@@ -1,7 +1,8 @@
-//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps.
+//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps, and work on texts.
 
 pub mod operations;
 pub mod step;
+pub mod text;
 
 use metier_compute::kernel::Ceilings;
 use serde_json::Value;

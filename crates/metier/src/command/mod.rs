@@ -16,6 +16,7 @@ mod reproduce;
 mod run;
 mod serve;
 mod stage;
+mod tokenizer;
 mod why;
 
 use metier_core::memory::Budget;
@@ -108,6 +109,7 @@ enum Verb {
     Eval(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
+    Tokenizer(tokenizer::Arguments),
     Generate(generate::Arguments),
     Chat(chat::Arguments),
     Serve(serve::Arguments),
@@ -131,6 +133,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
     metier_compute::kernel::check_level()?;
     if let Some(threads) = global.threads {
         metier_compute::kernel::set_threads(usize::from(threads))?;
+        metier_tokenizer::set_threads(usize::from(threads))?;
     }
     if let Some(bytes) = global.memory {
         metier_compute::set_memory_limit(Some(bytes));
@@ -154,6 +157,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Train(verb) => stage::execute("train", &verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
+        Verb::Tokenizer(verb) => tokenizer::execute(&verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),
         Verb::Serve(verb) => serve::execute(&verb, &global),
