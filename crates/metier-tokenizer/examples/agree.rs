@@ -21,7 +21,7 @@ struct Expected {
 
 fn main() {
     let path = std::env::args().nth(1).expect("name a tokenizer's file");
-    let tokenizer = scheme::from_file(Path::new(&path)).unwrap_or_else(|error| panic!("{error}"));
+    let tokenizer = scheme::from_file(Path::new(&path)).expect("the tokenizer is read");
     let (mut texts, mut bytes, mut tokens, mut differ) = (0, 0, 0, 0);
     for line in std::io::stdin().lock().lines() {
         let expected: Expected = serde_json::from_str(&line.expect("the input is text")).expect("a line is an object");

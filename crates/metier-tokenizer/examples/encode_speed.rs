@@ -14,7 +14,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let (tokenizer, text) = arguments.next().zip(arguments.next()).expect("name a tokenizer's file and a text");
     let text = std::fs::read_to_string(text).expect("the text is readable");
-    let tokenizer = scheme::from_file(Path::new(&tokenizer)).unwrap_or_else(|error| panic!("{error}"));
+    let tokenizer = scheme::from_file(Path::new(&tokenizer)).expect("the tokenizer is read");
     let documents = documents(&text);
     for pass in 0..6 {
         let (begun, worked) = (Instant::now(), processor_seconds());

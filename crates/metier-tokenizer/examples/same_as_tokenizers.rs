@@ -15,8 +15,8 @@ use tokenizers::Tokenizer;
 
 fn main() {
     let path = std::env::args().nth(1).expect("name a tokenizer's file");
-    let json = scheme::json_of_file(Path::new(&path)).unwrap_or_else(|error| panic!("{error}"));
-    let ours = scheme::HuggingFace::from_json(&json).unwrap_or_else(|error| panic!("{error}"));
+    let json = scheme::json_of_file(Path::new(&path)).expect("the tokenizer is read");
+    let ours = scheme::HuggingFace::from_json(&json).expect("the tokenizer is read");
     let special = Tokenizer::from_bytes(&json).expect("the crate reads it");
     let mut plain = special.clone();
     plain.set_encode_special_tokens(true);

@@ -5,6 +5,9 @@ const TRAIN_STEP: &str = "bench/train_step.py";
 /// The script of peers that answer: llama.cpp, likewise.
 const ANSWER: &str = "bench/answer.py";
 
+/// The script of peers that work on texts. It makes the files, which is why peers come first.
+const TEXT: &str = "bench/text.py";
+
 /// One race.
 #[derive(Debug)]
 pub struct Race {
@@ -44,6 +47,9 @@ const F32_COMPILED: Peer = Peer { name: "PyTorch f32 compiled", arguments: &["--
 const BF16_EAGER: Peer = Peer { name: "PyTorch bf16 eager", arguments: &["--dtype", "bf16", "--mode", "eager"] };
 const BF16_COMPILED: Peer =
     Peer { name: "PyTorch bf16 compiled", arguments: &["--dtype", "bf16", "--mode", "compile"] };
+const TOKENIZERS: Peer = Peer { name: "tokenizers", arguments: &["--peer", "tokenizers"] };
+const TIKTOKEN: Peer = Peer { name: "tiktoken", arguments: &["--peer", "tiktoken"] };
+const GIGATOKEN: Peer = Peer { name: "gigatoken", arguments: &["--peer", "gigatoken"] };
 const ALL: &[Peer] = &[F32_EAGER, F32_COMPILED, BF16_EAGER, BF16_COMPILED];
 const F32: &[Peer] = &[F32_EAGER, F32_COMPILED];
 
@@ -170,6 +176,50 @@ pub const RACES: &[Race] = &[
         peers: LLAMA_CPP,
         model: Some("smollm2"),
         seconds: 5,
+    },
+    Race {
+        name: "encode-gpt2",
+        work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has seen no text before",
+        ours: &["bench", "--encode", "target/bench/text/gpt2.json", "--text", "target/bench/text/english.txt"],
+        our_environment: &[],
+        script: TEXT,
+        script_arguments: &["--work", "encode", "--state", "cold"],
+        peer_environment: &[],
+        peers: &[TOKENIZERS, TIKTOKEN, GIGATOKEN],
+        model: None,
+        seconds: 5,
+    },
+    Race {
+        name: "encode-gpt2-warm",
+        work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has encoded the text before",
+        ours: &[
+            "bench",
+            "--encode",
+            "target/bench/text/gpt2.json",
+            "--warm",
+            "--text",
+            "target/bench/text/english.txt",
+        ],
+        our_environment: &[],
+        script: TEXT,
+        script_arguments: &["--work", "encode", "--state", "warm"],
+        peer_environment: &[],
+        peers: &[TOKENIZERS, TIKTOKEN, GIGATOKEN],
+        model: None,
+        seconds: 5,
+    },
+    // The tokens are those of the vocabulary.
+    Race {
+        name: "bpe-train",
+        work: "a byte-level BPE vocabulary of 32,000 tokens out of 41 MB of English",
+        ours: &["bench", "--learn", "32000", "--text", "target/bench/text/english.txt"],
+        our_environment: &[],
+        script: TEXT,
+        script_arguments: &["--work", "learn"],
+        peer_environment: &[],
+        peers: &[TOKENIZERS],
+        model: None,
+        seconds: 1,
     },
 ];
 

@@ -221,7 +221,9 @@ fn concatenated(mut pieces: impl Iterator<Item = Vec<TokenId>>) -> Vec<TokenId> 
     let mut ids = pieces.next().unwrap_or_default();
     let rest: Vec<Vec<TokenId>> = pieces.collect();
     ids.reserve(rest.iter().map(Vec::len).sum());
-    rest.into_iter().for_each(|mut piece| ids.append(&mut piece));
+    for mut piece in rest {
+        ids.append(&mut piece);
+    }
     ids
 }
 

@@ -486,7 +486,9 @@ fn hash(word: &[u8]) -> u64 {
         hash = (hash ^ number).wrapping_mul(FACTOR);
         hash ^= hash >> 29;
     };
-    eights.iter().for_each(|eight| mix(u64::from_le_bytes(*eight)));
+    for eight in eights {
+        mix(u64::from_le_bytes(*eight));
+    }
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     mix(u64::from_le_bytes(last));

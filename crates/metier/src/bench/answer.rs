@@ -47,7 +47,7 @@ pub struct Measured {
     /// Opening the model.
     pub open_seconds: f64,
     /// Memory of the whole process at most.
-    pub peak_rss_bytes: Option<u64>,
+    pub peak_rss_bytes: u64,
 }
 
 /// Answers for `duration`, three times at least; `begun` is when the model began to be opened.
@@ -96,7 +96,7 @@ pub fn measure(work: Work, decoder: &Decoder, begun: Instant, duration: Duration
         ceiling: "",
         share_of_ceiling: f64::NAN,
         open_seconds,
-        peak_rss_bytes: super::peak_rss(),
+        peak_rss_bytes: metier_core::memory::peak_bytes(),
     })
 }
 

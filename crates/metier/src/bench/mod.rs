@@ -1,8 +1,9 @@
-//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps, answering.
+//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps, answering, and work on texts.
 
 pub mod answer;
 pub mod operations;
 pub mod step;
+pub mod text;
 
 use metier_compute::kernel::Ceilings;
 use serde_json::Value;
@@ -17,11 +18,4 @@ pub fn ceilings_json(ceilings: &Ceilings) -> Value {
         ("copy_bytes_per_second", Some(ceilings.copy_bytes_per_second)),
     ];
     all.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), Value::from(rate?)))).collect()
-}
-
-/// The most memory this process has held, as Linux tells it.
-fn peak_rss() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }

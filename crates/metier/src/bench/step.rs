@@ -49,7 +49,7 @@ pub struct Measured {
     pub share_of_ceiling: f64,
     /// Memory of tensors at most, and of the whole process.
     pub tensor_bytes: u64,
-    pub peak_rss_bytes: Option<u64>,
+    pub peak_rss_bytes: u64,
     /// After the last step.
     pub loss: f64,
 }
@@ -147,7 +147,7 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
         flop_per_second: flop / middle,
         share_of_ceiling: f64::NAN,
         tensor_bytes: metier_compute::memory_peak(),
-        peak_rss_bytes: super::peak_rss(),
+        peak_rss_bytes: metier_core::memory::peak_bytes(),
         loss,
     })
 }

@@ -5,28 +5,41 @@ use crate::bench::answer::{self, Work};
 use crate::bench::ceilings_json;
 use crate::bench::operations::{self, Timed};
 use crate::bench::step::{self, Measured, Shape};
+use crate::bench::text;
 use metier_compute::kernel::{self, Precision};
 use metier_core::{Error, Result};
 use metier_model::Decoder;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Measure this machine's ceilings, and how near operations and training steps come to them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf"
+    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf\n          metier bench --encode tokenizer.json --text corpus.txt"
 )]
 pub struct Arguments {
     /// Measure one training step and leave the operations out
     #[arg(long, value_name = "MODEL", value_enum)]
     step: Option<Shape>,
     /// Measure how fast a model answers and leave the operations out
-    #[arg(long, value_name = "WORK", value_enum, requires = "model", conflicts_with_all = ["step", "precision"])]
+    #[arg(long, value_name = "WORK", value_enum, requires = "model", conflicts_with_all = ["step", "precision", "encode", "learn"])]
     answer: Option<Work>,
     /// The model that answers: a folder, a GGUF file, an artifact's id or a stage name
     #[arg(long, value_name = "MODEL", requires = "answer")]
     model: Option<String>,
+    /// Measure the encoding of a text by a tokenizer's file instead; each pass starts without what earlier ones met
+    #[arg(long, value_name = "TOKENIZER", requires = "text", conflicts_with_all = ["step", "learn"])]
+    encode: Option<PathBuf>,
+    /// Let passes remember the words of earlier ones
+    #[arg(long, requires = "encode")]
+    warm: bool,
+    /// Measure the learning of a vocabulary of so many ids from a text instead
+    #[arg(long, value_name = "IDS", requires = "text", conflicts_with = "step", value_parser = clap::value_parser!(u32).range(258..=1 << 24))]
+    learn: Option<u32>,
+    /// The text for `--encode` and `--learn`
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
     /// How long each training step or answer is repeated; operations take a twentieth of it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
@@ -44,11 +57,46 @@ enum Inputs {
     Bf16,
 }
 
+impl Arguments {
+    /// What is done with the text.
+    fn work(&self) -> Option<text::Work> {
+        let encode = self.encode.as_ref().map(|path| text::Work::Encode { tokenizer: path.clone(), warm: self.warm });
+        encode.or_else(|| self.learn.map(text::Work::Learn))
+    }
+}
+
+fn execute_on_text(work: &text::Work, path: &Path, duration: Duration, global: &Global) -> Result<Verdict> {
+    // The text goes first: what measures the memory's rates takes memory of its own.
+    let mut measured = text::measure(work, path, duration)?;
+    let ceilings = kernel::measure_ceilings(Duration::from_secs(1));
+    measured.share_of_ceiling = measured.bytes_per_second / ceilings.read_bytes_per_second;
+    if global.json {
+        let mut report = json!({
+            "threads": kernel::threads(),
+            "ceilings": ceilings_json(&ceilings),
+            "ceiling": "read_bytes_per_second",
+        });
+        merge(&mut report, json_of(&measured)?);
+        return super::print_json(&report).map(|()| Verdict::Fine);
+    }
+    super::print(&format!(
+        "{} threads: {:.1} MB/s, {} tokens, {} at most\n",
+        kernel::threads(),
+        measured.bytes_per_second / 1e6,
+        super::count(measured.tokens),
+        size(measured.peak_rss_bytes)
+    ))?;
+    Ok(Verdict::Fine)
+}
+
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let duration = Duration::from_secs(arguments.seconds.into());
     if let (Some(work), Some(model)) = (arguments.answer, &arguments.model) {
         return answer(work, &super::inspect::model_path(model, global)?, duration, global);
+    }
+    if let (Some(work), Some(text)) = (arguments.work(), &arguments.text) {
+        return execute_on_text(&work, text, duration, global);
     }
     let precision = match arguments.precision {
         Inputs::F32 => Precision::F32,
@@ -112,7 +160,7 @@ fn answer(work: Work, model: &Path, duration: Duration, global: &Global) -> Resu
         format!("{:.1}", measured.tokens_per_second),
         format!("{:.0} % ({})", measured.share_of_ceiling * 100.0, measured.ceiling),
         format!("{:.2} s", measured.open_seconds),
-        measured.peak_rss_bytes.map_or_else(String::new, size),
+        size(measured.peak_rss_bytes),
     ];
     print_ceilings(&ceilings)?;
     super::print(&format!("\n{}", table(&heads, &[row], &[false, true, true, true, true, true])))?;

@@ -21,6 +21,7 @@ mod run;
 mod search;
 mod serve;
 mod stage;
+mod tokenizer;
 mod why;
 
 use metier_core::memory::Budget;
@@ -114,6 +115,7 @@ enum Verb {
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
+    Tokenizer(tokenizer::Arguments),
     Generate(generate::Arguments),
     Embed(embed::Arguments),
     Chat(chat::Arguments),
@@ -138,6 +140,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
     metier_compute::kernel::check_level()?;
     if let Some(threads) = global.threads {
         metier_compute::kernel::set_threads(usize::from(threads))?;
+        metier_tokenizer::set_threads(usize::from(threads))?;
     }
     if let Some(bytes) = global.memory {
         metier_compute::set_memory_limit(Some(bytes));
@@ -162,6 +165,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Import(verb) => import::execute(&verb, &global),
+        Verb::Tokenizer(verb) => tokenizer::execute(&verb, &global),
         Verb::Generate(verb) => generate::execute(&verb, &global),
         Verb::Embed(verb) => embed::execute(&verb, &global),
         Verb::Chat(verb) => chat::execute(&verb, &global),

@@ -303,9 +303,12 @@ fn check_kind(name: &str, wanted: Kind, table: &Table, key: &str, kinds: &Kinds,
                 Fault::new(table.value_place_of(key), format!("no stage or asset is called `{name}`")).hint(hint),
             );
         }
-        Some(Some(kind)) if *kind != wanted => {
-            let fitting: Vec<_> =
-                kinds.iter().filter(|(_, kind)| **kind == Some(wanted)).map(|(name, _)| name.as_str()).collect();
+        Some(Some(kind)) if !kind.serves_as(wanted) => {
+            let fitting: Vec<_> = kinds
+                .iter()
+                .filter(|(_, kind)| kind.is_some_and(|kind| kind.serves_as(wanted)))
+                .map(|(name, _)| name.as_str())
+                .collect();
             let message = format!("`{key}` wants {}, and `{name}` is {}", wanted.word(), kind.word());
             let fault = Fault::new(table.value_place_of(key), message);
             faults.0.push(if fitting.is_empty() {
@@ -462,12 +465,12 @@ fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Ve
     names.keys().iter().filter_map(|key| faults.take(names.string(key)).flatten()).collect()
 }
 
-/// What a name on the command line stands for, and what that is. A path is what the slot takes, raw data or a model;
-/// anything else has been made by a stage and has its record.
+/// What a name on the command line stands for, and what that is. A path is what the slot takes, raw data, a model or a
+/// tokenizer; anything else has been made by a stage and has its record.
 fn find_input(name: &str, wanted: Kind, global: &crate::command::Global) -> Result<(Fetched, Kind)> {
     let path = Path::new(name);
     if path.exists() && !path.join("record.json").exists() {
-        if !matches!(wanted, Kind::Data | Kind::Model) {
+        if !matches!(wanted, Kind::Data | Kind::Model | Kind::Tokenizer) {
             let message = format!("this is no result of a stage, and {} is wanted", wanted.word());
             return Err(Error::file(path, message).hint("name a stage, an artifact's id or its folder"));
         }

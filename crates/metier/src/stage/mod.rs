@@ -18,6 +18,7 @@ mod eval;
 mod export;
 mod model;
 mod pack;
+mod tokenizer;
 mod train;
 
 pub use model::{calling_model, load_model_as_stored, open_checkpoint};
@@ -26,7 +27,7 @@ pub use model::{calling_model, load_model_as_stored, open_checkpoint};
 const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
-pub static VERBS: &[&Verb] = &[&curate::VERB, &eval::VERB, &export::VERB, &pack::VERB, &train::VERB];
+pub static VERBS: &[&Verb] = &[&curate::VERB, &eval::VERB, &export::VERB, &pack::VERB, &tokenizer::VERB, &train::VERB];
 
 /// What a stage makes, or an asset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Kind {
     Data,
     /// Curated documents, train and held out.
     Documents,
+    /// A vocabulary with what it needs to encode.
+    Tokenizer,
     /// Token shards with provenance.
     Shards,
     /// What training changed: an adapter or all weights.
@@ -55,11 +58,17 @@ impl From<AssetKind> for Kind {
 }
 
 impl Kind {
+    /// Whether it can be taken where `wanted` is: a model has a tokenizer.
+    pub fn serves_as(self, wanted: Self) -> bool {
+        self == wanted || (self == Self::Model && wanted == Self::Tokenizer)
+    }
+
     /// The word used in messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Data => "data",
             Self::Documents => "documents",
+            Self::Tokenizer => "a tokenizer",
             Self::Shards => "shards",
             Self::Training => "a training result",
             Self::Model => "a model",

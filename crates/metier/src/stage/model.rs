@@ -7,12 +7,30 @@ use metier_model::checkpoint::Checkpoint;
 use metier_model::{Decoder, LocalModel};
 use metier_program::call::{Syntax, showing};
 use metier_program::template::ChatTemplate;
+use metier_tokenizer::scheme;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The file of a vocabulary.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// Opens a GGUF file or a Hugging Face folder; weights are read when they are asked for.
 pub fn open_checkpoint(path: &Path) -> Result<Checkpoint> {
     Checkpoint::open(path)
+}
+
+/// The tokenizer of a model, or one that lies alone in a file or folder.
+pub fn open_tokenizer(path: &Path) -> Result<Arc<dyn Tokenize>> {
+    let alone = path.join(TOKENIZER);
+    if !path.join("config.json").exists() && alone.exists() {
+        return Ok(Arc::new(scheme::from_file(&alone)?));
+    }
+    if path.is_file()
+        && path.extension().is_some_and(|end| ["json", "model", "tiktoken", "txt"].iter().any(|known| end == *known))
+    {
+        return Ok(Arc::new(scheme::from_file(path)?));
+    }
+    Ok(open_checkpoint(path)?.tokenizer)
 }
 
 /// The decoder of the model at a path.

@@ -1,6 +1,6 @@
 //! `pack`: documents to memory-mapped token shards that remember where each token came from.
 
-use super::model::open_checkpoint;
+use super::model::open_tokenizer;
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use metier_core::Result;
 use metier_core::progress::Progress;
@@ -32,10 +32,10 @@ pub static VERB: Verb = Verb {
         },
         InputSlot {
             key: "tokenizer",
-            kind: Kind::Model,
+            kind: Kind::Tokenizer,
             required: true,
             many: false,
-            text: "the model whose tokenizer is used",
+            text: "the tokenizer, or the model whose tokenizer is used",
         },
     ],
     parts: &[],
@@ -76,11 +76,11 @@ impl Work for Pack {
 
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
-        let checkpoint = open_checkpoint(&context.input("tokenizer")?.path)?;
+        let tokenizer = open_tokenizer(&context.input("tokenizer")?.path)?;
         let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
         let progress = Progress::new("tokens", None, "documents");
         let documents = documents.inspect(|_| progress.add(1));
-        let summary = pack::pack(documents, checkpoint.tokenizer.as_ref(), &self.0, context.work)?;
+        let summary = pack::pack(documents, tokenizer.as_ref(), &self.0, context.work)?;
         progress.finish();
         Ok(Outcome {
             counts: Counts { read: summary.documents, out: summary.documents, ..Counts::default() },

@@ -423,7 +423,7 @@ fn a_stage_from_the_command_line_takes_only_what_it_wants() {
     );
     refused(&mut ask(&["train", "from=notes", "model=model.gguf"]), &["notes", "no result of a stage", "shards"]);
     let both = &["pack", "from=curate", "tokenizer=curate"];
-    refused(&mut ask(both), &["`tokenizer` wants a model, and `curate` is documents"]);
+    refused(&mut ask(both), &["`tokenizer` wants a tokenizer, and `curate` is documents"]);
     fine(&mut ask(&["pack", "from=curate", "tokenizer=model.gguf"]));
 }
 

@@ -40,15 +40,12 @@ const LONG: Key = u128::MAX;
 pub(super) fn key(text: &[u8], from: usize, to: usize) -> Key {
     let length = to - from;
     let Some(mask) = BYTES.get(length) else { return LONG };
-    let bytes = match text.get(from..from + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-        Some(bytes) => u128::from_le_bytes(bytes),
-        None => {
-            let mut bytes = [0; 16];
-            bytes[..length].copy_from_slice(&text[from..to]);
-            u128::from_le_bytes(bytes)
-        }
-    };
-    bytes & mask | (length as u128) << 120
+    let bytes = text.get(from..from + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).unwrap_or_else(|| {
+        let mut bytes = [0; 16];
+        bytes[..length].copy_from_slice(&text[from..to]);
+        bytes
+    });
+    (u128::from_le_bytes(bytes) & mask) | (length as u128) << 120
 }
 
 /// A word with its ids. Aligned, so that it lies in one line of a processor's cache.

@@ -147,8 +147,8 @@ fn ascii(block: &[u8; BLOCK]) -> Masks {
     for (place, word) in block.as_chunks::<8>().0.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let least = |word: u64, byte: u8| word.wrapping_add(ONES * u64::from(0x80 - byte)) & HIGH;
-        let equal = |byte: u8| !(word ^ ONES * u64::from(byte)).wrapping_add(ONES * 0x7f) & HIGH;
-        let small = word | ONES * 0x20;
+        let equal = |byte: u8| !(word ^ (ONES * u64::from(byte))).wrapping_add(ONES * 0x7f) & HIGH;
+        let small = word | (ONES * 0x20);
         let letter = least(small, b'a') & !least(small, b'z' + 1);
         let number = least(word, b'0') & !least(word, b'9' + 1);
         let blank = equal(b' ');

@@ -148,9 +148,8 @@ fn contraction(text: &[u8], at: usize) -> usize {
     let small = |place: usize| text.get(at + place).map_or(0, u8::to_ascii_lowercase);
     match (small(1), small(2)) {
         (b's' | b't' | b'm' | b'd', _) => at + 2,
-        (b'r' | b'v', b'e') | (b'l', b'l') => at + 3,
-        // The long s is an s to a pattern that does not tell capitals from small letters.
-        (0xc5, 0xbf) => at + 3,
+        // The last is the long s, an s to a pattern that does not tell capitals from small letters.
+        (b'r' | b'v', b'e') | (b'l', b'l') | (0xc5, 0xbf) => at + 3,
         _ => at,
     }
 }
