@@ -6,6 +6,7 @@
 mod architectures;
 mod configs;
 mod decoder;
+mod fuzz;
 mod generation;
 mod gguf;
 mod golden;

@@ -459,7 +459,7 @@ impl<'a> Machine<'a> {
                 [word, class, key, _, count, ..] => {
                     match (self.node(*word), self.node(*class), self.node(*key), self.node(*count)) {
                         (Node::Text(word), Node::Class(Class::Storage(kind)), Node::Text(key), Node::Whole(count))
-                            if word == "storage" =>
+                            if **word == *"storage" =>
                         {
                             let count = u64::try_from(*count).ok();
                             count.map(|count| Storage { key: key.clone(), kind, count })
