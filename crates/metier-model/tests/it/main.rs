@@ -10,6 +10,7 @@ mod fuzz;
 mod generation;
 mod gguf;
 mod golden;
+mod greedy;
 mod scoring;
 mod tiny;
 mod tokens;
