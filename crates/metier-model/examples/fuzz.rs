@@ -5,7 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
-#[path = "../tests/mutate.rs"]
+#[path = "../tests/it/mutate.rs"]
 mod mutate;
 
 use metier_core::memory;

@@ -1,12 +1,9 @@
 //! Files of weights with seeded damage: readers refuse or accept, they never panic, and they hold no more memory than the file's
 //! size class. `examples/fuzz.rs` does the same for as long as it is told to.
 
-#[path = "../mutate.rs"]
-mod mutate;
-
+use crate::mutate::{self, FILES, mutated};
 use metier_core::memory;
 use metier_model::checkpoint::count_tensors;
-use mutate::{FILES, mutated};
 use std::path::Path;
 
 /// More than the readers hold of files of 100 kB, and far less than any count in a damaged header.

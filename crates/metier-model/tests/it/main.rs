@@ -11,6 +11,7 @@ mod generation;
 mod gguf;
 mod golden;
 mod greedy;
+mod mutate;
 mod scoring;
 mod tiny;
 mod tokens;

@@ -133,7 +133,7 @@ mod tests {
     use metier_testkit::{fixture, golden};
 
     fn read_fixture(name: &str) -> (Vec<u8>, Result<Vec<(String, Stored)>>) {
-        let path = fixture(&format!("models/{name}"));
+        let path = fixture(format!("models/{name}"));
         let bytes = std::fs::read(&path).unwrap();
         let read = read(&path, &bytes, 0);
         (bytes, read)
