@@ -34,6 +34,7 @@ pub enum Windows {
 
 /// How GGUF files write an architecture.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about an architecture")]
 pub struct Dialect {
     /// `general.architecture`. Architectures may share one.
     pub name: &'static str,

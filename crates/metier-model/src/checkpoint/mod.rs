@@ -37,6 +37,17 @@ use std::sync::Arc;
 /// What the file is called in a folder that holds a model as GGUF.
 pub const GGUF_FILE: &str = "model.gguf";
 
+/// How many tensors a file of weights has, after every check of the reader that its first bytes call for: of GGUF, of
+/// PyTorch's files, else of safetensors. The vocabulary of a GGUF file is read too. `path` is for messages.
+pub fn count_tensors(path: &Path, bytes: &[u8]) -> Result<usize> {
+    if bytes.starts_with(b"GGUF") {
+        return gguf::count_tensors(path, bytes);
+    }
+    let is_pytorch = bytes.starts_with(b"PK") || bytes.starts_with(b"\x80");
+    let read = if is_pytorch { pytorch::read } else { safetensors::read };
+    Ok(read(path, bytes, 0)?.len())
+}
+
 /// A model on disk, open for reading.
 pub struct Checkpoint {
     /// The configuration, in the words of Hugging Face's `config.json`.

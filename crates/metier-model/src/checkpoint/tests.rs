@@ -318,14 +318,14 @@ proptest! {
             bytes[place] = byte;
         }
         bytes.truncate(cut);
-        let _ = gguf::read_header(Path::new("x.gguf"), &bytes);
+        let _ = count_tensors(Path::new("x.gguf"), &bytes);
     }
 
     #[test]
     fn any_gguf_bytes_never_panic(rest in prop::collection::vec(prop_oneof![3 => 0_u8..14, 1 => any::<u8>()], 0..400)) {
         let mut bytes = b"GGUF\x03\0\0\0".to_vec();
         bytes.extend(rest);
-        let _ = gguf::read_header(Path::new("x.gguf"), &bytes);
+        let _ = count_tensors(Path::new("x.gguf"), &bytes);
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Config {
 
 /// The parts of a decoder that are not numbers of every one; the default is a Llama's.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a model")]
 pub struct Design {
     /// Weight names, and which parts a block has.
     pub architecture: &'static Architecture,

@@ -206,11 +206,16 @@ fn what_is_written_is_what_the_converter_of_llama_cpp_writes_and_both_give_the_l
             }
             assert_eq!(own.keys.get(key), Some(value), "{}: {key}", case.name);
         }
-        let hash: String = Sha256::digest(&theirs).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hexadecimal(&Sha256::digest(&theirs));
         assert_eq!(hash, case.sha256, "{}", case.name);
         case.check("written here", &path);
         case.check("written by the converter", &folder.file("theirs.gguf", &theirs));
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn path_of(folder: &Scratch) -> PathBuf {
@@ -266,7 +271,7 @@ fn quantized_files_have_the_types_and_the_bytes_of_llama_cpps_quantizer() {
                 let values = dimensions.iter().product::<u64>() as usize;
                 hash.update(&bytes[start + offset..][..block::bytes_for(block, values).unwrap()]);
             }
-            let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = hexadecimal(&hash.finalize());
             assert_eq!(hash, case["files"][kind]["sha256"], "{name}, {kind}");
         }
     }

@@ -16,7 +16,7 @@ const RECEIPT: &str = "import.json";
     after_help = "Examples: metier import model.gguf model/\n          metier import checkpoint/ model/ --dtype bf16\nPyTorch's files are read without running any code in them."
 )]
 pub struct Arguments {
-    /// A GGUF file, or a folder with pytorch_model.bin or model.safetensors
+    /// A GGUF file, or a folder with weights of PyTorch or safetensors
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// The folder to write, which must not exist

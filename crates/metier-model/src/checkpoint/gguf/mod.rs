@@ -68,8 +68,8 @@ fn model(
     Ok((config, tensors))
 }
 
-#[cfg(test)]
-pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<usize> {
+/// How many of a model's tensors a file has, after all checks.
+pub(super) fn count_tensors(path: &Path, bytes: &[u8]) -> Result<usize> {
     let Header { metadata, tensors } = header::read(path, bytes)?;
     let described = tokenizer::read(&metadata)?;
     Ok(model(path, &metadata, &tensors, bytes, described.tokens)?.1.len())

@@ -74,9 +74,8 @@ fn scaling(keys: &mut Keys<'_>, config: &mut Written, shape: &Shape, base: &Base
         });
     }
     match kind.as_str() {
-        "none" => Value::Null,
         "linear" if (factor - 1.0).abs() > 0.0 => json!({ "rope_type": "linear", "type": "linear", "factor": factor }),
-        "linear" => Value::Null,
+        "none" | "linear" => Value::Null,
         "yarn" => {
             let mut table = json!({
                 "rope_type": "yarn", "type": "yarn", "factor": keys.number("rope.scaling.factor", None),

@@ -301,15 +301,21 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
         }
         Entry::Texts(texts) => {
             list(out, 8, texts.len());
-            texts.iter().for_each(|text| put_text(out, text));
+            for text in texts {
+                put_text(out, text);
+            }
         }
         Entry::Wholes(numbers) => {
             list(out, 5, numbers.len());
-            numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
+            for number in numbers {
+                out.extend(number.to_le_bytes());
+            }
         }
         Entry::Numbers(numbers) => {
             list(out, 6, numbers.len());
-            numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
+            for number in numbers {
+                out.extend(number.to_le_bytes());
+            }
         }
         Entry::Flags(flags) => {
             list(out, 7, flags.len());

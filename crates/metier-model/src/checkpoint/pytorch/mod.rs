@@ -126,3 +126,59 @@ fn place(tensor: &Tensor, storages: &BTreeMap<String, Range<usize>>) -> Result<S
     };
     Ok(Stored { shape: dimensions, file: 0, bytes, kind, layout: Layout::Same })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metier_testkit::{fixture, golden};
+
+    fn read_fixture(name: &str) -> (Vec<u8>, Result<Vec<(String, Stored)>>) {
+        let path = fixture(format!("models/{name}"));
+        let bytes = std::fs::read(&path).unwrap();
+        let read = read(&path, &bytes, 0);
+        (bytes, read)
+    }
+
+    #[test]
+    fn both_forms_of_files_hold_the_numbers_of_pytorch() {
+        let golden = golden::read(fixture("golden/state_dict.json"));
+        for name in ["state_dict.bin", "state_dict_old.bin"] {
+            let (bytes, found) = read_fixture(name);
+            let found: BTreeMap<String, Stored> = found.unwrap().into_iter().collect();
+            assert_eq!(found.len(), golden["tensors"].as_object().unwrap().len());
+            for (tensor, want) in golden["tensors"].as_object().unwrap() {
+                let stored = &found[tensor];
+                let shape: Vec<usize> = serde_json::from_value(want["shape"].clone()).unwrap();
+                assert_eq!(stored.shape, shape, "{name}: {tensor}");
+                match &stored.kind {
+                    Kind::Blocks(block) => {
+                        let numbers = block::dequantize(*block, &bytes[stored.bytes.clone()]).unwrap();
+                        assert_eq!(numbers, golden::numbers(&want["values"]), "{name}: {tensor}");
+                    }
+                    Kind::Other(kind) => assert!(
+                        (tensor == "steps" && kind == "LongStorage")
+                            || (tensor == "turned.weight" && kind == "a view with the strides [1, 6]"),
+                        "{name}: {tensor}: {kind}"
+                    ),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_pickle_would_run_is_refused_by_name() {
+        let error = read_fixture("state_dict_hostile.bin").1.err().unwrap().to_string();
+        assert!(error.contains("it asks for `posix.mkdir`, and no code of a file is run"), "{error}");
+        assert!(!Path::new("opened-by-a-pickle").exists());
+    }
+
+    #[test]
+    fn a_cut_file_is_refused_at_every_length() {
+        for name in ["state_dict.bin", "state_dict_old.bin"] {
+            let (bytes, _) = read_fixture(name);
+            for length in 0..bytes.len() {
+                assert!(read(Path::new("cut.bin"), &bytes[..length], 0).is_err(), "{name}: {length}");
+            }
+        }
+    }
+}

@@ -247,7 +247,8 @@ impl<'a> Machine<'a> {
                 0x80 => drop(self.take(1)?),
                 0x95 => drop(self.take(8)?),
                 b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),
+                // The state of a dict says nothing about its tensors.
+                b'0' | b'b' => drop(self.pop()?),
                 b'1' => drop(self.marked()?),
                 b'N' | 0x88 | 0x89 => self.push_other(),
                 b'G' => {
@@ -321,7 +322,6 @@ impl<'a> Machine<'a> {
                     self.class(&module, &name)?;
                 }
                 b'R' => self.call()?,
-                b'b' => drop(self.pop()?),
                 b'Q' => self.storage()?,
                 other => {
                     let message = format!("the instruction {other:#04x} is none that a state dict needs");
