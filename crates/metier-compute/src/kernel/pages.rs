@@ -167,8 +167,7 @@ impl KeyPage {
                         // A group of 32 numbers is 16 bytes: the first 16 are low halves, the others high ones.
                         let (byte, high) = (at / 32 * 16 + at % 16, at % 32 >= 16);
                         let half = (code + 8) as u8;
-                        bytes[byte] =
-                            if high { (bytes[byte] & 15) | (half << 4) } else { (bytes[byte] & 0xf0) | half };
+                        bytes[byte] = if high { (bytes[byte] & 15) | (half << 4) } else { (bytes[byte] & 0xf0) | half };
                     }
                 }
             }

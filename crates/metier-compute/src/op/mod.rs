@@ -45,8 +45,8 @@ mod where_mask;
 use metier_core::{Error, Place, Result};
 
 pub use crate::kernel::activation::Activation;
-pub use crate::kernel::pages::{KeyCoding, KeyPage, PageShape};
 use crate::kernel::axis::Axis;
+pub use crate::kernel::pages::{KeyCoding, KeyPage, PageShape};
 use crate::kernel::walk::count;
 pub use activation::activation;
 pub use adamw::{AdamwStep, adamw_step};

@@ -1,7 +1,7 @@
-use super::exchange::{Ask, Exchange, Listed, Single};
 use super::ProcessLogits;
-use crate::{Error, Result};
+use super::exchange::{Ask, Exchange, Listed, Single};
 use crate::data::{Conversation, TokenId};
+use crate::{Error, Result};
 
 /// What a reply is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

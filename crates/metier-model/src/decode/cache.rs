@@ -21,8 +21,7 @@ pub struct Pages {
 impl Pages {
     /// Pages for a model, which hold at most `limit` bytes together; a quarter of them may be kept beginnings alone.
     pub fn new(config: &Config, coding: KeyCoding, limit: Option<u64>) -> Self {
-        let shape =
-            PageShape { blocks: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, coding };
+        let shape = PageShape { blocks: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, coding };
         let whole = config.context_length.div_ceil(KeyPage::ROWS);
         let most = limit.map_or(whole, |limit| (limit / 4 / shape.bytes().max(1)) as usize);
         Self {

@@ -88,7 +88,8 @@ impl Chooser {
     /// Source: Leviathan et al., arXiv 2211.17192, algorithm 1; Chen et al., arXiv 2302.01318.
     pub fn judge(&self, logits: &[f32], position: u64, drafted: &Drafted) -> Result<(TokenId, bool)> {
         let odds = self.odds(logits, position)?;
-        let of = |odds: &[(TokenId, f64)], id: TokenId| odds.iter().find(|(other, _)| *other == id).map_or(0.0, |o| o.1);
+        let of =
+            |odds: &[(TokenId, f64)], id: TokenId| odds.iter().find(|(other, _)| *other == id).map_or(0.0, |o| o.1);
         let guessed = |id: TokenId| match drafted.odds.as_slice() {
             [] => f64::from(u8::from(id == drafted.id)),
             odds => of(odds, id),
@@ -129,7 +130,9 @@ impl Chooser {
         }
         let mut candidates = self.candidates(logits);
         let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-        candidates.iter_mut().for_each(|(_, weight)| *weight /= total);
+        for (_, weight) in &mut candidates {
+            *weight /= total;
+        }
         Ok(candidates)
     }
 
@@ -137,8 +140,11 @@ impl Chooser {
     /// the order of ids, as sorting a whole vocabulary takes longer than a pass of a small model.
     fn candidates(&self, logits: &[f32]) -> Vec<(TokenId, f64)> {
         let weights = logit_weights(logits, self.sampling.temperature);
-        let mut all: Vec<(TokenId, f64)> =
-            (0..).zip(weights).map(|(id, weight)| (id, f64::from(weight))).filter(|(_, weight)| *weight > 0.0).collect();
+        let mut all: Vec<(TokenId, f64)> = (0..)
+            .zip(weights)
+            .map(|(id, weight)| (id, f64::from(weight)))
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect();
         let top_k = self.sampling.top_k;
         if top_k > 0 && top_k < all.len() {
             bring_forward(&mut all, top_k);

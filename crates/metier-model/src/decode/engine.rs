@@ -33,6 +33,9 @@ pub struct Engine<'m> {
     pub draft: Option<&'m Draft>,
 }
 
+/// Gives the tokens of a request's prompt, and the most that may be made.
+pub type ReadPrompt<'p> = dyn Fn(&Ask) -> Result<(Vec<TokenId>, usize)> + 'p;
+
 /// A text on its way.
 struct Text {
     number: usize,
@@ -72,13 +75,8 @@ impl Text {
 }
 
 impl Engine<'_> {
-    /// Answers what `exchange` hands over until it has no more. `prompt` gives the tokens of a request's prompt, and the most
-    /// that may be made.
-    pub fn run(
-        &self,
-        exchange: &mut dyn Exchange,
-        prompt: &dyn Fn(&Ask) -> Result<(Vec<TokenId>, usize)>,
-    ) -> Result<()> {
+    /// Answers what `exchange` hands over until it has no more.
+    pub fn run(&self, exchange: &mut dyn Exchange, prompt: &ReadPrompt<'_>) -> Result<()> {
         let mut texts: Vec<Text> = Vec::new();
         let mut number = 0;
         loop {

@@ -37,7 +37,9 @@ mod tests {
     fn what_is_as_surprising_as_expected_is_kept() {
         // H = 1.208 nats; surprises 0.69, 1.39, 1.90, 2.30: distances 0.51, 0.18, 0.69, 1.09.
         let all = [(7, 50.0), (3, 25.0), (9, 15.0), (1, 10.0)];
-        for (share, wanted) in [(1e-9, &[3][..]), (0.25, &[3]), (0.26, &[7, 3]), (0.8, &[7, 3, 9]), (1.0, &[7, 3, 9, 1])] {
+        for (share, wanted) in
+            [(1e-9, &[3][..]), (0.25, &[3]), (0.26, &[7, 3]), (0.8, &[7, 3, 9]), (1.0, &[7, 3, 9, 1])]
+        {
             let mut kept = all.to_vec();
             keep(&mut kept, share);
             assert_eq!(kept.iter().map(|(id, _)| *id).collect::<Vec<_>>(), wanted, "{share}");

@@ -1,9 +1,9 @@
 //! A reply while it is being made: the choice of its tokens, its text, what of both has been handed over.
 
 use super::{Chooser, Drafted, TextStream, log_probabilities};
+use metier_core::Result;
 use metier_core::data::TokenId;
 use metier_core::seam::{Ask, Delta, Finish, ProcessLogits, Reply, TokenChoice, Tokenize};
-use metier_core::Result;
 
 /// A reply that is being made.
 pub(super) struct Writing {

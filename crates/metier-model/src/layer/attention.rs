@@ -85,9 +85,7 @@ impl Attention {
         }
         let mixed = match keys {
             Keys::Own(sequences) => op::attention(tape, query, key, value, &self.shape, sequences)?,
-            Keys::Cached(texts) => {
-                op::cached_attention(tape, [query, key, value], &self.shape, self.block, texts)?
-            }
+            Keys::Cached(texts) => op::cached_attention(tape, [query, key, value], &self.shape, self.block, texts)?,
         };
         rows.linears[self.output].forward(tape, mixed)
     }

@@ -4,7 +4,9 @@ use super::tiny;
 use metier_compute::op::KeyCoding;
 use metier_core::Result;
 use metier_core::data::TokenId;
-use metier_core::seam::{Ask, Delta, Exchange, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply, Sampling};
+use metier_core::seam::{
+    Ask, Delta, Exchange, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply, Sampling,
+};
 use metier_model::decode::{Cache, Draft, Pages, Session};
 use metier_model::{Advance, Config, Decoder, Decoding, LocalModel};
 use metier_testkit::bytes::Bytes;
@@ -33,7 +35,8 @@ fn text(seed: u64, length: usize) -> String {
 fn requests() -> Vec<GenerateRequest> {
     let lengths = [1, 5, 31, 32, 33, 64, 300, 610, 20, 700];
     let request = |number: usize| {
-        let prompt = if number.is_multiple_of(3) { text(1, lengths[number]) } else { text(number as u64, lengths[number]) };
+        let prompt =
+            if number.is_multiple_of(3) { text(1, lengths[number]) } else { text(number as u64, lengths[number]) };
         let temperature = if number.is_multiple_of(2) { 0.9 } else { 0.0 };
         GenerateRequest {
             prompt: Prompt::Text(prompt),
@@ -99,7 +102,8 @@ fn a_text_that_needs_more_memory_than_there_is_fails_alone() {
 fn logits_are_the_same_to_the_bit_however_rows_share_passes() {
     for coding in [KeyCoding::F32, KeyCoding::Int8] {
         let decoder = decoder();
-        let ids = |seed: u64, length: usize| -> Vec<TokenId> { text(seed, length).bytes().map(TokenId::from).collect() };
+        let ids =
+            |seed: u64, length: usize| -> Vec<TokenId> { text(seed, length).bytes().map(TokenId::from).collect() };
         let texts = [ids(1, 300), ids(2, 47), ids(3, 300)];
         let stepwise: Vec<Vec<Vec<f32>>> = texts
             .iter()
