@@ -110,6 +110,28 @@ pub fn head_logits<'a>(x: &Tensor, head: impl Into<Head<&'a Tensor>>) -> Result<
     Ok(out)
 }
 
+/// For each row of logits `[N, V]` what turns them into log-probabilities: `ln sum e^l`.
+pub fn logit_normalizers(logits: &Tensor) -> Result<Vec<f32>> {
+    let Some((rows, vocabulary)) = logits.matrix() else {
+        return Err(refuse("logit_normalizers", format!("{:?} are no rows of logits", logits.shape())));
+    };
+    let mut found = vec![0.0_f32; rows];
+    chunks(&mut found, 1, logits.len() * 8, |row, found| {
+        let logits = &logits.data()[piece(row, vocabulary, logits.len())];
+        let largest = softmax::largest(logits);
+        found[0] = largest + softmax::sum_of_exponentials(logits, largest).ln();
+    });
+    Ok(found)
+}
+
+/// How likely each of some tokens is, relative to the likeliest: `e^((l - max l) / temperature)`.
+pub fn logit_weights(logits: &[f32], temperature: f32) -> Vec<f32> {
+    let largest = softmax::largest(logits);
+    let mut weights: Vec<f32> = logits.iter().map(|logit| logit - largest).collect();
+    softmax::exponentials(&mut weights, (1.0 / temperature).min(f32::MAX), 0.0);
+    weights
+}
+
 /// For each row the natural logarithm of the probability of its target under the softmax of a [`Head`]'s logits, and
 /// whether the target has the largest logit (of equal ones, the lowest id).
 ///

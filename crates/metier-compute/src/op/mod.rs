@@ -63,7 +63,7 @@ pub use dropout::dropout;
 pub use embedding::embedding;
 pub use gated_feed_forward::{GatedFeedForward, gated_feed_forward};
 pub use gather::{gather, scatter_add};
-pub use head::{Head, head_log_probabilities, head_logits};
+pub use head::{Head, head_log_probabilities, head_logits, logit_normalizers, logit_weights};
 pub use head_cross_entropy::head_cross_entropy;
 pub use index_select::{index_add, index_select};
 pub use layer_norm::layer_norm;

@@ -44,13 +44,11 @@ impl<'a> Listed<'a> {
     }
 
     pub fn replies(self) -> Result<Vec<Reply>> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => {
-                let missing = || Error::program("a generator left a request without a reply");
-                self.replies.into_iter().map(|reply| reply.ok_or_else(missing)).collect()
-            }
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        let missing = || Error::program("a generator left a request without a reply");
+        self.replies.into_iter().map(|reply| reply.ok_or_else(missing)).collect()
     }
 }
 

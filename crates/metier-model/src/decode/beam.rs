@@ -10,6 +10,7 @@
 use super::choose::likeliest;
 use super::{Cache, Pages};
 use crate::decoder::{Advance, Decoder};
+use metier_compute::op::logit_normalizers;
 use metier_core::data::TokenId;
 use metier_core::{Result, stop};
 
@@ -73,7 +74,7 @@ impl BeamSearch<'_> {
                 Advance { cache: &mut beam.cache, ids, wanted: 1, length }
             });
             let logits = decoder.advance(pages, &mut steps.collect::<Vec<_>>())?;
-            let rows = logits.data().chunks_exact(decoder.config().vocabulary_size);
+            let rows = logits.data().chunks_exact(decoder.config().vocabulary_size).zip(logit_normalizers(&logits)?);
             let mut candidates: Vec<Candidate> = rows
                 .zip(&beams)
                 .enumerate()
@@ -111,8 +112,8 @@ impl BeamSearch<'_> {
     }
 
     /// The `most` likeliest tokens behind a beam.
-    fn candidates(&self, number: usize, beam: &Beam, logits: &[f32], most: usize) -> Vec<Candidate> {
-        likeliest(logits, self.vocabulary, most)
+    fn candidates(&self, number: usize, beam: &Beam, row: (&[f32], f32), most: usize) -> Vec<Candidate> {
+        likeliest(row.0, row.1, self.vocabulary, most)
             .into_iter()
             .map(|(id, own)| Candidate {
                 beam: number,

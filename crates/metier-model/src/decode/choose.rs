@@ -1,6 +1,7 @@
 //! The choice of the next token.
 
 use super::typical;
+use metier_compute::op::logit_weights;
 use metier_core::data::TokenId;
 use metier_core::seam::Sampling;
 use metier_core::seed::Seed;
@@ -110,7 +111,7 @@ impl Chooser {
         Ok(Drafted { id: draw(&odds, self.seed.derive("draft").at(position).unit()), odds })
     }
 
-    /// What may be chosen, likeliest first, with shares that sum up to 1.
+    /// What may be chosen, with shares that sum up to 1.
     fn odds(&self, logits: &[f32], position: u64) -> Result<Vec<(TokenId, f64)>> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return Err(
@@ -127,42 +128,66 @@ impl Chooser {
         if self.sampling.temperature <= 0.0 {
             return Ok(vec![(best as TokenId, 1.0)]);
         }
-        let mut candidates = self.candidates(logits, f64::from(logits[best]));
+        let mut candidates = self.candidates(logits);
         let total: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-        candidates.iter_mut().for_each(|(_, weight)| *weight /= total);
+        for (_, weight) in &mut candidates {
+            *weight /= total;
+        }
         Ok(candidates)
     }
 
-    /// What may be drawn, likeliest first, with weights relative to the likeliest.
-    fn candidates(&self, logits: &[f32], best: f64) -> Vec<(TokenId, f64)> {
-        let temperature = f64::from(self.sampling.temperature);
+    /// What may be drawn, with weights relative to the likeliest: likeliest first where that decides what is kept, else in
+    /// the order of ids, as sorting a whole vocabulary takes longer than a pass of a small model.
+    fn candidates(&self, logits: &[f32]) -> Vec<(TokenId, f64)> {
+        let weights = logit_weights(logits, self.sampling.temperature);
         let mut all: Vec<(TokenId, f64)> = (0..)
-            .zip(logits)
-            .map(|(id, &logit)| (id, ((f64::from(logit) - best) / temperature).exp()))
+            .zip(weights)
+            .map(|(id, weight)| (id, f64::from(weight)))
             .filter(|(_, weight)| *weight > 0.0)
             .collect();
-        let likelier = |a: &(TokenId, f64), b: &(TokenId, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         let top_k = self.sampling.top_k;
         if top_k > 0 && top_k < all.len() {
-            all.select_nth_unstable_by(top_k - 1, likelier);
+            bring_forward(&mut all, top_k);
             all.truncate(top_k);
         }
-        all.sort_unstable_by(likelier);
         if self.sampling.top_p < 1.0 {
-            let enough = f64::from(self.sampling.top_p) * all.iter().map(|(_, weight)| weight).sum::<f64>();
-            let mut sum = 0.0;
-            let kept = all.iter().take_while(|(_, weight)| {
-                let short = sum < enough;
-                sum += weight;
-                short
-            });
-            let kept = kept.count();
-            all.truncate(kept);
+            keep_share(&mut all, f64::from(self.sampling.top_p));
         }
         let floor = f64::from(self.sampling.min_p);
         all.retain(|(_, weight)| *weight >= floor);
         typical::keep(&mut all, f64::from(self.sampling.typical_p));
         all
+    }
+}
+
+/// Puts the `count` likeliest first, in order.
+fn bring_forward(all: &mut [(TokenId, f64)], count: usize) {
+    let likelier = |a: &(TokenId, f64), b: &(TokenId, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if count < all.len() {
+        all.select_nth_unstable_by(count, likelier);
+    }
+    let count = count.min(all.len());
+    all[..count].sort_unstable_by(likelier);
+}
+
+/// Keeps the likeliest, in order, until they have `share` of the whole. Mostly those are few, so no more than a part is
+/// sorted at first.
+fn keep_share(all: &mut Vec<(TokenId, f64)>, share: f64) {
+    let enough = share * all.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut sorted = 64;
+    loop {
+        bring_forward(all, sorted);
+        let mut sum = 0.0;
+        let short = all.iter().take(sorted).take_while(|(_, weight)| {
+            let short = sum < enough;
+            sum += weight;
+            short
+        });
+        let kept = short.count();
+        if kept < sorted || sorted >= all.len() {
+            return all.truncate(kept);
+        }
+        sorted *= 8;
     }
 }
 
@@ -190,12 +215,9 @@ fn argmax(numbers: &[f32]) -> usize {
     best
 }
 
-/// Natural-log probability of `id` and of the `top` likeliest tokens, likeliest first.
-pub fn log_probabilities(logits: &[f32], id: TokenId, top: usize) -> (f32, Vec<(TokenId, f32)>) {
-    let best = logits.get(argmax(logits)).map_or(0.0, |&logit| f64::from(logit));
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - best).exp()).sum();
-    let normalizer = best + sum.ln();
-    let log_probability = |logit: f32| (f64::from(logit) - normalizer) as f32;
+/// Natural-log probabilities of `id` and of the `top` likeliest tokens, likeliest first. `normalizer` is that of the logits,
+/// as [`logit_normalizers`](metier_compute::op::logit_normalizers) gives it.
+pub fn log_probabilities(logits: &[f32], normalizer: f32, id: TokenId, top: usize) -> (f32, Vec<(TokenId, f32)>) {
     let mut order: Vec<TokenId> = Vec::new();
     if top > 0 {
         order = (0..logits.len() as TokenId).collect();
@@ -206,13 +228,13 @@ pub fn log_probabilities(logits: &[f32], id: TokenId, top: usize) -> (f32, Vec<(
         }
         order.sort_unstable_by(likelier);
     }
-    let own = logits.get(id as usize).map_or(f32::NEG_INFINITY, |&logit| log_probability(logit));
-    (own, order.into_iter().map(|id| (id, log_probability(logits[id as usize]))).collect())
+    let own = logits.get(id as usize).map_or(f32::NEG_INFINITY, |logit| logit - normalizer);
+    (own, order.into_iter().map(|id| (id, logits[id as usize] - normalizer)).collect())
 }
 
 /// The `count` likeliest of the first `vocabulary` tokens with their natural-log probabilities, likeliest first.
-pub(super) fn likeliest(logits: &[f32], vocabulary: usize, count: usize) -> Vec<(TokenId, f32)> {
-    let (_, mut top) = log_probabilities(logits, 0, count + logits.len().saturating_sub(vocabulary));
+pub(super) fn likeliest(logits: &[f32], normalizer: f32, vocabulary: usize, count: usize) -> Vec<(TokenId, f32)> {
+    let (_, mut top) = log_probabilities(logits, normalizer, 0, count + logits.len().saturating_sub(vocabulary));
     top.retain(|(id, _)| (*id as usize) < vocabulary);
     top.truncate(count);
     top
@@ -267,6 +289,35 @@ mod tests {
         assert_eq!(drawn(&chooser(|s| s.top_p = 0.75), &logits), [0, 1, 2]);
         assert_eq!(drawn(&chooser(|s| s.min_p = 0.4), &logits), [0, 1, 2]);
         assert_eq!(drawn(&chooser(|s| s.top_p = 0.001), &logits), [0]);
+        assert_eq!(drawn(&chooser(|s| s.typical_p = 0.25), &logits), [1], "about as surprising as the mean, 1.28 nats");
+    }
+
+    #[test]
+    fn a_share_of_many_is_the_one_of_all_in_order() {
+        let mut stream = Seed::new(3).at(0);
+        let logits: Vec<f32> = (0..5000).map(|_| (stream.below(40) as f32) / 9.0).collect();
+        let mut all: Vec<(TokenId, f64)> = (0..).zip(&logits).map(|(id, l)| (id, f64::from(*l).exp())).collect();
+        let shuffled = all.clone();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let total: f64 = all.iter().map(|(_, weight)| weight).sum();
+        for share in [0.001, 0.03, 0.3, 0.9, 0.999] {
+            let mut sum = 0.0;
+            let wanted = all.iter().take_while(|(_, weight)| {
+                let short = sum < share * total;
+                sum += weight;
+                short
+            });
+            let mut kept = shuffled.clone();
+            keep_share(&mut kept, share);
+            assert_eq!(kept, wanted.copied().collect::<Vec<_>>(), "{share}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_temperatures_take_the_likeliest() {
+        for temperature in [1e-3, 1e-30, f32::MIN_POSITIVE, 1e-45] {
+            assert_eq!(drawn(&chooser(|s| s.temperature = temperature), &[1.0, 30.0, -5.0, 29.9]), [1]);
+        }
     }
 
     #[test]
@@ -310,7 +361,7 @@ mod tests {
 
     #[test]
     fn log_probabilities_are_normalized() {
-        let (own, top) = log_probabilities(&[1.0_f32.ln(), 3.0_f32.ln(), 4.0_f32.ln()], 1, 2);
+        let (own, top) = log_probabilities(&[1.0_f32.ln(), 3.0_f32.ln(), 4.0_f32.ln()], 8.0_f32.ln(), 1, 2);
         assert!((own - 0.375_f32.ln()).abs() < 1e-6);
         assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1]);
         assert!((top[0].1 - 0.5_f32.ln()).abs() < 1e-6);

@@ -9,6 +9,7 @@ use super::choose::likeliest;
 use super::{Cache, Pages, ROWS};
 use crate::decoder::{Advance, Decoder};
 use metier_compute::Tensor;
+use metier_compute::op::logit_normalizers;
 use metier_core::data::TokenId;
 use metier_core::{Result, stop};
 
@@ -46,7 +47,7 @@ impl ContrastiveSearch {
         for made in 0..most {
             stop::check()?;
             let logits = decoder.logits(&Tensor::from_vec(&[1, width], last)?)?;
-            let top = likeliest(logits.data(), self.vocabulary, self.count.max(1));
+            let top = likeliest(logits.data(), logit_normalizers(&logits)?[0], self.vocabulary, self.count.max(1));
             let length = prompt.len() + made + 1;
             let mut forks = vec![cache.clone(); top.len()];
             let steps = forks.iter_mut().zip(&top).map(|(cache, (id, _))| Advance {

@@ -9,6 +9,7 @@ use super::draft::Guessing;
 use super::writing::Writing;
 use super::{Cache, Draft, Drafted, Pages, ROWS};
 use crate::decoder::{Advance, Decoder};
+use metier_compute::op::logit_normalizers;
 use metier_core::data::TokenId;
 use metier_core::seam::{Ask, Delta, Exchange, Finish, Tokenize};
 use metier_core::{Error, Result, stop};
@@ -31,6 +32,9 @@ pub struct Engine<'m> {
     /// What guesses ahead.
     pub draft: Option<&'m Draft>,
 }
+
+/// Gives the tokens of a request's prompt, and the most that may be made.
+pub type ReadPrompt<'p> = dyn Fn(&Ask) -> Result<(Vec<TokenId>, usize)> + 'p;
 
 /// A text on its way.
 struct Text {
@@ -71,13 +75,8 @@ impl Text {
 }
 
 impl Engine<'_> {
-    /// Answers what `exchange` hands over until it has no more. `prompt` gives the tokens of a request's prompt, and the most
-    /// that may be made.
-    pub fn run(
-        &self,
-        exchange: &mut dyn Exchange,
-        prompt: &dyn Fn(&Ask) -> Result<(Vec<TokenId>, usize)>,
-    ) -> Result<()> {
+    /// Answers what `exchange` hands over until it has no more.
+    pub fn run(&self, exchange: &mut dyn Exchange, prompt: &ReadPrompt<'_>) -> Result<()> {
         let mut texts: Vec<Text> = Vec::new();
         let mut number = 0;
         loop {
@@ -157,13 +156,14 @@ impl Engine<'_> {
         let wanted: Vec<usize> = steps.iter().map(|step| step.wanted).collect();
         let logits = self.decoder.advance(self.pages, &mut steps)?;
         drop(steps);
-        let mut rows = logits.data().chunks_exact(self.decoder.config().vocabulary_size);
+        let vocabulary = self.decoder.config().vocabulary_size;
+        let mut rows = logits.data().chunks_exact(vocabulary).zip(logit_normalizers(&logits)?);
         for (text, wanted) in read.into_iter().zip(wanted) {
             let guesses = std::mem::take(&mut text.guesses);
             text.ids.truncate(text.ids.len() - guesses.len());
             let number = text.number;
             let mut tell = |delta: Delta<'_>| exchange.delta(number, delta);
-            let rows: Vec<&[f32]> = rows.by_ref().take(wanted).collect();
+            let rows: Vec<(&[f32], f32)> = rows.by_ref().take(wanted).collect();
             for (at, row) in rows.into_iter().enumerate() {
                 let ends = (self.tokenizer, self.end_ids);
                 match text.writing.take(&mut text.ids, row, guesses.get(at), ends, &mut tell) {

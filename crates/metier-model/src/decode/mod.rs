@@ -18,7 +18,7 @@ pub use cache::{Cache, Pages};
 pub use choose::{Chooser, Drafted, log_probabilities};
 pub use contrastive::ContrastiveSearch;
 pub use draft::Draft;
-pub use engine::Engine;
+pub use engine::{Engine, ReadPrompt};
 pub use session::Session;
 pub use text::{Piece, TextStream};
 

@@ -64,12 +64,12 @@ impl Writing {
         self.chooser.penalize(prompt, reply, logits);
     }
 
-    /// Chooses the token that follows `ids`, to which it is added, and hands over what is certain now. True when it is the
+    /// Chooses the token that follows `ids`, to which it is added, by logits and their normalizer, and hands over what is certain now. True when it is the
     /// one that was guessed; `finish` says whether the reply goes on.
     pub fn take(
         &mut self,
         ids: &mut Vec<TokenId>,
-        raw: &[f32],
+        (raw, normalizer): (&[f32], f32),
         guess: Option<&Drafted>,
         (tokenizer, end_ids): (&dyn Tokenize, &[TokenId]),
         tell: &mut dyn FnMut(Delta<'_>) -> bool,
@@ -90,7 +90,7 @@ impl Writing {
             self.finish = Some(Finish::Stop);
             return Ok(accepted);
         }
-        let (logprob, top) = log_probabilities(raw, id, self.top);
+        let (logprob, top) = log_probabilities(raw, normalizer, id, self.top);
         self.tokens.push(TokenChoice { id, logprob, top });
         ids.push(id);
         let piece = self.text.push(&tokenizer.visible_bytes(id)?).to_owned();

@@ -95,14 +95,9 @@ impl DecodingArguments {
 
     /// What of the settings can change the tokens of a reply; empty as long as all are standard.
     pub fn mark(&self) -> String {
-        let mut mark = String::new();
-        if self.cache_type != CacheType::F32 {
-            mark += &format!("{:?}", self.cache_type);
-        }
-        if self.lookup || self.draft.is_some() {
-            mark += &format!("{:?} {}", self.draft, self.draft_tokens);
-        }
-        mark
+        let coding = Some(self.cache_type).filter(|coding| *coding != CacheType::F32);
+        let guesses = (self.lookup || self.draft.is_some()).then_some((&self.draft, self.draft_tokens));
+        if coding.is_none() && guesses.is_none() { String::new() } else { format!("{coding:?} {guesses:?}") }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `metier generate`.
 
 use super::decoding::{DecodingArguments, report};
-use super::search::SearchArguments;
+use super::search::{Found, SearchArguments};
 use super::{Global, Verdict, lines};
 use metier_core::data::{Message, Role};
 use metier_core::progress::Progress;
@@ -131,7 +131,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let request = arguments.sampling.request(prompt(text, arguments.chat), global)?;
     if let Some(found) = arguments.search.find(&model, &request, global)? {
         if global.json {
-            let json = |(reply, score): &(Reply, Option<f64>)| {
+            let json = |(reply, score): &Found| {
                 let mut json = reply_json(reply);
                 json["score"] = (*score).into();
                 json

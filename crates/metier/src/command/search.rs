@@ -6,6 +6,9 @@ use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
 use metier_model::LocalModel;
 
+/// A reply and its score, if it has one.
+pub type Found = (Reply, Option<f64>);
+
 /// What draws and filters tokens, which a search does not.
 const DRAWING: [&str; 9] = [
     "temperature",
@@ -37,13 +40,8 @@ pub struct SearchArguments {
 }
 
 impl SearchArguments {
-    /// The replies that a search finds, best first, with the score of each if it has one; `None` when no search is asked for.
-    pub fn find(
-        &self,
-        model: &LocalModel,
-        request: &GenerateRequest,
-        global: &Global,
-    ) -> Result<Option<Vec<(Reply, Option<f64>)>>> {
+    /// The replies that a search finds, best first; `None` when no search is asked for.
+    pub fn find(&self, model: &LocalModel, request: &GenerateRequest, global: &Global) -> Result<Option<Vec<Found>>> {
         let found = if let Some(beams) = self.beams {
             let found = model.beam_search(request, beams, self.length_penalty)?;
             found.into_iter().map(|(reply, score)| (reply, Some(score))).collect()
@@ -63,12 +61,7 @@ impl SearchArguments {
     }
 }
 
-fn best_of(
-    model: &LocalModel,
-    request: &GenerateRequest,
-    count: u64,
-    global: &Global,
-) -> Result<Vec<(Reply, Option<f64>)>> {
+fn best_of(model: &LocalModel, request: &GenerateRequest, count: u64, global: &Global) -> Result<Vec<Found>> {
     let seed = request.sampling.seed;
     // The seeds are those that a server gives the choices of a request.
     let requests = (0..count).map(|choice| {
