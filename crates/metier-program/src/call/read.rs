@@ -204,8 +204,10 @@ mod tests {
             let calls = if syntax.next.is_some() { &calls[..] } else { &calls[..1] };
             for text in if syntax.after_text { &["", "I look. [TO <tool_"][..] } else { &[""][..] } {
                 let space = if text.is_empty() { "" } else { "\n" };
-                let reply = [text, space, &syntax.write(calls.iter().map(|(name, text)| (*name, (*text).to_owned())))].concat();
-                let expected: Vec<_> = calls.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+                let reply =
+                    [text, space, &syntax.write(calls.iter().map(|(name, text)| (*name, (*text).to_owned())))].concat();
+                let expected: Vec<_> =
+                    calls.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
                 for number in 0..200 {
                     let mut random = Seed::new(1).at(number);
                     let (mut pieces, mut rest) = (Vec::new(), reply.as_str());
@@ -218,7 +220,12 @@ mod tests {
                         pieces.push(piece);
                         rest = after;
                     }
-                    assert_eq!(read(syntax, &pieces), ((*text).to_owned(), expected.clone()), "{} {pieces:?}", syntax.name);
+                    assert_eq!(
+                        read(syntax, &pieces),
+                        ((*text).to_owned(), expected.clone()),
+                        "{} {pieces:?}",
+                        syntax.name
+                    );
                 }
             }
         }
@@ -232,7 +239,10 @@ mod tests {
             text
         };
         for syntax in SYNTAXES.iter().chain([&PLAIN]) {
-            assert_eq!(text(syntax, &["{\"na", "me of it\": \"x\"}", " <tool", "_call", " [TOOL_CALL "]), "{\"name of it\": \"x\"} <tool_call [TOOL_CALL ");
+            assert_eq!(
+                text(syntax, &["{\"na", "me of it\": \"x\"}", " <tool", "_call", " [TOOL_CALL "]),
+                "{\"name of it\": \"x\"} <tool_call [TOOL_CALL "
+            );
             assert_eq!(text(syntax, &["{\"name\": "]), "{\"name\": ");
             assert_eq!(text(syntax, &["a ", " ", "b  "]), "a  b  ");
         }

@@ -34,7 +34,11 @@ pub(super) fn grammar(syntax: &Syntax, form: &CallForm, schema: impl Fn(&Tool) -
     // What a lead has said already is no part of the first call.
     let open = if free && syntax.after_text { &syntax.open[syntax.begin.len()..] } else { syntax.open };
     let call = |open: &str, number: usize, tool: &Tool| {
-        format!("({} arguments_{number} {})", literal(&[open, &tool.name, syntax.between].concat()), literal(syntax.close))
+        format!(
+            "({} arguments_{number} {})",
+            literal(&[open, &tool.name, syntax.between].concat()),
+            literal(syntax.close)
+        )
     };
     let calls = |open: &str| {
         let calls: Vec<String> = chosen.iter().map(|(number, tool)| call(open, *number, tool)).collect();
@@ -61,10 +65,10 @@ fn literal(text: &str) -> String {
 fn regex(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
-        if !character.is_alphanumeric() {
-            let _ = write!(out, "\\x{:02x}", character as u32);
-        } else {
+        if character.is_alphanumeric() {
             out.push(character);
+        } else {
+            let _ = write!(out, "\\x{:02x}", character as u32);
         }
     }
     out

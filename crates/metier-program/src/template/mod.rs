@@ -8,9 +8,9 @@ mod generation;
 mod json;
 mod tools;
 
+use crate::call::Syntax;
 use metier_core::data::{Conversation, Role};
 use metier_core::{Error, Fault, Place, Result};
-use crate::call::Syntax;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 use std::sync::OnceLock;

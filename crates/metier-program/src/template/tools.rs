@@ -50,9 +50,10 @@ impl Manner {
         match self {
             Self::Own(syntax) => Ok(syntax),
             Self::None { .. } => Ok(&PLAIN),
-            Self::Unknown => {
-                Err(Error::user(Place::key("tools"), "the model's chat template writes calls in a way that is not known"))
-            }
+            Self::Unknown => Err(Error::user(
+                Place::key("tools"),
+                "the model's chat template writes calls in a way that is not known",
+            )),
         }
     }
 
@@ -85,10 +86,11 @@ fn in_words(conversation: &Conversation, system: bool) -> Conversation {
         let result = message.role == Role::Tool;
         if result {
             let id = message.tool_call_id.as_deref();
-            let name = names.iter().rev().find(|(known, _)| Some(*known) == id).map_or("the function", |(_, name)| name);
+            let name =
+                names.iter().rev().find(|(known, _)| Some(*known) == id).map_or("the function", |(_, name)| name);
             let text = format!("{name} returned: {}", message.content);
             match messages.last_mut().filter(|_| after_result) {
-                Some(last) => last.content += &format!("\n{text}"),
+                Some(last) => last.content.extend(["\n", &text]),
                 None => messages.push(Message::new(Role::User, text)),
             }
         } else {
@@ -113,9 +115,10 @@ fn in_words(conversation: &Conversation, system: bool) -> Conversation {
 fn instructions(tools: &[Tool]) -> String {
     let mut words = "You can call these functions:\n".to_owned();
     for tool in tools {
-        words += &format!("{}\n", super::json::text(&written(tool)));
+        words.extend([&super::json::text(&written(tool)), "\n"]);
     }
-    words + "When one of them is needed, answer with nothing but a line of JSON for each call:\n\
+    words
+        + "When one of them is needed, answer with nothing but a line of JSON for each call:\n\
              {\"name\": FUNCTION, \"arguments\": {ARGUMENT: VALUE}}"
 }
 

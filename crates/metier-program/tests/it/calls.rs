@@ -68,7 +68,12 @@ fn a_template_without_functions_gets_them_in_words() {
     let template = ChatTemplate::compile(source, None, None).unwrap();
     assert_eq!(template.syntax().unwrap(), &PLAIN);
     let text = template.render(&conversation(case), true).unwrap();
-    assert!(text.starts_with("<system>You can call these functions:\n{\"type\": \"function\", \"function\": {\"name\": \"get_weather\""), "{text}");
+    assert!(
+        text.starts_with(
+            "<system>You can call these functions:\n{\"type\": \"function\", \"function\": {\"name\": \"get_weather\""
+        ),
+        "{text}"
+    );
     let turns = "<assistant>I look.\n{\"name\": \"get_weather\", \"arguments\": {\"place\":\"a\"}}\n{\"name\": \"stop\", \"arguments\": {}}\n\
                  <user>get_weather returned: 1\nstop returned: 2\n<assistant>Yes.\n";
     assert!(text.contains(turns), "{text}");
@@ -188,7 +193,8 @@ fn functions_that_cannot_be_held_are_refused_by_name() {
 
 #[test]
 fn a_turn_of_text_has_no_other_keys() {
-    let template = ChatTemplate::compile("{% for m in messages %}{{ m.keys() | list }}{% endfor %}", None, None).unwrap();
+    let template =
+        ChatTemplate::compile("{% for m in messages %}{{ m.keys() | list }}{% endfor %}", None, None).unwrap();
     let plain = Conversation::from(vec![Message::new(Role::User, "a")]);
     assert_eq!(template.render(&plain, false).unwrap(), "['role', 'content']");
 }

@@ -126,8 +126,17 @@ fn what_cannot_be_carried_out_is_refused_by_name() {
     assert!(said.starts_with("response_format: ") && said.contains("uniqueItems"), "{said}");
     assert!(refused(Form::JsonSchema(json!({ "type": "king" }))).contains("king"));
     for keyword in [
-        "contains", "dependentRequired", "dependentSchemas", "if", "maxContains", "minContains", "not",
-        "propertyNames", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "if",
+        "maxContains",
+        "minContains",
+        "not",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
     ] {
         for schema in [
             json!({ "type": ["array", "object"], keyword: true }),

@@ -30,7 +30,12 @@ pub fn continued(constrainer: &Constrainer, form: &Form, begun: &str, random: &m
         let id = match (begun.as_bytes().get(bytes.len()), closing()) {
             (Some(byte), _) => {
                 let id = TokenId::from(*byte);
-                assert!(allowed.contains(&id), "{:?} may not follow {}", *byte as char, String::from_utf8_lossy(&bytes));
+                assert!(
+                    allowed.contains(&id),
+                    "{:?} may not follow {}",
+                    *byte as char,
+                    String::from_utf8_lossy(&bytes)
+                );
                 id
             }
             (None, Some(id)) if random.below(4) == 0 || bytes.len() > 200 => id,

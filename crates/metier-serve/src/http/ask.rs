@@ -30,6 +30,7 @@ pub(crate) enum Shape {
 }
 
 /// A request for replies.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the request")]
 pub(crate) struct Ask {
     pub(crate) shape: Shape,
     pub(crate) model: Arc<Model>,
@@ -41,8 +42,6 @@ pub(crate) struct Ask {
     pub(crate) returned: usize,
     /// What stands before the replies of each prompt; empty when nothing does.
     pub(crate) echo: Vec<String>,
-    /// Whether replies may call functions.
-    pub(crate) calls: bool,
     /// Whether a prompt that does not fit is cut.
     pub(crate) truncate: bool,
     /// What was cut, for the response to say.
@@ -93,7 +92,8 @@ impl Ask {
                 );
                 fields.fault("model", message);
             } else if calls.is_some() && (served.calls.is_none() || served.constrain.is_none()) {
-                let message = format!("cannot be used with `{name}`: how its chat template writes calls is not known here");
+                let message =
+                    format!("cannot be used with `{name}`: how its chat template writes calls is not known here");
                 fields.fault("tools", message);
             }
         }
@@ -144,9 +144,7 @@ impl Ask {
         for prompt in prompts.iter().filter(|_| echo) {
             texts.push(match prompt {
                 Prompt::Text(text) => text.clone(),
-                Prompt::Tokens(ids) => {
-                    model.served.tokenize.decode(ids, true).map_err(|error| Failure::of(&error))?
-                }
+                Prompt::Tokens(ids) => model.served.tokenize.decode(ids, true).map_err(|error| Failure::of(&error))?,
                 Prompt::Conversation(_) => String::new(),
             });
         }
@@ -254,7 +252,6 @@ impl Rest {
         most: Option<usize>,
         top: Option<usize>,
     ) -> Ask {
-        let calls = matches!(self.form, Some(Form::Calls(_)));
         let mut requests = Vec::with_capacity(prompts.len() * self.each);
         for prompt in prompts {
             for choice in 0..self.each as u64 {
@@ -279,7 +276,6 @@ impl Rest {
             each,
             returned,
             echo: Vec::new(),
-            calls,
             truncate,
             truncated: None,
             bias,

@@ -127,11 +127,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 }
 
 fn prompt(text: String, chat: bool) -> Prompt {
-    if chat {
-        Prompt::Conversation(vec![Message::new(Role::User, text)].into())
-    } else {
-        Prompt::Text(text)
-    }
+    if chat { Prompt::Conversation(vec![Message::new(Role::User, text)].into()) } else { Prompt::Text(text) }
 }
 
 fn reply_json(reply: &Reply) -> serde_json::Value {

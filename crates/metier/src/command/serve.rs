@@ -190,8 +190,10 @@ fn adapter<'a>(argument: &'a str, models: &[(String, &str)]) -> Result<(usize, &
         })?,
         None if models.len() == 1 => 0,
         None => {
-            return Err(refuse("it is not said which of the models it belongs to".to_owned())
-                .hint(format!("write BASE/{name}={folder} with BASE one of {}", known().collect::<Vec<_>>().join(", "))));
+            return Err(refuse("it is not said which of the models it belongs to".to_owned()).hint(format!(
+                "write BASE/{name}={folder} with BASE one of {}",
+                known().collect::<Vec<_>>().join(", ")
+            )));
         }
     };
     Ok((number, name, folder))
@@ -211,7 +213,8 @@ fn constrain(model: &LocalModel, syntax: Option<&'static Syntax>) -> Constrain {
     let (tokenize, ends) = (Arc::clone(model.tokenizer()), model.end_ids().to_vec());
     let made: OnceLock<Result<Constrainer>> = OnceLock::new();
     Arc::new(move |form| {
-        let constrainer = made.get_or_init(|| Constrainer::new(tokenize.as_ref(), &ends).map(|made| made.with_calls(syntax)));
+        let constrainer =
+            made.get_or_init(|| Constrainer::new(tokenize.as_ref(), &ends).map(|made| made.with_calls(syntax)));
         constrainer.as_ref().map_err(Clone::clone)?.constrain(form)
     })
 }

@@ -3,9 +3,9 @@
 use crate::command::{metier, refused};
 use crate::http::{Answers as _, Server, tiny};
 use crate::models;
+use metier_core::Place;
 use metier_core::part::Build as _;
 use metier_core::seed::Seed;
-use metier_core::Place;
 use metier_model::Decoder;
 use metier_model::checkpoint::Checkpoint;
 use metier_peft::adapter::Lora;
@@ -53,14 +53,21 @@ fn folders(folder: &Path, rank: usize) -> [String; 3] {
 fn an_adapter_answers_as_the_merged_model_and_leaves_the_base_alone() {
     let folder = tempfile::tempdir().unwrap();
     let [base, adapter, merged] = folders(folder.path(), 4);
-    let server = Server::start(&[&format!("base={base}"), &format!("merged={merged}"), "--adapter", &format!("base/terse={adapter}")]);
+    let server = Server::start(&[
+        &format!("base={base}"),
+        &format!("merged={merged}"),
+        "--adapter",
+        &format!("base/terse={adapter}"),
+    ]);
     let models = server.get("/v1/models").json();
-    let names: Vec<&str> = models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(names, ["base", "terse", "merged"]);
     assert_eq!(server.get("/v1/models/terse").json()["parent"], "base");
     assert!(server.get("/v1/models/base").json()["parent"].is_null());
     let ask = |model: &str, text: &str| {
-        let body = format!(r#"{{"model": "{model}", "prompt": "{text}", "max_tokens": 40, "temperature": 0, "logprobs": 3}}"#);
+        let body =
+            format!(r#"{{"model": "{model}", "prompt": "{text}", "max_tokens": 40, "temperature": 0, "logprobs": 3}}"#);
         let answer = server.post("/v1/completions", body);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["choices"][0].clone()
@@ -74,7 +81,7 @@ fn an_adapter_answers_as_the_merged_model_and_leaves_the_base_alone() {
         };
         metier_testkit::assert_close("logprobs", &numbers(&of_adapter), &numbers(&of_merged), 1e-4, 1e-4);
     }
-    let chat = format!(r#"{{"model": "terse", "messages": [{{"role": "user", "content": "hi"}}], "max_tokens": 4}}"#);
+    let chat = r#"{"model": "terse", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}"#;
     assert_eq!(server.post("/v1/chat/completions", chat).json()["model"], "terse");
     let near = server.post("/v1/completions", r#"{"model": "tearse", "prompt": "a"}"#);
     assert!(near.status == 404 && near.message().contains("did you mean `terse`?"), "{near:?}");
@@ -90,7 +97,10 @@ fn adapters_that_cannot_be_are_refused() {
         command
     };
     refused(&mut serve(&["--adapter", "nameless"]), &["an adapter needs a name", "write NAME=FOLDER"]);
-    refused(&mut serve(&["--adapter", &format!("bse/x={adapter}")]), &["no model is called `bse`", "did you mean `base`?"]);
+    refused(
+        &mut serve(&["--adapter", &format!("bse/x={adapter}")]),
+        &["no model is called `bse`", "did you mean `base`?"],
+    );
     refused(
         &mut serve(&[&format!("other={base}"), "--adapter", &format!("x={adapter}"), "--adapter", "y"]),
         &["which of the models it belongs to", "BASE/x=", "an adapter needs a name"],

@@ -39,7 +39,9 @@ fn calls_are_made_streamed_and_sent_back_in_every_syntax() {
         let server = server(&folder, template);
         assert_eq!(server.get("/v1/models/tiny").json()["tools"], true);
         let named = r#""tool_choice": {"type": "function", "function": {"name": "get_weather"}}"#;
-        let ask = format!(r#"{TOOLS}, {named}, "parallel_tool_calls": false, "max_tokens": 200, "temperature": 1, "seed": 3"#);
+        let ask = format!(
+            r#"{TOOLS}, {named}, "parallel_tool_calls": false, "max_tokens": 200, "temperature": 1, "seed": 3"#
+        );
         let whole = server.chat("hi", &ask).json();
         let choice = &whole["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls", "{template}: {whole}");
@@ -51,13 +53,14 @@ fn calls_are_made_streamed_and_sent_back_in_every_syntax() {
         let (events, done) = server.chat("hi", &format!(r#"{ask}, "stream": true, "logprobs": true"#)).events();
         assert!(done);
         let choices = || events.iter().map(|event| &event["choices"][0]);
-        let deltas: Vec<&Value> = choices().filter_map(|choice| choice["delta"]["tool_calls"].as_array()).flatten().collect();
+        let deltas: Vec<&Value> =
+            choices().filter_map(|choice| choice["delta"]["tool_calls"].as_array()).flatten().collect();
         assert_eq!(deltas[0]["function"]["name"], "get_weather");
         assert_eq!(deltas[0]["id"].as_str().unwrap().len(), 9);
         assert!(deltas.len() > 2 && deltas.iter().all(|delta| delta["index"] == 0));
         let arguments: String = deltas.iter().filter_map(|delta| delta["function"]["arguments"].as_str()).collect();
         assert_eq!(arguments, calls[0]["function"]["arguments"], "{template}");
-        assert_eq!(choices().last().unwrap()["finish_reason"], "tool_calls");
+        assert_eq!(choices().next_back().unwrap()["finish_reason"], "tool_calls");
         let tokens = choices().filter_map(|choice| choice["logprobs"]["content"].as_array()).flatten().count();
         assert_eq!(tokens as u64, whole["usage"]["completion_tokens"].as_u64().unwrap(), "{template}");
 
@@ -67,7 +70,9 @@ fn calls_are_made_streamed_and_sent_back_in_every_syntax() {
             { "role": "user", "content": "hi" }, choice["message"],
             { "role": "tool", "tool_call_id": id, "content": "18 degrees" },
         ]);
-        let body = |turns: &Value| format!(r#"{{"model": "tiny", "messages": {turns}, {TOOLS}, "max_tokens": 4, "tool_choice": "auto"}}"#);
+        let body = |turns: &Value| {
+            format!(r#"{{"model": "tiny", "messages": {turns}, {TOOLS}, "max_tokens": 4, "tool_choice": "auto"}}"#)
+        };
         let answer = server.post("/v1/chat/completions", body(&turns));
         assert_eq!(answer.status, 200, "{template}: {answer:?}");
         assert!(answer.json()["usage"]["prompt_tokens"].as_u64() > whole["usage"]["prompt_tokens"].as_u64());
@@ -76,17 +81,28 @@ fn calls_are_made_streamed_and_sent_back_in_every_syntax() {
         let said = server.post("/v1/chat/completions", body(&wrong)).message();
         assert!(said.contains("`messages[2].tool_call_id` answers no call before it"), "{said}");
 
-        let many = server.chat("hi", &format!(r#"{TOOLS}, "tool_choice": "required", "n": 8, "max_tokens": 300, "temperature": 1, "seed": 1"#)).json();
+        let many = server
+            .chat(
+                "hi",
+                &format!(
+                    r#"{TOOLS}, "tool_choice": "required", "n": 8, "max_tokens": 300, "temperature": 1, "seed": 1"#
+                ),
+            )
+            .json();
         let choices = many["choices"].as_array().unwrap();
         let calls: Vec<&Value> = choices.iter().filter(|choice| choice["finish_reason"] == "tool_calls").collect();
         assert!(!calls.is_empty(), "{template}: {many}");
-        let calls: Vec<&Value> = calls.iter().flat_map(|choice| choice["message"]["tool_calls"].as_array().unwrap()).collect();
+        let calls: Vec<&Value> =
+            calls.iter().flat_map(|choice| choice["message"]["tool_calls"].as_array().unwrap()).collect();
         calls.iter().copied().for_each(check);
         let mut ids: Vec<&Value> = calls.iter().map(|call| &call["id"]).collect();
         ids.dedup();
         assert_eq!(ids.len(), calls.len(), "every call has a name of its own");
         let none = server.chat("hi", &format!(r#"{TOOLS}, "tool_choice": "none", "max_tokens": 4"#)).json();
-        assert!(none["choices"][0]["message"]["content"].is_string() && none["choices"][0]["message"]["tool_calls"].is_null());
+        assert!(
+            none["choices"][0]["message"]["content"].is_string()
+                && none["choices"][0]["message"]["tool_calls"].is_null()
+        );
     }
 }
 
@@ -146,7 +162,10 @@ fn what_cannot_be_called_is_refused_by_name() {
         &format!(r#"{TOOLS}, "tool_choice": {{"type": "function", "function": {{"name": "get_wether"}}}}"#),
         &["`tool_choice.function.name` is `get_wether`, which is none of `tools`; did you mean `get_weather`?"],
     );
-    bad(r#""tool_choice": "required", "parallel_tool_calls": true"#, &["`tool_choice` needs `tools`", "`parallel_tool_calls` needs `tools`"]);
+    bad(
+        r#""tool_choice": "required", "parallel_tool_calls": true"#,
+        &["`tool_choice` needs `tools`", "`parallel_tool_calls` needs `tools`"],
+    );
     bad(r#""functions": [{}]"#, &["`functions` is refused: `tools` and `tool_choice` took its place"]);
     bad(&format!(r#"{TOOLS}, "response_format": {{"type": "json_object"}}"#), &["cannot be combined with `tools`"]);
     let unique = r#""tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"type": "array", "uniqueItems": true}}}}}]"#;
@@ -156,7 +175,10 @@ fn what_cannot_be_called_is_refused_by_name() {
     let twice = r#""tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}]"#;
     bad(twice, &["`tools[1].function.name` is `f`, as another function's"]);
     for (messages, words) in [
-        (r#"[{"role": "user", "content": "a", "tool_calls": [{}]}]"#, "`messages[0].tool_calls` belongs to messages of the assistant"),
+        (
+            r#"[{"role": "user", "content": "a", "tool_calls": [{}]}]"#,
+            "`messages[0].tool_calls` belongs to messages of the assistant",
+        ),
         (r#"[{"role": "tool", "content": "a"}]"#, "`messages[0].tool_call_id` is missing"),
         (r#"[{"role": "assistant"}]"#, "`messages[0].content` is missing"),
         (

@@ -70,7 +70,8 @@ fn echo_repeats_the_prompt_and_best_of_returns_the_likeliest() {
     assert_eq!(streamed, whole);
 
     let ask = |more: Value| {
-        let mut body = json!({ "model": "tiny", "prompt": "one", "max_tokens": 8, "temperature": 1, "seed": 2, "logprobs": 0 });
+        let mut body =
+            json!({ "model": "tiny", "prompt": "one", "max_tokens": 8, "temperature": 1, "seed": 2, "logprobs": 0 });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         post(&server, &body)
     };
@@ -103,7 +104,8 @@ fn echo_repeats_the_prompt_and_best_of_returns_the_likeliest() {
 fn a_prompt_is_cut_only_when_that_is_asked_for_and_it_is_said() {
     let long = "word ".repeat(300);
     let server = Server::tiny(&[]);
-    let text = |more: &str| format!(r#"{{"model": "tiny", "prompt": "{long}", "max_tokens": 8, "temperature": 0{more}}}"#);
+    let text =
+        |more: &str| format!(r#"{{"model": "tiny", "prompt": "{long}", "max_tokens": 8, "temperature": 0{more}}}"#);
     assert_eq!(server.post("/v1/completions", text("")).status, 400);
     let cut = server.post("/v1/completions", text(r#", "truncate": true"#)).json();
     let said = &cut["truncated"][0];

@@ -141,4 +141,3 @@ fn answer_of(connection: &mut std::net::TcpStream) -> u16 {
         }
     }
 }
-

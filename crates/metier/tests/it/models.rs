@@ -3,7 +3,7 @@
 use metier_core::data::{Role, TokenId};
 use metier_core::seam::{
     Ability, CONTEXT, Delta, Embed, Embedded, Finish, Generate, GenerateRequest, ProcessLogits, Prompt, Reply,
-    Tokenize, TokenChoice,
+    TokenChoice, Tokenize,
 };
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
@@ -23,7 +23,7 @@ const LONG_CONTEXT: usize = 2048;
 
 /// The tiny model in `f32` in a folder of its own, with a longer context and, when there is one, this template.
 pub fn folder(folder: &Path, template: Option<&str>, change: impl FnOnce(&mut Decoder)) -> String {
-    let mut checkpoint = Checkpoint::open(&metier_testkit::fixture("models/tiny-llama.gguf")).unwrap();
+    let mut checkpoint = Checkpoint::open(metier_testkit::fixture("models/tiny-llama.gguf")).unwrap();
     let mut decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
     change(&mut decoder);
     checkpoint.config["max_position_embeddings"] = json!(LONG_CONTEXT);
@@ -89,17 +89,21 @@ impl Generate for Chance {
             return Err(Error::user(Place::key(CONTEXT), message));
         }
         let mut random = Seed::new(request.sampling.seed).at(0);
-        let mut reply = Reply { text: String::new(), tokens: vec![], prompt_tokens: prompt.len(), finish: Finish::Length };
+        let mut reply =
+            Reply { text: String::new(), tokens: vec![], prompt_tokens: prompt.len(), finish: Finish::Length };
         let mut history = prompt.clone();
         while reply.tokens.len() < most {
             // Letters and the end, unless a form asks for others.
-            let mut logits: Vec<f32> = (0..258_u32).map(|id| if (32..127).contains(&id) || id == END { 0.0 } else { -9.0 }).collect();
+            let mut logits: Vec<f32> =
+                (0..258_u32).map(|id| if (32..127).contains(&id) || id == END { 0.0 } else { -9.0 }).collect();
             for processor in &mut *processors {
                 processor.process(&history, &mut logits)?;
             }
             let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let allowed: Vec<TokenId> = (0..).zip(&logits).filter(|(_, logit)| **logit >= best).map(|(id, _)| id).collect();
-            let closing = [END, 34, 125, 93].into_iter().find(|id| allowed.contains(id)).filter(|_| random.below(4) == 0);
+            let allowed: Vec<TokenId> =
+                (0..).zip(&logits).filter(|(_, logit)| **logit >= best).map(|(id, _)| id).collect();
+            let closing =
+                [END, 34, 125, 93].into_iter().find(|id| allowed.contains(id)).filter(|_| random.below(4) == 0);
             let id = match self.begin.as_bytes().get(reply.tokens.len()) {
                 Some(byte) if logits[usize::from(*byte)].is_finite() => TokenId::from(*byte),
                 Some(byte) => return Err(Error::program(format!("{byte} is not allowed after {}", reply.text))),
@@ -154,8 +158,8 @@ pub fn settings() -> Settings {
         keys: Vec::new(),
         body_limit: 1 << 20,
         queue_limit: 1000,
-        timeout: Duration::from_secs(60),
-        write_timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
+        write_timeout: Duration::from_mins(1),
         truncate: false,
         seed: 1,
     }

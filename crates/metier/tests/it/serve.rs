@@ -109,7 +109,10 @@ fn wrong_requests_are_refused_by_name_and_the_server_goes_on() {
     for (messages, words) in [
         ("[]", "at least one message"),
         ("7", "must be a list"),
-        (r#"[{"role": "king", "content": "a"}]"#, "`messages[0].role` must be system, developer, user, assistant or tool"),
+        (
+            r#"[{"role": "king", "content": "a"}]"#,
+            "`messages[0].role` must be system, developer, user, assistant or tool",
+        ),
         (
             r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]"#,
             "`messages[0].content[0].type` must be",
