@@ -26,7 +26,7 @@ fn compare(decoder: &Decoder, answers: &[Answer]) -> (usize, Vec<(usize, usize, 
     let mut equal = 0;
     let mut different = Vec::new();
     for (number, answer) in answers.iter().enumerate() {
-        let mut session = Session::new(decoder).unwrap();
+        let mut session = Session::new(decoder);
         let mut next = likeliest(&session.feed(&answer.ids).unwrap());
         let mut found = None;
         for (place, token) in answer.tokens.iter().enumerate() {

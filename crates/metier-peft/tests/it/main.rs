@@ -254,3 +254,21 @@ fn every_adapter_is_chosen_by_name_and_keeps_its_settings() {
         assert!(one.trainable > 0);
     }
 }
+
+#[test]
+fn a_shared_model_has_the_same_weights_once_and_an_adapter_of_its_own() {
+    let base = decoder(1);
+    let plain = hidden(&base);
+    let mut adapted = base.shared().unwrap();
+    lora(|s| s.rank = 2).attach(&mut adapted, Seed::new(2)).unwrap();
+    disturb(&mut adapted);
+    for site in base.sites() {
+        let pointer = |decoder: &Decoder| decoder.parameters.get(site.weight).data().as_ptr();
+        assert_eq!(pointer(&base), pointer(&adapted), "{} was copied", site.name);
+    }
+    assert!(base.attached().is_empty() && hidden(&base) == plain && hidden(&adapted) != plain);
+    // What is taken of the one with an adapter is the plain model again.
+    assert_eq!(hidden(&adapted.shared().unwrap()), plain);
+    let _ = lora(|_| {}).fold(&mut adapted);
+    assert_eq!(hidden(&base), plain, "folding into the one changes the other");
+}

@@ -65,10 +65,10 @@ fn literal(text: &str) -> String {
 fn regex(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
-        if !character.is_alphanumeric() {
-            let _ = write!(out, "\\x{:02x}", character as u32);
-        } else {
+        if character.is_alphanumeric() {
             out.push(character);
+        } else {
+            let _ = write!(out, "\\x{:02x}", character as u32);
         }
     }
     out

@@ -90,7 +90,7 @@ fn in_words(conversation: &Conversation, system: bool) -> Conversation {
                 names.iter().rev().find(|(known, _)| Some(*known) == id).map_or("the function", |(_, name)| name);
             let text = format!("{name} returned: {}", message.content);
             match messages.last_mut().filter(|_| after_result) {
-                Some(last) => last.content += &format!("\n{text}"),
+                Some(last) => last.content.extend(["\n", &text]),
                 None => messages.push(Message::new(Role::User, text)),
             }
         } else {
@@ -115,7 +115,7 @@ fn in_words(conversation: &Conversation, system: bool) -> Conversation {
 fn instructions(tools: &[Tool]) -> String {
     let mut words = "You can call these functions:\n".to_owned();
     for tool in tools {
-        words += &format!("{}\n", super::json::text(&written(tool)));
+        words.extend([&super::json::text(&written(tool)), "\n"]);
     }
     words
         + "When one of them is needed, answer with nothing but a line of JSON for each call:\n\

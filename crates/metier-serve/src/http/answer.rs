@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use metier_core::data::{CallPiece, TokenId};
+use metier_core::data::{CallPiece, Form, TokenId};
 use metier_core::seam::{Finish, TokenChoice, Tokenize};
 use metier_core::seed::Seed;
 use serde_json::{Map, Value, json};
@@ -93,7 +93,8 @@ struct Answer {
 
 /// Puts a request in its model's queue and answers with what comes out.
 pub(crate) async fn answer(ask: Ask, server: &Server) -> Response {
-    let reader = || ask.model.served.calls.as_ref().filter(|_| ask.calls).map(|read| read());
+    let calls = matches!(ask.form, Some(Form::Calls(_)));
+    let reader = || ask.model.served.calls.as_ref().filter(|_| calls).map(|read| read());
     let choices = ask.requests.iter().map(|_| Choice { reader: reader(), ..Choice::default() }).collect();
     let work = Work::Replies { requests: ask.requests, bias: ask.bias, form: ask.form };
     let events = match ask.model.queue.push(work) {

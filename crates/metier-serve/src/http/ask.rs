@@ -30,6 +30,7 @@ pub(crate) enum Shape {
 }
 
 /// A request for replies.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the request")]
 pub(crate) struct Ask {
     pub(crate) shape: Shape,
     pub(crate) model: Arc<Model>,
@@ -41,8 +42,6 @@ pub(crate) struct Ask {
     pub(crate) returned: usize,
     /// What stands before the replies of each prompt; empty when nothing does.
     pub(crate) echo: Vec<String>,
-    /// Whether replies may call functions.
-    pub(crate) calls: bool,
     /// Whether a prompt that does not fit is cut.
     pub(crate) truncate: bool,
     /// What was cut, for the response to say.
@@ -254,7 +253,6 @@ impl Rest {
         most: Option<usize>,
         top: Option<usize>,
     ) -> Ask {
-        let calls = matches!(self.form, Some(Form::Calls(_)));
         let mut requests = Vec::with_capacity(prompts.len() * self.each);
         for prompt in prompts {
             for choice in 0..self.each as u64 {
@@ -279,7 +277,6 @@ impl Rest {
             each,
             returned,
             echo: Vec::new(),
-            calls,
             truncate,
             truncated: None,
             bias,

@@ -53,12 +53,11 @@ fn message(fields: &mut Fields) -> Option<Message> {
         }
         None => None,
     };
-    let calls = match role {
-        Some(Role::Assistant) => fields.take("tool_calls").map(|value| tool_calls(fields, value)).unwrap_or_default(),
-        _ => {
-            fields.only("tool_calls", &[json!([])], "belongs to messages of the assistant");
-            Vec::new()
-        }
+    let calls = if role == Some(Role::Assistant) {
+        fields.take("tool_calls").map(|value| tool_calls(fields, value)).unwrap_or_default()
+    } else {
+        fields.only("tool_calls", &[json!([])], "belongs to messages of the assistant");
+        Vec::new()
     };
     let id = if role == Some(Role::Tool) {
         fields.required_text("tool_call_id")

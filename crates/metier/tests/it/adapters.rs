@@ -81,7 +81,7 @@ fn an_adapter_answers_as_the_merged_model_and_leaves_the_base_alone() {
         };
         metier_testkit::assert_close("logprobs", &numbers(&of_adapter), &numbers(&of_merged), 1e-4, 1e-4);
     }
-    let chat = format!(r#"{{"model": "terse", "messages": [{{"role": "user", "content": "hi"}}], "max_tokens": 4}}"#);
+    let chat = r#"{"model": "terse", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}"#;
     assert_eq!(server.post("/v1/chat/completions", chat).json()["model"], "terse");
     let near = server.post("/v1/completions", r#"{"model": "tearse", "prompt": "a"}"#);
     assert!(near.status == 404 && near.message().contains("did you mean `terse`?"), "{near:?}");

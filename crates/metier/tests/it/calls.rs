@@ -60,7 +60,7 @@ fn calls_are_made_streamed_and_sent_back_in_every_syntax() {
         assert!(deltas.len() > 2 && deltas.iter().all(|delta| delta["index"] == 0));
         let arguments: String = deltas.iter().filter_map(|delta| delta["function"]["arguments"].as_str()).collect();
         assert_eq!(arguments, calls[0]["function"]["arguments"], "{template}");
-        assert_eq!(choices().last().unwrap()["finish_reason"], "tool_calls");
+        assert_eq!(choices().next_back().unwrap()["finish_reason"], "tool_calls");
         let tokens = choices().filter_map(|choice| choice["logprobs"]["content"].as_array()).flatten().count();
         assert_eq!(tokens as u64, whole["usage"]["completion_tokens"].as_u64().unwrap(), "{template}");
 

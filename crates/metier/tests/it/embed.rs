@@ -51,8 +51,33 @@ fn vectors_are_those_of_the_server_and_a_torn_file_is_gone_on_with() {
         fine(&mut embed());
         assert_eq!(std::fs::read(at("out.jsonl")).unwrap(), whole, "torn at {length}");
     }
+    // A table of the same, made once.
+    let table = || {
+        let mut command = metier(folder.path());
+        command.args([
+            "embed",
+            &tiny(),
+            "notes",
+            "lines.jsonl",
+            "--text-key",
+            "q",
+            "--output",
+            "out.parquet",
+            "--json",
+        ]);
+        command
+    };
+    std::fs::write(at("out.parquet.jsonl"), &whole[..whole.len() / 2]).unwrap();
+    let made = json(&fine(&mut table()))["made"].as_u64().unwrap();
+    assert!((1..72).contains(&made) && !at("out.parquet.jsonl").exists());
+    assert_eq!(json(&fine(&mut table()))["made"], 0);
+    let bytes = std::fs::read(at("out.parquet")).unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+
     std::fs::write(at("notes/a.txt"), "changed").unwrap();
     refused(&mut embed(), &["out.jsonl:1:1", "no result of this input"]);
+    refused(&mut table(), &["out.parquet", "holds something else"]);
+    assert_eq!(std::fs::read(at("out.parquet")).unwrap(), bytes);
 }
 
 #[test]
@@ -69,7 +94,7 @@ fn what_cannot_be_embedded_is_refused_by_name() {
     refused(&mut embed("long.jsonl", "out.jsonl"), &["long.jsonl:2: a text of ", "context of 256"]);
     refused(&mut embed("keys.jsonl", "out.jsonl"), &["keys.jsonl:1:1", "no text under `text`", "txt"]);
     refused(&mut embed("nothing.txt", "out.jsonl"), &["nothing.txt", "no such file"]);
-    refused(&mut embed("keys.jsonl", "out.csv"), &["out.csv", "JSON lines"]);
+    refused(&mut embed("keys.jsonl", "out.csv"), &["out.csv", "JSON lines", "in .parquet"]);
     assert!(!folder.path().join("out.jsonl").exists());
 }
 

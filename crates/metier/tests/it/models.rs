@@ -22,7 +22,7 @@ const LONG_CONTEXT: usize = 2048;
 
 /// The tiny model in `f32` in a folder of its own, with a longer context and, when there is one, this template.
 pub fn folder(folder: &Path, template: Option<&str>, change: impl FnOnce(&mut Decoder)) -> String {
-    let mut checkpoint = Checkpoint::open(&metier_testkit::fixture("models/tiny-llama.gguf")).unwrap();
+    let mut checkpoint = Checkpoint::open(metier_testkit::fixture("models/tiny-llama.gguf")).unwrap();
     let mut decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
     change(&mut decoder);
     checkpoint.config["max_position_embeddings"] = json!(LONG_CONTEXT);
@@ -170,8 +170,8 @@ pub fn settings() -> Settings {
         keys: Vec::new(),
         body_limit: 1 << 20,
         queue_limit: 1000,
-        timeout: Duration::from_secs(60),
-        write_timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
+        write_timeout: Duration::from_mins(1),
         truncate: false,
         seed: 1,
     }

@@ -77,7 +77,9 @@ with sync_playwright() as playwright:
 
     # What the server refuses is said, and the question is not lost.
     page.get_by_label("Most tokens").fill("1000000")
-    expect(ask(page, "Again.").locator(".note")).to_contain_text("longer than the model's context")
+    failed = ask(page, "Again.").locator(".note")
+    expect(failed).to_contain_text("longer than the model's context")
+    expect(failed).to_be_in_viewport()
     expect(page.get_by_label("Message")).to_have_value("Again.")
     if SCREENSHOT:
         page.screenshot(path=f"{SCREENSHOT}-error.png")
@@ -99,6 +101,7 @@ with sync_playwright() as playwright:
         answer = ask(page, "What is the capital of France, and what is that of Italy?")
         expect(answer.locator(".note")).to_contain_text("terse · ", timeout=60_000)
     expect(answer.locator(".note")).to_contain_text("messages did not fit and were left out")
+    expect(answer.locator(".note")).to_be_in_viewport()
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 360, f"the page is {wide} pixels wide in a window of 360"
     box = page.get_by_label("Message").bounding_box()

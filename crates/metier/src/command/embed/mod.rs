@@ -1,6 +1,8 @@
 //! `metier embed`.
 
-use super::{Global, Verdict, count, lines, talk};
+mod table;
+
+use crate::command::{Global, Verdict, count, lines, talk};
 use metier_core::data::Document;
 use metier_core::seam::Embed;
 use metier_core::{Error, Fault, Place, Result, progress, stop};
@@ -17,13 +19,13 @@ const BATCH: usize = 32;
 /// Texts too long for the model that are named one by one.
 const NAMED: usize = 20;
 
-/// Turn texts into vectors: files in, JSON lines out
+/// Turn texts into vectors: files in, JSON lines or a Parquet table out
 ///
 /// A vector is the mean over a text's tokens of the model's last hidden states (after the final norm), scaled to length 1. Texts longer
 /// than the model's context are refused, never cut.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier embed specialist notes/ --output vectors.jsonl\n          metier embed model.gguf questions.jsonl --text-key question --output vectors.jsonl\nA line of the output: {\"request\": .., \"id\": .., \"tokens\": .., \"vector\": [..]}"
+    after_help = "Examples: metier embed specialist notes/ --output vectors.jsonl\n          metier embed model.gguf questions.jsonl --text-key question --output vectors.parquet\nA line of JSON: {\"request\": .., \"id\": .., \"tokens\": .., \"vector\": [..]}; a Parquet table has the columns id, tokens and vector"
 )]
 pub struct Arguments {
     /// A model folder, a GGUF file, an artifact's id or a stage name
@@ -32,7 +34,8 @@ pub struct Arguments {
     /// Files of JSON lines (.jsonl, .jsonl.gz: one text a line), text files (one text each), or folders of text files
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Where vectors go, one line each; those that are there already are not made again
+    /// Where vectors go: a name in .jsonl takes one line each, one in .parquet a table, written when all are there. What was made before an
+    /// interruption is not made again
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// The key of the text in JSON lines
@@ -42,16 +45,31 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
-    let output = &arguments.output;
-    if output.extension().is_none_or(|ending| ending != "jsonl") {
-        return Err(Error::file(output, "vectors are written as JSON lines").hint("give the file a name in .jsonl"));
-    }
+    let table = match arguments.output.extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl") => None,
+        Some("parquet") => Some(arguments.output.as_path()),
+        _ => {
+            return Err(Error::file(&arguments.output, "vectors are written as JSON lines or as a Parquet table")
+                .hint("give the file a name in .jsonl or in .parquet"));
+        }
+    };
     let readers = arguments.inputs.iter().map(|input| reader(input, &arguments.text_key));
     let readers: Vec<(&Path, Box<dyn Read>)> = arguments.inputs.iter().map(PathBuf::as_path).zip(readers).collect();
-    let path = super::inspect::model_path(&arguments.model, global)?;
+    let path = crate::command::inspect::model_path(&arguments.model, global)?;
     let model = crate::stage::load_model_as_stored(&path)?;
     let model_id = crate::fetch::local(&path)?.id;
     let begins = check(&model, &model_id, &readers)?;
+    // A table is made of lines that lie beside it until then.
+    let output = &table.map_or_else(|| arguments.output.clone(), |table| table.with_extension("parquet.jsonl"));
+    let identity = lines::begin(None, &begins.iter().map(String::as_str).collect::<Vec<_>>());
+    if let Some(table) = table.filter(|table| table.exists()) {
+        if table::identity(table)?.as_deref() != Some(&identity) {
+            return Err(Fault::new(Place::file(table), "it is there already and holds something else")
+                .hint("the file is left as it is: name another one with --output, or remove it to start over")
+                .into());
+        }
+        return finish(&arguments.output, &model_id, model.dimension(), (begins.len(), 0, 0), global);
+    }
     let done = lines::finished(output, &begins)?;
     let failed = |error: std::io::Error| Error::io(output, "write", &error);
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(output).map_err(failed)?;
@@ -84,20 +102,27 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         }
     }
     progress.finish();
-    let made = begins.len() - done;
-    talk(
-        global,
-        &format!(
-            "{} vectors of {} numbers, {} made now",
-            count(begins.len() as u64),
-            model.dimension(),
-            count(made as u64)
-        ),
-    );
+    drop(out);
+    if let Some(table) = table {
+        table::write(output, table, &identity)?;
+        std::fs::remove_file(output).map_err(|error| Error::io(output, "remove", &error))?;
+    }
+    finish(&arguments.output, &model_id, model.dimension(), (begins.len(), begins.len() - done, tokens), global)
+}
+
+/// Says what there is: texts, those of them that were made now, and their tokens.
+fn finish(
+    output: &Path,
+    model_id: &str,
+    dimension: usize,
+    (texts, made, tokens): (usize, usize, usize),
+    global: &Global,
+) -> Result<Verdict> {
+    talk(global, &format!("{} vectors of {dimension} numbers, {} made now", count(texts as u64), count(made as u64)));
     if global.json {
-        super::print_json(&json!({
-            "output": output, "model": model_id, "pooling": POOLING, "dimension": model.dimension(),
-            "texts": begins.len(), "made": made, "tokens": tokens,
+        crate::command::print_json(&json!({
+            "output": output, "model": model_id, "pooling": POOLING, "dimension": dimension,
+            "texts": texts, "made": made, "tokens": tokens,
         }))?;
     }
     Ok(Verdict::Fine)
