@@ -3,8 +3,6 @@
 mod bpe;
 mod counts;
 mod learn;
-#[cfg(test)]
-mod tests;
 
 pub use bpe::Bpe;
 pub use counts::{Counted, Counting};
@@ -107,3 +105,6 @@ pub fn train<'a>(
     let words = counting.finish()?;
     Ok((learn.learn(&words)?, words))
 }
+
+#[cfg(test)]
+mod tests;
