@@ -203,7 +203,7 @@ fn windows(keys: &mut Keys<'_>, config: &mut Written, dialect: &Dialect, layers:
         Windows::None if dialect.told_by == Some(key) => (named, Vec::new()),
         Windows::All => (named, Vec::new()),
         Windows::None => {
-            if named > 0 && !config.pattern(Part::Router) {
+            if named > 0 && dialect.told_by.is_none() {
                 let message = format!("{named} is not followed");
                 keys.refuse(key, message, "known: 0");
             }
