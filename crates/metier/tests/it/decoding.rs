@@ -13,8 +13,8 @@ fn generate(folder: &std::path::Path, more: &[&str]) -> Command {
 #[test]
 fn replies_of_a_file_are_the_same_together_and_one_after_the_other() {
     let folder = tempfile::tempdir().unwrap();
-    let prompts: String = (0..20).map(|number| format!("{{\"prompt\": \"the {number} mail\"}}\n")).collect();
-    std::fs::write(folder.path().join("in.jsonl"), prompts).unwrap();
+    let prompts: Vec<String> = (0..20).map(|number| format!("{{\"prompt\": \"the {number} mail\"}}")).collect();
+    std::fs::write(folder.path().join("in.jsonl"), prompts.join("\n")).unwrap();
     let run = |output: &str, more: &[&str]| {
         let file = ["--input", "in.jsonl", "--output", output, "--temperature", "0.8", "--seed", "3"];
         fine(generate(folder.path(), &file).args(more));
