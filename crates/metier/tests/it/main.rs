@@ -8,6 +8,7 @@ mod bench;
 mod calls;
 mod command;
 mod completions;
+mod decoding;
 mod embed;
 mod fuzz;
 mod http;
