@@ -6,10 +6,10 @@ use metier_core::store;
 use metier_tokenizer::scheme;
 use std::path::PathBuf;
 
-/// Learn a vocabulary, or write one in another form
+/// Learn a vocabulary, let one learn on, or write one in another form
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer convert tokenizer.model tokenizer.json"
+    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer extend from=curate model=base tokens=2000 initialize.method=cw2v\n          metier tokenizer convert tokenizer.model tokenizer.json"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -20,6 +20,8 @@ pub struct Arguments {
 enum Verb {
     /// Learn a vocabulary from curated documents; its settings are written as in a recipe
     Train(stage::Arguments),
+    /// Learn new tokens from curated documents and give a model rows for them; settings as in a recipe
+    Extend(stage::Arguments),
     /// Write a SentencePiece model, tekken.json, a tiktoken file or vocab.txt as a tokenizer.json
     Convert(Convert),
 }
@@ -38,6 +40,7 @@ struct Convert {
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     match &arguments.verb {
         Verb::Train(arguments) => stage::execute("tokenizer", arguments, global),
+        Verb::Extend(arguments) => stage::execute("extend", arguments, global),
         Verb::Convert(Convert { from, to }) => {
             let json = scheme::json_of_file(from)?;
             // What is written must be readable.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 mod curate;
 mod eval;
 mod export;
+mod extend;
 mod model;
 mod pack;
 mod tokenizer;
@@ -27,7 +28,8 @@ pub use model::{calling_model, load_model_as_stored, open_checkpoint};
 const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
-pub static VERBS: &[&Verb] = &[&curate::VERB, &eval::VERB, &export::VERB, &pack::VERB, &tokenizer::VERB, &train::VERB];
+pub static VERBS: &[&Verb] =
+    &[&curate::VERB, &eval::VERB, &export::VERB, &extend::VERB, &pack::VERB, &tokenizer::VERB, &train::VERB];
 
 /// What a stage makes, or an asset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
