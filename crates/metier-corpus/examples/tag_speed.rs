@@ -8,7 +8,7 @@ use metier_core::part::Build;
 use metier_core::{Place, Result};
 use metier_corpus::layout::Layout;
 use metier_corpus::read::{Item, Jsonl, Read};
-use metier_corpus::tag::{Language, Span, Tag, Tagger, dolma};
+use metier_corpus::tag::{Language, Span, Tagger, dolma};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     parts.push(Language { model, ..Language::default() }.build(&Place::default())?);
     let mut passes: Vec<(String, Vec<Box<dyn Tagger>>)> = vec![("layout".to_owned(), Vec::new())];
     passes.extend(parts.iter().map(|part| (part.name(), vec![part.start()])));
-    let together = parts.iter().filter(|part: &&Box<dyn Tag>| TOGETHER.contains(&part.name().as_str()));
+    let together = parts.iter().filter(|part| TOGETHER.contains(&part.name().as_str()));
     passes.push(("C4 + Gopher + PII + language".to_owned(), together.map(|part| part.start()).collect()));
     let mut best = vec![f64::INFINITY; passes.len()];
     let (mut layout, mut spans): (Layout, Vec<Span>) = Default::default();

@@ -1,4 +1,4 @@
-//! Ranges of characters beyond ASCII, made by fixtures/reference/unicode_tables.py.
+//! Ranges of characters beyond ASCII, made by `fixtures/reference/unicode_tables.py`.
 //! Unicode 14.0.0 for letters and digits, of Python; the regex package 2026.11.19 for words.
 
 /// Letters: general category L.

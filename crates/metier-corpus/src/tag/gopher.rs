@@ -260,7 +260,7 @@ impl Worker {
         if self.widths.is_empty() {
             return 0.0;
         }
-        let even = self.widths.len() % 2 == 0;
+        let even = self.widths.len().is_multiple_of(2);
         let (below, upper, _) = self.widths.select_nth_unstable(middle);
         let upper = f64::from(*upper);
         match below.iter().max() {

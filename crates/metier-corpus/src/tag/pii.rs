@@ -138,7 +138,7 @@ impl Worker {
     fn by_line(&mut self, layout: &Layout) {
         let text = layout.text();
         let bytes = text.as_bytes();
-        if bytes.len() > QUESTIONS && bytes.iter().filter(|byte| **byte == b'?').count() > QUESTIONS {
+        if text.matches('?').nth(QUESTIONS).is_some() {
             return;
         }
         let mut words = layout.words();
@@ -375,13 +375,10 @@ fn addresses(text: &str, range: &Range<usize>, found: &mut Vec<(u16, Range<usize
         let mut at = dot + 1;
         let mut whole = true;
         for _ in 0..2 {
-            match (1..=3).find(|length| bytes.get(at + length) == Some(&b'.')).filter(|length| fits(at, *length)) {
-                Some(length) => at += length + 1,
-                None => {
-                    whole = false;
-                    break;
-                }
-            }
+            let length =
+                (1..=3).find(|length| bytes.get(at + length) == Some(&b'.')).filter(|length| fits(at, *length));
+            whole &= length.is_some();
+            at += length.map_or(0, |length| length + 1);
         }
         if let Some(last) = (1..=3).rev().find(|length| fits(at, *length)).filter(|_| whole) {
             found.push((IP, dot - length..at + last));

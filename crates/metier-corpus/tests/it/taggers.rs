@@ -2,7 +2,7 @@
 
 use metier_corpus::fasttext::{Model, Predictor};
 use metier_corpus::layout::Layout;
-use metier_corpus::tag::{Span, Tag, dolma};
+use metier_corpus::tag::{Span, dolma};
 use metier_testkit::{fixture, repository};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ struct Taggers {
 impl Taggers {
     fn new() -> Self {
         let all = dolma().expect("all can be built");
-        let all = all.iter().map(|part: &Box<dyn Tag>| (part.name(), part.kinds(), part.start())).collect();
+        let all = all.iter().map(|part| (part.name(), part.kinds(), part.start())).collect();
         Self { layout: Layout::default(), all }
     }
 
@@ -118,7 +118,7 @@ fn the_corpora_have_the_spans_that_dolma_gives_them() {
         }
     }
     assert_eq!(golden["corpora"]["documents"].as_u64(), Some(documents));
-    let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |digest: Sha256| digest.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     for (name, digest) in digests {
         assert_eq!(golden["corpora"]["sha256"][&name].as_str(), Some(hex(digest).as_str()), "{name}");
     }
