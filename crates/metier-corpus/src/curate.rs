@@ -1,10 +1,14 @@
 //! Joining reader, filters, duplicate search and split.
 
+use crate::attributes::{Attributes, Taggers};
 use crate::dedup::Deduplicate;
-use crate::document_file::{DROPPED, DocumentWriter, HELD_OUT, TRAIN, read_documents};
+use crate::document_file::{
+    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+};
 use crate::filter::{Filter, Verdict};
 use crate::read::{Item, Read, Size};
 use crate::select::Select;
+use crate::tag::Tag;
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
@@ -29,6 +33,8 @@ pub struct Parts<'a> {
     pub read: &'a dyn Read,
     /// Applied in order.
     pub filters: Vec<&'a dyn Filter>,
+    /// What is said about documents, as the filters leave them.
+    pub tags: Vec<&'a dyn Tag>,
     /// Asked in order, after all filters.
     pub dedups: Vec<&'a dyn Deduplicate>,
     /// Splits what is left.
@@ -55,8 +61,8 @@ pub struct CurateReport {
 /// Documents that pass through memory at once.
 const GROUP: usize = 64;
 
-/// Reads, cleans, drops duplicates and splits. Writes [`TRAIN`], [`HELD_OUT`] and [`DROPPED`] into `out`, and
-/// uses `out/scratch` meanwhile. A corpus of which nothing is left is an error with the table of reasons.
+/// Reads, cleans, tags, drops duplicates and splits. Writes [`TRAIN`], [`HELD_OUT`] and [`DROPPED`] into `out`, with
+/// tags [`TRAIN_ATTRIBUTES`] and [`HELD_OUT_ATTRIBUTES`] too, and uses `out/scratch` meanwhile. A corpus of which nothing is left is an error with the table of reasons.
 pub fn curate(
     settings: &CurateSettings,
     parts: &Parts,
@@ -69,6 +75,9 @@ pub fn curate(
     std::fs::create_dir_all(&scratch).map_err(|error| Error::io(&scratch, "create the folder", &error))?;
     let kept_path = scratch.join("kept.jsonl");
     let mut kept = DocumentWriter::create(&kept_path)?;
+    let taggers = Taggers::new(&parts.tags)?;
+    let said_path = scratch.join("attributes.jsonl");
+    let mut said = if taggers.is_empty() { None } else { Some(DocumentWriter::create(&said_path)?) };
     let mut dropped = DocumentWriter::create(&out.join(DROPPED))?;
     let mut report = CurateReport::default();
     let mut seen: Vec<_> = parts.dedups.iter().map(|part| part.start(seed)).collect();
@@ -82,9 +91,18 @@ pub fn curate(
             break;
         }
         report.read += group.len() as u64;
-        let verdicts: Vec<(String, Verdict)> =
-            group.into_par_iter().map(|item| filtered(item, &parts.filters)).collect();
-        for (id, verdict) in verdicts {
+        let verdicts: Vec<(String, Verdict, Option<Attributes>)> = group
+            .into_par_iter()
+            .map(|item| {
+                let (id, verdict) = filtered(item, &parts.filters);
+                let attributes = match &verdict {
+                    Verdict::Keep(document) if !taggers.is_empty() => Some(taggers.attributes(document)),
+                    _ => None,
+                };
+                (id, verdict, attributes)
+            })
+            .collect();
+        for (id, verdict, attributes) in verdicts {
             if !known.insert(blake3::hash(id.as_bytes())) {
                 return Err(Fault::new(Place::file(path).with_key(&id), "two documents have this id")
                     .hint("ids must be unique in a corpus")
@@ -103,6 +121,9 @@ pub fn curate(
                         document.license = settings.license.clone().unwrap_or_default();
                     }
                     kept.write(&document)?;
+                    if let (Some(said), Some(attributes)) = (&mut said, attributes) {
+                        said.write(&attributes)?;
+                    }
                     ids.push(document.id);
                 }
                 Err((reason, repeats)) => {
@@ -118,7 +139,12 @@ pub fn curate(
     if ids.is_empty() {
         return Err(nothing_left(path, &report));
     }
-    split(&parts.select.held_out(&ids, seed), &kept_path, out, &mut report)?;
+    let held_out = parts.select.held_out(&ids, seed);
+    split(&held_out, &kept_path, out, &mut report)?;
+    if let Some(said) = said {
+        said.finish()?;
+        split_attributes(&held_out, &said_path, out)?;
+    }
     std::fs::remove_dir_all(&scratch).map_err(|error| Error::io(&scratch, "remove", &error))?;
     Ok(report)
 }
@@ -171,6 +197,16 @@ fn split(held_out: &[bool], kept: &Path, out: &Path, report: &mut CurateReport) 
     held.finish()
 }
 
+fn split_attributes(held_out: &[bool], said: &Path, out: &Path) -> Result<()> {
+    let mut train = DocumentWriter::create(&out.join(TRAIN_ATTRIBUTES))?;
+    let mut held = DocumentWriter::create(&out.join(HELD_OUT_ATTRIBUTES))?;
+    for (attributes, is_held) in read_attributes(said)?.zip(held_out) {
+        if *is_held { &mut held } else { &mut train }.write(&attributes?)?;
+    }
+    train.finish()?;
+    held.finish()
+}
+
 /// Most memory that [`curate()`] will hold, in bytes: a group of the largest documents in their text and JSON
 /// form, and eight bytes for each word sequence that duplicates are searched by.
 pub fn planned_memory(size: Size) -> u64 {
@@ -185,12 +221,14 @@ mod tests {
     use crate::filter::Length;
     use crate::read::Text;
     use crate::select::HoldOut;
+    use crate::tag::Gopher;
 
     fn run(folder: &Path, out: &Path) -> Result<CurateReport> {
         let (read, select) = (Text::default(), HoldOut { fraction: 0.25 });
         let parts = Parts {
             read: &read,
             filters: vec![&Length { minimum: 200, maximum: None }],
+            tags: vec![&Gopher { version: 1 }],
             dedups: vec![&Exact {}, &Minhash { threshold: 0.8, words: 5, hashes: 128 }],
             select: &select,
         };
@@ -216,9 +254,20 @@ mod tests {
         let train: Vec<_> = read_documents(&out.path().join(TRAIN)).unwrap().collect::<Result<_>>().unwrap();
         assert!(train.iter().all(|document| document.license == "MIT"));
         assert_eq!(report.bytes, train.iter().map(|document| document.text.len() as u64).sum::<u64>());
+        for (documents, attributes) in [(TRAIN, TRAIN_ATTRIBUTES), (HELD_OUT, HELD_OUT_ATTRIBUTES)] {
+            let documents: Vec<_> = read_documents(&out.path().join(documents)).unwrap().map(Result::unwrap).collect();
+            let said: Vec<_> = read_attributes(&out.path().join(attributes)).unwrap().map(Result::unwrap).collect();
+            assert_eq!(documents.len(), said.len());
+            for (document, said) in documents.iter().zip(&said) {
+                assert_eq!(document.id, said.id);
+                let words = document.text.split(' ').count() as f64;
+                let spans = &said.attributes["gopher_v1__gopher_v1__word_count"];
+                assert_eq!(spans[..], [(0, document.text.len(), words)]);
+            }
+        }
         let again = tempfile::tempdir().unwrap();
         run(folder.path(), again.path()).unwrap();
-        for file in [TRAIN, HELD_OUT, DROPPED] {
+        for file in [TRAIN, HELD_OUT, DROPPED, TRAIN_ATTRIBUTES, HELD_OUT_ATTRIBUTES] {
             assert_eq!(std::fs::read(out.path().join(file)).unwrap(), std::fs::read(again.path().join(file)).unwrap());
         }
     }

@@ -1,7 +1,9 @@
 //! Documents on disk: one JSON object a line.
 
+use crate::attributes::Attributes;
 use metier_core::data::Document;
 use metier_core::{Error, Place, Result};
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -10,12 +12,25 @@ use std::path::{Path, PathBuf};
 pub const TRAIN: &str = "train.jsonl";
 /// The documents that are held out.
 pub const HELD_OUT: &str = "held_out.jsonl";
+/// What taggers said of the documents to train on, a line for each.
+pub const TRAIN_ATTRIBUTES: &str = "train.attributes.jsonl";
+/// What taggers said of the documents that are held out, a line for each.
+pub const HELD_OUT_ATTRIBUTES: &str = "held_out.attributes.jsonl";
 /// The ids of the documents that were dropped, each with its reason.
 pub const DROPPED: &str = "dropped.jsonl";
 
 /// Streams documents out of a file that a [`DocumentWriter`] wrote. A broken line is an error that names
 /// its number.
 pub fn read_documents(path: &Path) -> Result<impl Iterator<Item = Result<Document>> + use<>> {
+    read_values(path)
+}
+
+/// Streams the attributes that lie beside documents, likewise.
+pub fn read_attributes(path: &Path) -> Result<impl Iterator<Item = Result<Attributes>> + use<>> {
+    read_values(path)
+}
+
+fn read_values<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = Result<T>> + use<T>> {
     let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
     let path = path.to_path_buf();
     Ok(BufReader::new(file).lines().enumerate().map(move |(index, line)| {

@@ -3,19 +3,29 @@
 //! | folder | answers |
 //! |---|---|
 //! | [`read`] | which documents does this file or folder hold |
+//! | [`tag`] | what is to be said about this document, and of which span of it |
 //! | [`filter`] | is this document kept, and with which of its text |
 //! | [`dedup`] | has this been seen before |
 //! | [`select`] | which documents are held out |
+//! | [`layout`] | what are the words and lines of this text |
+//! | [`fasttext`] | which label does this line have |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
 
+mod attributes;
 mod curate;
 pub mod dedup;
 mod document_file;
+pub mod fasttext;
 pub mod filter;
+pub mod layout;
 pub mod read;
 pub mod select;
+pub mod tag;
 
+pub use attributes::Attributes;
 pub use curate::{CurateReport, CurateSettings, Parts, curate, planned_memory};
-pub use document_file::{DROPPED, DocumentWriter, HELD_OUT, TRAIN, read_documents};
+pub use document_file::{
+    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+};

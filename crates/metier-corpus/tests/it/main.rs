@@ -1,10 +1,12 @@
 //! From the fixture corpora to curated folders.
 
+mod taggers;
+
 use metier_core::data::Document;
 use metier_core::progress::{Mode, Progress, set_mode};
 use metier_core::seed::Seed;
-use metier_corpus::dedup::{Exact, Minhash};
-use metier_corpus::filter::{Length, RfcPages};
+use metier_corpus::dedup::{Deduplicate, Exact, Minhash};
+use metier_corpus::filter::{Filter, Length, RfcPages};
 use metier_corpus::read::{Item, Read, Text};
 use metier_corpus::select::HoldOut;
 use metier_corpus::{
@@ -18,7 +20,8 @@ use std::path::Path;
 fn run(corpus: &str, fraction: f64, out: &Path) -> CurateReport {
     let (read, pages, length) = (texts(), RfcPages::default(), Length::default());
     let (near, select) = (Minhash::default(), HoldOut { fraction });
-    let parts = Parts { read: &read, filters: vec![&pages, &length], dedups: vec![&Exact {}, &near], select: &select };
+    let (filters, dedups): (Vec<&dyn Filter>, Vec<&dyn Deduplicate>) = (vec![&pages, &length], vec![&Exact {}, &near]);
+    let parts = Parts { read: &read, filters, tags: Vec::new(), dedups, select: &select };
     set_mode(Mode::Silent);
     let progress = Progress::new("documents", None, "documents");
     let settings = CurateSettings { license: Some("as stated".into()) };

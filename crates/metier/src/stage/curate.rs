@@ -6,7 +6,7 @@ use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Result};
-use metier_corpus::{CurateSettings, Parts, dedup, filter, read, select};
+use metier_corpus::{CurateSettings, Parts, dedup, filter, read, select, tag};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ const READ: PartSlot =
     PartSlot { key: "read", family: "read", many: false, default: Some("text"), members: read::records };
 const FILTER: PartSlot =
     PartSlot { key: "filter", family: "filter", many: true, default: None, members: filter::records };
+const TAG: PartSlot = PartSlot { key: "tag", family: "tag", many: true, default: None, members: tag::records };
 const DEDUP: PartSlot = PartSlot { key: "dedup", family: "dedup", many: true, default: None, members: dedup::records };
 const SELECT: PartSlot =
     PartSlot { key: "select", family: "select", many: false, default: Some("hold_out"), members: select::records };
@@ -26,7 +27,7 @@ const SELECT: PartSlot =
 pub static VERB: Verb = Verb {
     name: "curate",
     version: 1,
-    summary: "read raw files, clean, drop duplicates, and hold documents out",
+    summary: "read raw files, clean, tag, drop duplicates, and hold documents out",
     makes: Kind::Documents,
     inputs: &[InputSlot {
         key: "from",
@@ -35,7 +36,7 @@ pub static VERB: Verb = Verb {
         many: false,
         text: "the folder or file to read",
     }],
-    parts: &[READ, FILTER, DEDUP, SELECT],
+    parts: &[READ, FILTER, TAG, DEDUP, SELECT],
     settings: <CurateSettings as JsonSchema>::json_schema,
     read: read_settings,
 };
@@ -44,20 +45,22 @@ struct Curate {
     settings: CurateSettings,
     read: Chosen<dyn read::Read>,
     filters: Vec<Chosen<dyn filter::Filter>>,
+    tags: Vec<Chosen<dyn tag::Tag>>,
     dedups: Vec<Chosen<dyn dedup::Deduplicate>>,
     select: Chosen<dyn select::Select>,
 }
 
 fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     let mut faults = Faults::default();
-    let settings = faults.take(table.without(&["read", "filter", "dedup", "select"]).read::<CurateSettings>());
+    let settings = faults.take(table.without(&["read", "filter", "tag", "dedup", "select"]).read::<CurateSettings>());
     let read = faults.take(one(table, &READ, read::READ));
     let filters = faults.take(many(table, &FILTER, filter::FILTER));
+    let tags = faults.take(many(table, &TAG, tag::TAG));
     let dedups = faults.take(many(table, &DEDUP, dedup::DEDUP));
     let select = faults.take(one(table, &SELECT, select::SELECT));
-    match (settings, read, filters, dedups, select) {
-        (Some(settings), Some(read), Some(filters), Some(dedups), Some(select)) => {
-            Ok(Box::new(Curate { settings, read, filters, dedups, select }))
+    match (settings, read, filters, tags, dedups, select) {
+        (Some(settings), Some(read), Some(filters), Some(tags), Some(dedups), Some(select)) => {
+            Ok(Box::new(Curate { settings, read, filters, tags, dedups, select }))
         }
         _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
     }
@@ -69,6 +72,8 @@ impl Work for Curate {
             "settings": self.settings,
             "read": self.read.identity(),
             "filter": self.filters.iter().map(Chosen::identity).collect::<Vec<_>>(),
+            "tag": self.tags.iter().map(Chosen::identity).collect::<Vec<_>>(),
+            "tag_models": self.tags.iter().map(|chosen| chosen.part.model()).collect::<Vec<_>>(),
             "dedup": self.dedups.iter().map(Chosen::identity).collect::<Vec<_>>(),
             "select": self.select.identity(),
         })
@@ -109,6 +114,7 @@ impl Work for Curate {
         let parts = Parts {
             read: self.read.part.as_ref(),
             filters: self.filters.iter().map(|chosen| chosen.part.as_ref()).collect(),
+            tags: self.tags.iter().map(|chosen| chosen.part.as_ref()).collect(),
             dedups: self.dedups.iter().map(|chosen| chosen.part.as_ref()).collect(),
             select: self.select.part.as_ref(),
         };

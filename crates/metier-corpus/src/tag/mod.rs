@@ -1,0 +1,105 @@
+//! What is said about a document, beside it: attributes with their spans.
+
+mod c4;
+mod gopher;
+mod language;
+mod length;
+mod pii;
+mod repetitions;
+
+pub use c4::C4;
+pub use gopher::Gopher;
+pub use language::Language;
+pub use length::Length;
+pub use pii::Pii;
+pub use repetitions::Repetitions;
+
+use crate::layout::Layout;
+use metier_core::Result;
+use metier_core::part::{Part, Record};
+
+/// A span of a text with a score. Which attribute it belongs to is `kind`, an index into [`Tag::kinds`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// First character.
+    pub start: usize,
+    /// Character after the last.
+    pub end: usize,
+    /// Index of the attribute among the tagger's.
+    pub kind: u16,
+    /// What was measured.
+    pub score: f64,
+}
+
+/// Says something about documents.
+pub trait Tag: Send + Sync {
+    /// The name in attributes, as Dolma has it: `c4_v2`.
+    fn name(&self) -> String;
+
+    /// Names of all attributes it can give: `has_curly_brace`.
+    fn kinds(&self) -> Vec<String>;
+
+    /// The hash of the model file that decides what it says, for the key of what is stored.
+    fn model(&self) -> Option<String> {
+        None
+    }
+
+    /// One that works on one thread, with memory of its own.
+    fn start(&self) -> Box<dyn Tagger>;
+}
+
+/// A tagger at work.
+pub trait Tagger: Send {
+    /// Appends the spans of a text.
+    fn tag(&mut self, layout: &Layout, spans: &mut Vec<Span>);
+}
+
+/// Every member, in alphabetical order.
+#[rustfmt::skip]
+pub static TAG: &[&Part<dyn Tag>] = &[
+    &c4::PART,
+    &gopher::PART,
+    &language::PART,
+    &length::PART,
+    &pii::PART,
+    &repetitions::PART,
+];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    TAG.iter().map(|part| part.record()).collect()
+}
+
+/// The taggers that Dolma has under one name each, without those that read a model.
+pub fn dolma() -> Result<Vec<Box<dyn Tag>>> {
+    use metier_core::part::Build;
+    let place = metier_core::Place::default();
+    let mut out: Vec<Box<dyn Tag>> = Vec::new();
+    for version in [1, 2] {
+        out.push(C4 { version }.build(&place)?);
+        out.push(Gopher { version }.build(&place)?);
+    }
+    for method in pii::METHODS {
+        out.push(Pii { method: *method }.build(&place)?);
+    }
+    for scope in [repetitions::Scope::Document, repetitions::Scope::Paragraph] {
+        out.push(Repetitions { scope }.build(&place)?);
+    }
+    for unit in length::UNITS {
+        out.push(Length { unit: *unit }.build(&place)?);
+    }
+    Ok(out)
+}
+
+/// A span over the whole text.
+fn whole(layout: &Layout, kind: u16, score: f64) -> Span {
+    Span { start: 0, end: layout.characters(), kind, score }
+}
+
+/// The fault of a setting outside its range.
+fn refuse_version(place: &metier_core::Place, version: u32) -> Result<()> {
+    if (1..=2).contains(&version) {
+        return Ok(());
+    }
+    Err(metier_core::Fault::new(place.clone(), format!("`version` is {version}, but only 1 and 2 exist")).into())
+}
