@@ -11,9 +11,8 @@ fn vectors_are_those_of_the_server_and_a_torn_file_is_gone_on_with() {
     std::fs::create_dir(at("notes")).unwrap();
     std::fs::write(at("notes/a.txt"), "the first note").unwrap();
     std::fs::write(at("notes/b.md"), "# Another\n\nof two lines").unwrap();
-    let lines: String = (0..70)
-        .map(|number| format!("{}\n", json!({ "id": format!("id {number}"), "q": "word ".repeat(number % 9 + 1) })))
-        .collect();
+    let line = |number: usize| json!({ "id": format!("id {number}"), "q": "word ".repeat(number % 9 + 1) }).to_string();
+    let lines = (0..70).map(line).collect::<Vec<_>>().join("\n");
     std::fs::write(at("lines.jsonl"), lines).unwrap();
     let embed = || {
         let mut command = metier(folder.path());

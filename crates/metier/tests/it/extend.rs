@@ -59,7 +59,7 @@ fn a_model_learns_tokens_of_another_script_and_answers_with_them() {
 
     let record: serde_json::Value = serde_json::from_slice(&fs::read(model.join("record.json")).unwrap()).unwrap();
     let figure = |key: &str| record["figures"][key].as_f64().unwrap_or_else(|| panic!("{key}: {record}"));
-    assert_eq!(figure("tokens_after") - figure("tokens_before"), 30.0);
+    assert!((figure("tokens_after") - figure("tokens_before") - 30.0).abs() < 0.5);
     assert!(figure("bytes_per_token_after") > 1.5 * figure("bytes_per_token_before"), "{record}");
 
     let list: serde_json::Value = serde_json::from_slice(&fs::read(model.join("new_tokens.json")).unwrap()).unwrap();
@@ -78,5 +78,8 @@ fn a_model_learns_tokens_of_another_script_and_answers_with_them() {
     refused(metier(folder.path()).args(["run", "more.toml"]), &["of the 30000 asked for", "give more text"]);
     let none = RECIPE.replace("tokens = 30", "tokens = 0").replace("rank = 8", "rank = 0");
     fs::write(at("none.toml"), none).unwrap();
-    refused(metier(folder.path()).args(["check", "none.toml"]), &["none.toml:29", "must be at least 1", "initialize.rank"]);
+    refused(
+        metier(folder.path()).args(["check", "none.toml"]),
+        &["none.toml:29", "must be at least 1", "initialize.rank"],
+    );
 }
