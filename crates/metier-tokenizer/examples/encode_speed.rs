@@ -1,10 +1,11 @@
 //! How fast a tokenizer encodes a file of text.
 //!
 //! ```sh
-//! RAYON_NUM_THREADS=1 cargo run --release -p metier-tokenizer --example encode_speed -- TOKENIZER TEXT
+//! RAYON_NUM_THREADS=1 cargo run --release -p metier-tokenizer --example encode_speed -- TOKENIZER TEXT [cold]
 //! ```
 //!
-//! Prints MB/s of the first pass over the text and of later ones, which find the words of earlier ones.
+//! Prints MB/s of the first pass over the text and of later ones, which find the words of earlier ones; with `cold` each
+//! pass has a new tokenizer.
 
 use metier_tokenizer::scheme;
 use std::path::Path;
@@ -12,11 +13,16 @@ use std::time::Instant;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (tokenizer, text) = arguments.next().zip(arguments.next()).expect("name a tokenizer's file and a text");
+    let (path, text) = arguments.next().zip(arguments.next()).expect("name a tokenizer's file and a text");
     let text = std::fs::read_to_string(text).expect("the text is readable");
-    let tokenizer = scheme::from_file(Path::new(&tokenizer)).expect("the tokenizer is read");
+    let is_cold = arguments.next().is_some_and(|word| word == "cold");
+    let open = || scheme::from_file(Path::new(&path)).expect("the tokenizer is read");
+    let mut tokenizer = open();
     let documents = documents(&text);
     for pass in 0..6 {
+        if is_cold {
+            tokenizer = open();
+        }
         let (begun, worked) = (Instant::now(), processor_seconds());
         let ids = tokenizer.ids(&documents, false).expect("the texts encode");
         let seconds = begun.elapsed().as_secs_f64();

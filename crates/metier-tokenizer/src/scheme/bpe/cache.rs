@@ -1,39 +1,38 @@
 //! Words that were encoded before, with their ids.
 
+use memmap2::{Advice, MmapMut};
 use metier_core::data::TokenId;
 use std::collections::HashMap;
 
-/// Bytes of a word that a slot holds.
+/// Bytes of a word that the table holds.
 pub(super) const SHORT: usize = 15;
 /// Ids that a slot holds.
 pub(super) const INLINE: usize = 3;
 /// Longer words are not kept.
 const LONGEST: usize = 128;
-const FEWEST_SLOTS: usize = 1 << 14;
-/// Slots of the small table: 1 MiB, which a core's own cache holds.
-const HOT_SLOTS: usize = 1 << 15;
-const HOT_SHIFT: u32 = 64 - HOT_SLOTS.trailing_zeros();
-/// With more the table is emptied: 32 MiB.
-const MOST_SLOTS: usize = 1 << 20;
+const FEWEST_LINES: usize = 1 << 13;
+/// With more the table is emptied: 64 MiB.
+const MOST_LINES: usize = 1 << 20;
 const MOST_LONG: usize = 1 << 16;
 const MOST_IDS: usize = 1 << 22;
 
-/// A word of up to [`SHORT`] bytes as a number: its bytes, zeros, its length.
-pub(super) type Key = u128;
+/// A word of up to [`SHORT`] bytes as two numbers: its bytes, zeros, its length.
+pub(super) type Key = [u64; 2];
 
 /// The bytes of a key that belong to a word of each length.
-const BYTES: [u128; SHORT + 1] = {
-    let mut masks = [0; SHORT + 1];
+const BYTES: [Key; SHORT + 1] = {
+    let mut masks = [[0; 2]; SHORT + 1];
     let mut length = 0;
     while length <= SHORT {
-        masks[length] = (1 << (8 * length)) - 1;
+        let mask = (1_u128 << (8 * length)) - 1;
+        masks[length] = [mask as u64, (mask >> 64) as u64];
         length += 1;
     }
     masks
 };
 
 /// The key of a word that is longer: that of no word in the table.
-const LONG: Key = u128::MAX;
+const LONG: Key = [u64::MAX; 2];
 
 /// The key of the word at `from..to`.
 #[inline]
@@ -45,16 +44,18 @@ pub(super) fn key(text: &[u8], from: usize, to: usize) -> Key {
         bytes[..length].copy_from_slice(&text[from..to]);
         bytes
     });
-    (u128::from_le_bytes(bytes) & mask) | (length as u128) << 120
+    let bytes = u128::from_le_bytes(bytes);
+    [bytes as u64 & mask[0], (bytes >> 64) as u64 & mask[1] | (length as u64) << 56]
 }
 
-/// A word with its ids. Aligned, so that it lies in one line of a processor's cache.
-#[derive(Clone, Copy, Default)]
-#[repr(align(32))]
-struct Slot {
-    key: Key,
-    few: Few,
+/// A number to find a word by; its highest bits are as good as random.
+#[inline]
+pub(super) fn hash(key: Key) -> u64 {
+    (key[0] ^ key[1].rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+/// A line of a processor's cache: two slots of a word's key and its [`Few`] ids, all zero where none is.
+type Line = [[u64; 4]; 2];
 
 /// Up to three ids; of a word that has more, their number and where among all ids they begin.
 #[derive(Clone, Copy, Default)]
@@ -63,14 +64,31 @@ pub(super) struct Few {
     pub(super) count: u32,
 }
 
+impl Few {
+    #[inline]
+    fn of([_, _, first, last]: [u64; 4]) -> Self {
+        Self { ids: [first as u32, (first >> 32) as u32, last as u32], count: (last >> 32) as u32 }
+    }
+
+    fn slot(self, key: Key) -> [u64; 4] {
+        let [first, second, third] = self.ids.map(u64::from);
+        [key[0], key[1], first | second << 32, third | u64::from(self.count) << 32]
+    }
+}
+
+/// What a line has of a word; nothing when it is not there.
+#[inline]
+pub(super) fn found(line: &Line, key: Key) -> Few {
+    let is_other = |slot: &[u64; 4]| (slot[0] ^ key[0]) | (slot[1] ^ key[1]) != 0;
+    // No branch: which of the two it is would often be foretold wrongly.
+    let slot = &line[usize::from(is_other(&line[0]))];
+    if is_other(slot) { Few::default() } else { Few::of(*slot) }
+}
+
 /// A table that grows with the words, up to a limit at which it begins anew. What it answers never changes.
-///
-/// Most words of a text are a few thousand. They are also in a small table, where a word displaces another, so that
-/// they are found without a walk through memory.
 pub(super) struct Cache {
-    hot: Vec<Slot>,
-    slots: Vec<Slot>,
-    shift: u32,
+    /// The lines, in memory of large pages where the system has such: words are everywhere in it.
+    memory: Option<MmapMut>,
     used: usize,
     long: HashMap<Box<[u8]>, (u32, u32)>,
     /// The ids of words that have more than a slot holds.
@@ -79,74 +97,37 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new() -> Self {
-        let shift = 64 - FEWEST_SLOTS.trailing_zeros();
-        Self {
-            hot: vec![Slot::default(); HOT_SLOTS],
-            slots: vec![Slot::default(); FEWEST_SLOTS],
-            shift,
-            used: 0,
-            long: HashMap::new(),
-            ids: Vec::new(),
-        }
+        Self { memory: memory(FEWEST_LINES), used: 0, long: HashMap::new(), ids: Vec::new() }
     }
 
-    /// A table without room, for a moment in which none is used.
-    pub(super) fn empty() -> Self {
-        Self { hot: Vec::new(), slots: Vec::new(), shift: 0, used: 0, long: HashMap::new(), ids: Vec::new() }
-    }
-
-    /// The ids of a word among those met most often; when it is not there its place in the large table is asked for,
-    /// and what is read of it given to `touched`.
+    /// The table, a power of two of lines; none when there was no memory.
     #[inline]
-    pub(super) fn hot(&self, key: Key, touched: &mut u64) -> Few {
-        let hash = hash(key);
-        match self.hot.get((hash >> HOT_SHIFT) as usize) {
-            Some(slot) if slot.key == key => slot.few,
-            _ => {
-                *touched ^= self.slots.get((hash >> self.shift) as usize).map_or(0, |slot| slot.key as u64);
-                Few::default()
-            }
-        }
+    pub(super) fn lines(&self) -> &[Line] {
+        self.memory.as_deref().map_or(&[], bytemuck::cast_slice)
     }
 
-    /// The ids of any word in the large table, none when it is not there; a word that is asked for is then one of those
-    /// met most often.
-    pub(super) fn short(&mut self, key: Key) -> Few {
-        let slot = self.slots[self.place(key)];
-        if (1..=INLINE).contains(&(slot.few.count as usize))
-            && let Some(hot) = self.hot.get_mut((hash(key) >> HOT_SHIFT) as usize)
-        {
-            *hot = slot;
-        }
-        slot.few
+    fn lines_mut(&mut self) -> &mut [Line] {
+        self.memory.as_deref_mut().map_or(&mut [], bytemuck::cast_slice_mut)
     }
 
-    /// The ids of a word that has more than [`INLINE`].
-    pub(super) fn many(&self, few: Few) -> &[TokenId] {
-        let from = few.ids[0] as usize;
-        self.ids.get(from..from + few.count as usize).unwrap_or_default()
+    /// Adds the ids of a word; none when it is not known.
+    pub(super) fn short(&self, key: Key, out: &mut Vec<TokenId>) {
+        let Some((place, slot)) = find(self.lines(), key) else { return };
+        let Few { ids, count } = Few::of(self.lines()[place][slot]);
+        let (from, count) = (ids[0] as usize, count as usize);
+        let found = if count > INLINE { self.ids.get(from..from + count) } else { ids.get(..count) };
+        out.extend_from_slice(found.unwrap_or_default());
     }
 
-    pub(super) fn long(&self, word: &[u8]) -> Option<&[TokenId]> {
-        let &(from, count) = self.long.get(word)?;
-        self.ids.get(from as usize..(from + count) as usize)
+    /// The ids of a word of more than [`SHORT`] bytes; none when it is not known.
+    pub(super) fn long(&self, word: &[u8]) -> &[TokenId] {
+        let &(from, count) = self.long.get(word).unwrap_or(&(0, 0));
+        self.ids.get(from as usize..(from + count) as usize).unwrap_or_default()
     }
 
-    /// Where a word is in the large table, or would be.
-    fn place(&self, key: Key) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut place = (hash(key) >> self.shift) as usize;
-        loop {
-            let found = self.slots[place & mask].key;
-            if found == key || found == 0 {
-                return place & mask;
-            }
-            place += 1;
-        }
-    }
-
+    /// Keeps a word that is not in the table.
     pub(super) fn keep_short(&mut self, key: Key, ids: &[TokenId]) {
-        if self.used * 8 >= self.slots.len() * 5 {
+        if self.used >= self.lines().len() {
             self.grow();
         }
         let few = match *ids {
@@ -159,10 +140,10 @@ impl Cache {
                 Few { ids: [from, 0, 0], count: ids.len() as u32 }
             }
         };
-        let slot = Slot { key, few };
-        let place = self.place(key);
-        self.slots[place] = slot;
-        self.used += 1;
+        if let Some((place, slot)) = find(self.lines(), key) {
+            self.lines_mut()[place][slot] = few.slot(key);
+            self.used += 1;
+        }
     }
 
     pub(super) fn keep_long(&mut self, word: &[u8], ids: &[TokenId]) {
@@ -182,26 +163,51 @@ impl Cache {
         })
     }
 
+    /// Doubles the table, or empties it when it is as large as it may be.
     fn grow(&mut self) {
-        if self.slots.len() == MOST_SLOTS {
-            self.slots.fill(Slot::default());
+        let count = self.lines().len();
+        let larger = if count < MOST_LINES { memory(count * 2) } else { None };
+        let Some(larger) = larger else {
+            self.lines_mut().fill(Line::default());
             self.used = 0;
             self.long.clear();
             self.ids.clear();
             return;
-        }
-        let larger = vec![Slot::default(); self.slots.len() * 2];
-        let old = std::mem::replace(&mut self.slots, larger);
-        self.shift -= 1;
-        for slot in old.into_iter().filter(|slot| slot.key != 0) {
-            let place = self.place(slot.key);
-            self.slots[place] = slot;
+        };
+        let old = self.memory.replace(larger);
+        let old: &[Line] = old.as_deref().map_or(&[], bytemuck::cast_slice);
+        for word in old.as_flattened().iter().filter(|slot| slot[1] != 0) {
+            if let Some((place, slot)) = find(self.lines(), [word[0], word[1]]) {
+                self.lines_mut()[place][slot] = *word;
+            }
         }
     }
 }
 
+/// Memory of zeros for so many lines.
+fn memory(lines: usize) -> Option<MmapMut> {
+    let memory = MmapMut::map_anon(lines * size_of::<Line>()).ok()?;
+    // Without them it is slower and as right.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(Advice::HugePage);
+    Some(memory)
+}
+
+/// The line and slot where a word is, or would be.
+fn find(lines: &[Line], key: Key) -> Option<(usize, usize)> {
+    let mut place = place(hash(key), lines.len())?;
+    loop {
+        for (slot, found) in lines.get(place)?.iter().enumerate() {
+            if found[..2] == key || found[1] == 0 {
+                return Some((place, slot));
+            }
+        }
+        place = (place + 1) % lines.len();
+    }
+}
+
+/// The line of a hash.
 #[inline]
-fn hash(key: Key) -> u64 {
-    let (low, high) = (key as u64, (key >> 64) as u64);
-    (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+pub(super) fn place(hash: u64, lines: usize) -> Option<usize> {
+    hash.checked_shr(64 - lines.checked_ilog2()?).map(|place| place as usize)
 }

@@ -5,55 +5,93 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// No merge: a rank above every other.
-const NONE: u64 = u64::MAX;
-const EMPTY: u64 = u64::MAX;
+const NONE: u32 = u32::MAX;
 /// Words of more symbols than this are merged with a heap.
 const SHORT: usize = 48;
+/// A slot of the table is a pair of ids of so many bits each, and a rank of the others.
+const ID_BITS: u32 = 20;
+/// Symbols are below this.
+pub(super) const IDS: TokenId = (1 << ID_BITS) - 1;
+const RANK_BITS: u32 = u64::BITS - 2 * ID_BITS;
+const EMPTY: u64 = u64::MAX;
+/// Pairs of ids below this have a table of their own: among them are most pairs of bytes, which every word begins with.
+const LOW: TokenId = 512;
 
-/// Pairs of neighbors with their rank and what they become, in one flat table.
+/// Pairs of neighbors with their rank and what they become.
 pub(super) struct Merges {
-    /// A pair, and its rank before the id it becomes; [`EMPTY`] where none is.
-    slots: Vec<(u64, u64)>,
+    /// Pairs with their ranks in one flat table; [`EMPTY`] where none is.
+    slots: Vec<u64>,
     shift: u32,
+    /// One more than the rank of each pair of low ids, 0 where none is.
+    low: Vec<u32>,
+    /// What the pair of each rank becomes.
+    merged: Vec<TokenId>,
 }
 
 /// Symbols being merged; kept between words so that none allocates.
 #[derive(Default)]
 pub(super) struct Scratch {
     symbols: Vec<TokenId>,
-    ranks: Vec<u64>,
+    ranks: Vec<u32>,
     /// Neighbors of each symbol, for long words.
     links: Vec<(u32, u32)>,
-    heap: BinaryHeap<Reverse<(u64, u32)>>,
+    heap: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+impl Scratch {
+    /// Holds one symbol.
+    pub(super) fn one(&mut self, symbol: TokenId) -> &[TokenId] {
+        self.symbols.clear();
+        self.symbols.push(symbol);
+        &self.symbols
+    }
 }
 
 impl Merges {
-    /// A later rank of a pair replaces an earlier one.
-    pub(super) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Self {
+    /// A later rank of a pair replaces an earlier one. `None` when there are more merges than fit the table, or an id
+    /// from [`IDS`] on.
+    pub(super) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Option<Self> {
         let size = (merges.len() * 2 + 2).next_power_of_two().max(16);
-        let mut table = Self { slots: vec![(EMPTY, NONE); size], shift: 64 - size.trailing_zeros() };
-        for (rank, &(left, right, merged)) in merges.iter().enumerate() {
-            let key = pair(left, right);
-            let place = table.place(key);
-            table.slots[place] = (key, (rank as u64) << 32 | u64::from(merged));
+        let mut table = Self {
+            slots: vec![EMPTY; size],
+            shift: u64::BITS - size.trailing_zeros(),
+            low: vec![0; (LOW * LOW) as usize],
+            merged: merges.iter().map(|merge| merge.2).collect(),
+        };
+        for (rank, &(left, right, merged)) in (0..).zip(merges) {
+            if left.max(right).max(merged) >= IDS || rank >> RANK_BITS > 0 {
+                return None;
+            }
+            if left.max(right) < LOW {
+                table.low[(left * LOW + right) as usize] = rank + 1;
+            }
+            let place = table.place(pair(left, right));
+            table.slots[place] = pair(left, right) << RANK_BITS | u64::from(rank);
         }
-        table
+        Some(table)
     }
 
     /// Where a pair is, or would be.
     #[inline]
-    fn place(&self, key: u64) -> usize {
+    fn place(&self, pair: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut place = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        while self.slots[place & mask].0 != key && self.slots[place & mask].0 != EMPTY {
+        let mut place = (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+        while self.slots[place & mask] >> RANK_BITS != pair && self.slots[place & mask] != EMPTY {
             place += 1;
         }
         place & mask
     }
 
+    /// The rank of a pair, or [`NONE`].
     #[inline]
-    fn of(&self, left: TokenId, right: TokenId) -> u64 {
-        self.slots[self.place(pair(left, right))].1
+    fn of(&self, left: TokenId, right: TokenId) -> u32 {
+        if (left | right) < LOW {
+            return self.low[(left * LOW + right) as usize].wrapping_sub(1);
+        }
+        match self.slots[self.place(pair(left, right))] {
+            EMPTY => NONE,
+            slot => slot as u32 & (NONE >> (u32::BITS - RANK_BITS)),
+        }
     }
 
     /// Merges neighbors, the pair of the lowest rank first and of equal ones the leftmost, until none is left.
@@ -63,35 +101,55 @@ impl Merges {
         if scratch.symbols.len() > SHORT {
             self.apply_by_heap(scratch);
         } else {
-            self.apply_in_place(&mut scratch.symbols, &mut scratch.ranks);
+            self.apply_in_place(&mut scratch.symbols);
         }
         &scratch.symbols
     }
 
-    fn apply_in_place(&self, symbols: &mut Vec<TokenId>, ranks: &mut Vec<u64>) {
-        ranks.clear();
-        ranks.extend(symbols.windows(2).map(|pair| self.of(pair[0], pair[1])));
+    /// Symbols stay in their places, and those that are merged away are passed over.
+    fn apply_in_place(&self, symbols: &mut Vec<TokenId>) {
+        let count = symbols.len();
+        let mut ranks = [NONE; SHORT];
+        let mut next = [0_u8; SHORT];
+        let mut before = [0_u8; SHORT];
+        for place in 0..count {
+            next[place] = place as u8 + 1;
+            before[place] = (place as u8).wrapping_sub(1);
+            ranks[place] = symbols.get(place + 1).map_or(NONE, |&right| self.of(symbols[place], right));
+        }
         loop {
             let mut best = NONE;
             let mut at = 0;
-            for (place, &rank) in ranks.iter().enumerate() {
+            for (place, &rank) in ranks[..count].iter().enumerate() {
                 if rank < best {
                     (best, at) = (rank, place);
                 }
             }
             if best == NONE {
-                return;
+                break;
             }
-            symbols[at] = best as TokenId;
-            symbols.remove(at + 1);
-            ranks.remove(at);
+            let gone = usize::from(next[at]);
+            let after = usize::from(next[gone]);
+            symbols[at] = self.merged[best as usize];
+            next[at] = after as u8;
+            ranks[gone] = NONE;
+            ranks[at] = NONE;
+            if after < count {
+                before[after] = at as u8;
+                ranks[at] = self.of(symbols[at], symbols[after]);
+            }
             if at > 0 {
-                ranks[at - 1] = self.of(symbols[at - 1], symbols[at]);
-            }
-            if let Some(&next) = symbols.get(at + 1) {
-                ranks[at] = self.of(symbols[at], next);
+                let left = usize::from(before[at]);
+                ranks[left] = self.of(symbols[left], symbols[at]);
             }
         }
+        let (mut from, mut to) = (0, 0);
+        while from < count {
+            symbols[to] = symbols[from];
+            from = usize::from(next[from]);
+            to += 1;
+        }
+        symbols.truncate(to);
     }
 
     fn apply_by_heap(&self, scratch: &mut Scratch) {
@@ -114,7 +172,7 @@ impl Merges {
                 continue;
             }
             let (before, next) = links[at];
-            symbols[at] = rank as TokenId;
+            symbols[at] = self.merged[rank as usize];
             symbols[next as usize] = GONE;
             let after = links[next as usize].1;
             links[at].1 = after;
@@ -139,7 +197,7 @@ impl Merges {
 }
 
 fn pair(left: TokenId, right: TokenId) -> u64 {
-    u64::from(left) << 32 | u64::from(right)
+    u64::from(left) << ID_BITS | u64::from(right)
 }
 
 #[cfg(test)]
@@ -165,8 +223,12 @@ mod tests {
         fn words_of_any_length_merge_as_defined(
             merges in prop::collection::vec((0_u32..6, 0_u32..6, 3_u32..9), 0..14),
             symbols in prop::collection::vec(0_u32..4, 0..120),
+            first in prop::sample::select(vec![0, LOW - 4, IDS - 9]),
         ) {
-            let table = Merges::new(&merges);
+            let merges: Vec<_> =
+                merges.iter().map(|&(left, right, merged)| (first + left, first + right, first + merged)).collect();
+            let symbols: Vec<_> = symbols.iter().map(|symbol| first + symbol).collect();
+            let table = Merges::new(&merges).unwrap();
             let mut scratch = Scratch::default();
             let got = table.apply(symbols.iter().copied(), &mut scratch).to_vec();
             prop_assert_eq!(got, slowly(&merges, symbols));

@@ -10,7 +10,7 @@ mod merges;
 use super::alphabet;
 use super::words::Words;
 use added::Added;
-use cache::{Cache, Few, Key};
+use cache::{Cache, Key};
 use merges::{Merges, Scratch};
 use metier_core::data::TokenId;
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use tokenizers::Tokenizer;
 
 /// Words that are looked up together.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// An encoder for texts, with what its threads remember from earlier ones.
 pub(super) struct Encoder {
@@ -40,7 +40,35 @@ pub(super) struct Encoder {
 /// What a thread needs for itself.
 struct Worker {
     cache: Cache,
+    batch: Batch,
     scratch: Scratch,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { cache: Cache::new(), batch: Batch::new(), scratch: Scratch::default() }
+    }
+}
+
+/// Words that are looked up together.
+struct Batch {
+    /// Where they end.
+    ends: [usize; BATCH],
+    keys: [Key; BATCH],
+    /// Where they are in the table.
+    places: [u32; BATCH],
+    gathered: [TokenId; BATCH * cache::INLINE],
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            ends: [0; BATCH],
+            keys: [Key::default(); BATCH],
+            places: [0; BATCH],
+            gathered: [0; BATCH * cache::INLINE],
+        }
+    }
 }
 
 impl Encoder {
@@ -65,6 +93,9 @@ impl Encoder {
         let mut bytes = [0; 256];
         for (byte, id) in (0..=255).zip(&mut bytes) {
             *id = *vocabulary.get(alphabet::character_of(byte).to_string().as_str())?;
+            if *id >= merges::IDS {
+                return None;
+            }
         }
         let merges = model["merges"]
             .as_array()?
@@ -83,7 +114,7 @@ impl Encoder {
         });
         Some(Self {
             words,
-            merges: Merges::new(&merges),
+            merges: Merges::new(&merges)?,
             bytes,
             whole,
             special: Added::of(json, tokenizer, true)?,
@@ -100,9 +131,10 @@ impl Encoder {
             .map_init(
                 || Borrowed { encoder: self, worker: self.worker() },
                 |borrowed, text| {
-                    let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+                    let mut ids = Vec::with_capacity(text.len() / 3 + cache::INLINE);
+                    let worker = borrowed.worker.get_or_insert_with(Worker::new);
                     added.split(text, |part, token| {
-                        self.part(part.as_bytes(), &mut borrowed.worker, &mut ids);
+                        self.part(part.as_bytes(), worker, &mut ids);
                         ids.extend(token);
                     });
                     ids
@@ -111,91 +143,99 @@ impl Encoder {
             .collect()
     }
 
-    fn worker(&self) -> Worker {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop().unwrap_or_else(|| Worker { cache: Cache::new(), scratch: Scratch::default() })
+    fn worker(&self) -> Option<Worker> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// Adds the ids of text without added tokens.
     fn part(&self, text: &[u8], worker: &mut Worker, ids: &mut Vec<TokenId>) {
-        let mut batch = [(0, 0); BATCH];
-        let mut count = 0;
-        self.words.split(text, |from, to| {
-            batch[count % BATCH] = (from, to);
-            count += 1;
-            if count == BATCH {
-                self.batch(text, &batch, worker, ids);
-                count = 0;
+        let mut from = 0;
+        let mut count = 0_u8;
+        self.words.split(text, |start, end| {
+            worker.batch.ends[usize::from(count)] = end;
+            worker.batch.keys[usize::from(count)] = cache::key(text, start, end);
+            count = count.wrapping_add(1);
+            if count == 0 {
+                self.batch(text, from, BATCH, worker, ids);
+                from = end;
             }
         });
-        self.batch(text, &batch[..count], worker, ids);
+        self.batch(text, from, usize::from(count), worker, ids);
     }
 
-    /// Adds the ids of some words. Their places in memory are all asked for before the first is waited for.
+    /// Adds the ids of the first `count` words of a batch, whose first begins at `from`.
     #[inline(never)]
-    fn batch(&self, text: &[u8], words: &[(usize, usize)], worker: &mut Worker, ids: &mut Vec<TokenId>) {
-        let mut found = [(0, Few::default()); BATCH];
-        let mut touched = 0;
-        for (&(from, to), place) in words.iter().zip(&mut found) {
-            let key = cache::key(text, from, to);
-            *place = (key, worker.cache.hot(key, &mut touched));
+    fn batch(&self, text: &[u8], from: usize, count: usize, worker: &mut Worker, ids: &mut Vec<TokenId>) {
+        let Worker { cache, batch: Batch { ends, keys, places, gathered }, scratch } = worker;
+        let shift = 64 - cache.lines().len().checked_ilog2().unwrap_or(0);
+        for (key, place) in keys.iter().zip(&mut *places) {
+            *place = (cache::hash(*key) >> (shift & 63)) as u32;
         }
-        black_box(touched);
-        let mut gathered = [0; BATCH * cache::INLINE];
-        let mut count = 0;
-        for (&(from, to), &(key, few)) in words.iter().zip(&found) {
-            let few = if few.count == 0 { worker.cache.short(key) } else { few };
-            let Some(place) = gathered[count..].first_chunk_mut() else { break };
-            *place = few.ids;
-            if (1..=cache::INLINE).contains(&(few.count as usize)) {
-                count += few.count as usize;
-                continue;
+        // Something of each word's line is read in a loop so short that the processor waits for many at once.
+        let lines = cache.lines();
+        black_box(places.iter().fold(0, |read, &place| read ^ lines.get(place as usize).map_or(0, |line| line[0][0])));
+        let mut word = 0;
+        while word < count {
+            let lines = cache.lines();
+            let mut end = 0;
+            for (key, &place) in keys[word..count].iter().zip(&places[word..count]) {
+                let few = lines.get(place as usize).map(|line| cache::found(line, *key)).unwrap_or_default();
+                let Some(next) = gathered[end..].first_chunk_mut() else { break };
+                if !(1..=cache::INLINE as u32).contains(&few.count) {
+                    break;
+                }
+                *next = few.ids;
+                end += few.count as usize;
+                word += 1;
             }
-            ids.extend_from_slice(&gathered[..count]);
-            count = 0;
-            if few.count == 0 {
-                self.word(&text[from..to], key, worker, ids);
-            } else {
-                ids.extend_from_slice(worker.cache.many(few));
+            ids.extend_from_slice(&gathered[..end]);
+            if word < count {
+                let start = if word == 0 { from } else { ends[word - 1] };
+                self.word(&text[start..ends[word]], keys[word], cache, scratch, ids);
+                word += 1;
             }
         }
-        ids.extend_from_slice(&gathered[..count]);
     }
 
-    /// Adds the ids of a word, which is kept when it is new.
+    /// Adds the ids of a word that is not in its place in the table, or has many.
     #[inline(never)]
-    fn word(&self, word: &[u8], key: Key, worker: &mut Worker, ids: &mut Vec<TokenId>) {
-        let is_long = word.len() > cache::SHORT;
-        if is_long && let Some(found) = worker.cache.long(word) {
-            return ids.extend_from_slice(found);
-        }
-        let one;
-        let found = if let Some(&id) = self.whole.as_ref().and_then(|whole| whole.get(word)) {
-            one = [id];
-            one.as_slice()
+    fn word(&self, word: &[u8], key: Key, cache: &mut Cache, scratch: &mut Scratch, ids: &mut Vec<TokenId>) {
+        let before = ids.len();
+        if word.len() > cache::SHORT {
+            ids.extend_from_slice(cache.long(word));
         } else {
-            let symbols = word.iter().map(|&byte| self.bytes[usize::from(byte)]);
-            self.merges.apply(symbols, &mut worker.scratch)
-        };
+            cache.short(key, ids);
+        }
+        if ids.len() > before {
+            return;
+        }
+        let found = self.merged(word, scratch);
         ids.extend_from_slice(found);
-        if is_long {
-            worker.cache.keep_long(word, found);
+        if word.len() > cache::SHORT {
+            cache.keep_long(word, found);
         } else {
-            worker.cache.keep_short(key, found);
+            cache.keep_short(key, found);
+        }
+    }
+
+    /// The ids of a word.
+    fn merged<'a>(&self, word: &[u8], scratch: &'a mut Scratch) -> &'a [TokenId] {
+        let symbols = word.iter().map(|&byte| self.bytes[usize::from(byte)]);
+        match self.whole.as_ref().and_then(|whole| whole.get(word)) {
+            Some(&id) => scratch.one(id),
+            None => self.merges.apply(symbols, scratch),
         }
     }
 }
 
-/// A worker that goes back to its encoder.
+/// A worker that goes back to its encoder; none before the first text when all are at work.
 struct Borrowed<'a> {
     encoder: &'a Encoder,
-    worker: Worker,
+    worker: Option<Worker>,
 }
 
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
-        let empty = Worker { cache: Cache::empty(), scratch: Scratch::default() };
-        let worker = std::mem::replace(&mut self.worker, empty);
-        self.encoder.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        self.encoder.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.worker.take());
     }
 }

@@ -7,11 +7,10 @@
 //! operations for all bytes together; the third is looked at where it happens.
 
 use super::classes::{CLASSES, DIGIT, LETTER, NUMBER, SPACE, decode};
+use wide::i8x64;
 
 /// Bytes of a block.
 const BLOCK: usize = 64;
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// One bit for each byte of a block.
 #[derive(Default)]
@@ -29,6 +28,7 @@ struct Masks {
 }
 
 /// What the block before leaves to the next.
+#[derive(Default)]
 struct Carry {
     /// Whether its last byte is of these.
     letter: u64,
@@ -47,8 +47,7 @@ struct Carry {
 /// Calls `part` with the start and end of each part of the text, in order. With `digits`, each numeric character is
 /// a part of its own that nothing before or after joins, as the step `Digits` with `individual_digits` makes it.
 pub(super) fn split(text: &[u8], digits: bool, mut part: impl FnMut(usize, usize)) {
-    let mut carry =
-        Carry { letter: 0, number: 0, space: 0, blank: 0, other: 0, rest: 0, rest_classes: 0, begins: 0, goes_on: 0 };
+    let mut carry = Carry::default();
     let mut from = 0;
     let mut base = 0;
     while base < text.len() {
@@ -125,55 +124,52 @@ fn contractions(text: &[u8], base: usize, starts: &mut u64, apostrophe: u64, car
 }
 
 fn masks(text: &[u8], base: usize, digits: bool, carry: &mut Carry) -> Masks {
-    let whole = text.get(base..base + BLOCK).and_then(|block| <&[u8; BLOCK]>::try_from(block).ok());
-    match whole {
-        Some(block) if carry.rest == 0 && block.is_ascii() => {
-            let mut masks = ascii(block);
-            let classes = decode(text, base + BLOCK).map_or(SPACE, |(code, _)| CLASSES.of(code));
-            let stop = if digits { SPACE | DIGIT } else { SPACE };
-            let following = u64::from(classes & stop != 0);
-            let not_after = if digits { masks.space | masks.number } else { masks.space };
-            masks.last_space = masks.space & !(not_after >> 1 | following << 63);
-            masks
-        }
-        _ => by_character(text, base, digits, carry),
+    let rest = &text[base..];
+    let mut block = [b' '; BLOCK];
+    match rest.first_chunk() {
+        Some(whole) => block = *whole,
+        None => block[..rest.len()].copy_from_slice(rest),
     }
-}
-
-/// The masks of 64 ASCII bytes, all but the last spaces.
-#[inline]
-fn ascii(block: &[u8; BLOCK]) -> Masks {
-    let mut masks = Masks::default();
-    for (place, word) in block.as_chunks::<8>().0.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let least = |word: u64, byte: u8| word.wrapping_add(ONES * u64::from(0x80 - byte)) & HIGH;
-        let equal = |byte: u8| !(word ^ (ONES * u64::from(byte))).wrapping_add(ONES * 0x7f) & HIGH;
-        let small = word | (ONES * 0x20);
-        let letter = least(small, b'a') & !least(small, b'z' + 1);
-        let number = least(word, b'0') & !least(word, b'9' + 1);
-        let blank = equal(b' ');
-        let space = least(word, b'\t') & !least(word, b'\r' + 1) | blank;
-        let shift = place * 8;
-        masks.letter |= gathered(letter) << shift;
-        masks.number |= gathered(number) << shift;
-        masks.space |= gathered(space) << shift;
-        masks.blank |= gathered(blank) << shift;
-        masks.apostrophe |= gathered(equal(b'\'')) << shift;
+    let (mut masks, others) = ascii(&block);
+    let spaces = masks.space;
+    if others != 0 || carry.rest != 0 {
+        beyond_ascii(text, base, digits, &mut masks, others, carry);
     }
+    let classes = class_at(text, base + BLOCK);
+    let stop = if digits { SPACE | DIGIT } else { SPACE };
+    let not_after = if digits { masks.space | masks.number } else { masks.space };
+    masks.last_space |= spaces & !(not_after >> 1 | u64::from(classes & stop != 0) << 63);
     masks
 }
 
-/// The highest bit of each byte, side by side.
+/// The masks of the ASCII characters of 64 bytes, all but the last spaces, and where the other bytes are.
 #[inline]
-fn gathered(flags: u64) -> u64 {
-    (flags >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+fn ascii(block: &[u8; BLOCK]) -> (Masks, u64) {
+    let bytes = i8x64::from_ne_bytes(*block);
+    let equal = |byte: u8| bytes.simd_eq(i8x64::splat(byte.cast_signed()));
+    // The first of the range becomes the least of the signed numbers.
+    let within = |bytes: i8x64, first: u8, count: u8| {
+        let moved = bytes + i8x64::splat((0x80 - first).cast_signed());
+        moved.simd_lt(i8x64::splat((0x80 + count).cast_signed()))
+    };
+    let blank = equal(b' ');
+    let masks = Masks {
+        letter: within(bytes | i8x64::splat(0x20), b'a', 26).to_bitmask(),
+        number: within(bytes, b'0', 10).to_bitmask(),
+        space: (within(bytes, b'\t', 5) | blank).to_bitmask(),
+        blank: blank.to_bitmask(),
+        apostrophe: equal(b'\'').to_bitmask(),
+        ..Masks::default()
+    };
+    (masks, bytes.to_bitmask())
 }
 
-/// The masks of up to 64 bytes of any text.
-fn by_character(text: &[u8], base: usize, digits: bool, carry: &mut Carry) -> Masks {
-    let mut masks = Masks::default();
+/// Adds the characters that are not ASCII, at the bytes `others`.
+fn beyond_ascii(text: &[u8], base: usize, digits: bool, masks: &mut Masks, mut others: u64, carry: &mut Carry) {
     let number_class = if digits { DIGIT } else { NUMBER };
-    let mark = |masks: &mut Masks, bits: u64, classes: u8| {
+    let stop = if digits { SPACE | DIGIT } else { SPACE };
+    let bits_of = |from: usize, length: usize| (((1_u128 << length) - 1) << from) as u64;
+    let mut mark = |bits: u64, classes: u8| {
         if classes & LETTER != 0 {
             masks.letter |= bits;
         } else if classes & number_class != 0 {
@@ -182,32 +178,55 @@ fn by_character(text: &[u8], base: usize, digits: bool, carry: &mut Carry) -> Ma
             masks.space |= bits;
         }
     };
-    let bits_of = |from: usize, length: usize| (((1_u128 << length) - 1) << from) as u64;
-    let mut bit = carry.rest.min(BLOCK);
-    mark(&mut masks, bits_of(0, bit), carry.rest_classes);
-    masks.inside |= bits_of(0, bit);
-    carry.rest = 0;
-    while bit < BLOCK {
+    let begun = bits_of(0, std::mem::take(&mut carry.rest));
+    mark(begun, carry.rest_classes);
+    masks.inside |= begun;
+    others &= !begun;
+    while others != 0 {
+        let bit = others.trailing_zeros() as usize;
         let Some((code, length)) = decode(text, base + bit) else { break };
         let classes = CLASSES.of(code);
-        mark(&mut masks, bits_of(bit, length), classes);
-        masks.inside |= bits_of(bit + 1, length - 1);
-        if classes & SPACE != 0 {
-            if code == u32::from(' ') {
-                masks.blank |= 1 << bit;
-            }
-            let next = decode(text, base + bit + length).map_or(SPACE, |(code, _)| CLASSES.of(code));
-            if next & (SPACE | if digits { DIGIT } else { 0 }) == 0 {
-                masks.last_space |= 1 << bit;
-            }
-        } else if code == u32::from('\'') {
-            masks.apostrophe |= 1 << bit;
+        let bits = bits_of(bit, length);
+        others &= !bits;
+        mark(bits, classes);
+        masks.inside |= bits & !(1 << bit);
+        if classes & SPACE != 0 && class_at(text, base + bit + length) & stop == 0 {
+            masks.last_space |= 1 << bit;
         }
         if bit + length > BLOCK {
             carry.rest = bit + length - BLOCK;
             carry.rest_classes = classes;
         }
-        bit += length;
     }
-    masks
+}
+
+/// The classes of the character that begins at `at`; those of a space at the end of the text.
+fn class_at(text: &[u8], at: usize) -> u8 {
+    decode(text, at).map_or(SPACE, |(code, _)| CLASSES.of(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_of_ascii_are_those_of_classes() {
+        for first in 0..0x80_u8 {
+            let block: [u8; BLOCK] = std::array::from_fn(|place| first.wrapping_add(place as u8 * 5));
+            let (masks, others) = ascii(&block);
+            for (bit, byte) in block.iter().enumerate() {
+                let classes = if byte.is_ascii() { CLASSES.of(u32::from(*byte)) } else { 0 };
+                for (mask, expected) in [
+                    (masks.letter, classes & LETTER != 0),
+                    (masks.number, classes & NUMBER != 0),
+                    (masks.space, classes & SPACE != 0),
+                    (masks.blank, *byte == b' '),
+                    (masks.apostrophe, *byte == b'\''),
+                    (others, !byte.is_ascii()),
+                ] {
+                    assert_eq!(mask >> bit & 1 == 1, expected, "{byte}");
+                }
+            }
+        }
+    }
 }
