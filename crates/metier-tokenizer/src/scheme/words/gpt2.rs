@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn masks_of_ascii_are_those_of_classes() {
         for first in 0..0x80_u8 {
-            let block: [u8; BLOCK] = std::array::from_fn(|place| first.wrapping_add(place as u8 * 5));
+            let block: [u8; BLOCK] = std::array::from_fn(|place| first.wrapping_add((place as u8).wrapping_mul(5)));
             let (masks, others) = ascii(&block);
             for (bit, byte) in block.iter().enumerate() {
                 let classes = if byte.is_ascii() { CLASSES.of(u32::from(*byte)) } else { 0 };
