@@ -110,10 +110,18 @@ impl Cache {
         self.memory.as_deref_mut().map_or(&mut [], bytemuck::cast_slice_mut)
     }
 
-    /// Adds the ids of a word; none when it is not known.
-    pub(super) fn short(&self, key: Key, out: &mut Vec<TokenId>) {
-        let Some((place, slot)) = find(self.lines(), key) else { return };
-        let Few { ids, count } = Few::of(self.lines()[place][slot]);
+    /// Adds the ids of a word; none when it is not known. A word that was not in its own line changes places with one
+    /// that is.
+    pub(super) fn short(&mut self, key: Key, out: &mut Vec<TokenId>) {
+        let lines = self.lines_mut();
+        let (Some(own), Some((place, slot))) = (place(hash(key), lines.len()), find(lines, key)) else { return };
+        let found = lines[place][slot];
+        if place != own && found[1] != 0 {
+            // All lines from its own to the other are full, so that either word is found from where it belongs.
+            lines[place][slot] = lines[own][1];
+            lines[own][1] = found;
+        }
+        let Few { ids, count } = Few::of(found);
         let (from, count) = (ids[0] as usize, count as usize);
         let found = if count > INLINE { self.ids.get(from..from + count) } else { ids.get(..count) };
         out.extend_from_slice(found.unwrap_or_default());
