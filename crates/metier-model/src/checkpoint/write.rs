@@ -9,7 +9,7 @@ use metier_core::{Error, Place, Result, store};
 use safetensors::tensor::{SafeTensorError, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -61,13 +61,29 @@ pub fn write_folder<'a>(
 
 /// As [`write_folder`], with the tensors of a checkpoint, of which one at a time is read.
 pub fn convert_folder(folder: &Path, checkpoint: &Checkpoint, dtype: Dtype) -> Result<()> {
+    let read = |name: &str| Ok(checkpoint.tensor(name)?.1);
+    rewrite_folder(folder, checkpoint, &BTreeMap::new(), &read, dtype)
+}
+
+/// As [`convert_folder`], with other numbers: `read` gives those of a tensor, and `shapes` the shape of each that has another
+/// one than in the checkpoint.
+///
+/// # Errors
+/// Those of `read`, and what cannot be written.
+pub fn rewrite_folder(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    read: &Read<'_>,
+    dtype: Dtype,
+) -> Result<()> {
     let failure = Mutex::new(None);
     let weights = checkpoint
         .model_tensors()
         .into_iter()
         .map(|(name, stored)| {
-            let numbers = Numbers::Of { checkpoint, name, failure: &failure };
-            (name, Weight { dtype, shape: &stored.shape, numbers })
+            let numbers = Numbers::Read { read, name, failure: &failure };
+            (name, Weight { dtype, shape: shapes.get(name).unwrap_or(&stored.shape), numbers })
         })
         .collect();
     let written = write(folder, checkpoint, weights, dtype);
@@ -107,12 +123,15 @@ struct Weight<'a> {
     numbers: Numbers<'a>,
 }
 
+/// Gives the numbers of a tensor.
+type Read<'a> = dyn Fn(&str) -> Result<Vec<f32>> + 'a;
+
 /// Where the numbers of a tensor are.
 enum Numbers<'a> {
     /// In memory.
     Here(&'a [f32]),
-    /// In a checkpoint. What cannot be read is kept in `failure`.
-    Of { checkpoint: &'a Checkpoint, name: &'a str, failure: &'a Mutex<Option<Error>> },
+    /// Read when they are written. What cannot be read is kept in `failure`.
+    Read { read: &'a Read<'a>, name: &'a str, failure: &'a Mutex<Option<Error>> },
 }
 
 impl Weight<'_> {
@@ -123,16 +142,18 @@ impl Weight<'_> {
     fn is_whole(&self) -> bool {
         match self.numbers {
             Numbers::Here(values) => values.len() == self.count(),
-            Numbers::Of { .. } => true,
+            Numbers::Read { .. } => true,
         }
     }
 
     fn numbers(&self) -> Cow<'_, [f32]> {
         match self.numbers {
             Numbers::Here(values) => values.into(),
-            Numbers::Of { checkpoint, name, failure } => match checkpoint.tensor(name) {
-                Ok((_, values)) => values.into(),
-                Err(error) => {
+            Numbers::Read { read, name, failure } => match read(name) {
+                Ok(values) if values.len() == self.count() => values.into(),
+                other => {
+                    let wrong = || Error::program(format!("the numbers of `{name}` are not as many as its shape says"));
+                    let error = other.err().unwrap_or_else(wrong);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     vec![0.0; self.count()].into()
                 }

@@ -20,10 +20,12 @@ pub use subword_mean::SubwordMean;
 pub use univariate::Univariate;
 pub use zero::Zero;
 
+use crate::lines::Lines;
 use metier_core::data::TokenId;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
+use std::path::Path;
 
 /// Rows of numbers, one for each token.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,7 +71,7 @@ impl Rows {
 }
 
 /// What is known when rows for new tokens are wanted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Known<'a> {
     /// Rows of the old tokens in the embedding.
     pub embedding: &'a Rows,
@@ -78,7 +80,24 @@ pub struct Known<'a> {
     /// For each new token, the old ones that its text was written in.
     pub parts: &'a [Vec<TokenId>],
     /// Lines of text in ids of the extended vocabulary, where new tokens follow the old ones.
-    pub lines: &'a [Vec<TokenId>],
+    pub lines: &'a Lines,
+    /// Another model; for initializers that take one.
+    pub donor: Option<&'a Donor>,
+    /// A folder in which an initializer keeps how far it has come, to go on from there after an interruption.
+    pub work: Option<&'a Path>,
+}
+
+/// What is known of another model, whose tokens the new ones are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Donor {
+    /// Rows of its tokens in the embedding.
+    pub embedding: Rows,
+    /// In the head, where that is another matrix.
+    pub head: Option<Rows>,
+    /// Old tokens with the donor's of the same bytes.
+    pub shared: Vec<(TokenId, TokenId)>,
+    /// For each new token the donor's of the same bytes.
+    pub tokens: Vec<Option<TokenId>>,
 }
 
 /// The rows of new tokens, in their order.
@@ -100,6 +119,11 @@ pub const LARGEST: usize = 5;
 pub trait Initialize: Send + Sync {
     /// Whether it learns from text.
     fn reads_text(&self) -> bool {
+        false
+    }
+
+    /// Whether it learns from another model.
+    fn takes_donor(&self) -> bool {
         false
     }
 
@@ -146,12 +170,10 @@ impl Known<'_> {
             }
         }
         let all = old + self.parts.len();
-        match self
-            .lines
-            .iter()
-            .enumerate()
-            .find_map(|(at, line)| Some((at, line.iter().find(|id| **id as usize >= all)?)))
-        {
+        let wrong = |(at, line): (usize, Vec<TokenId>)| {
+            Some((at, line.into_iter().find(|id| *id as usize >= all)?))
+        };
+        match self.lines.iter().enumerate().find_map(wrong) {
             None => Ok(()),
             Some((line, id)) => refuse("lines", format!("line {} has the token {id} of {all}", line + 1)),
         }

@@ -221,10 +221,23 @@ impl Context<'_> {
 
     /// Empties the work folder: for stages that start over rather than resume.
     pub fn start_over(&self) -> Result<()> {
+        self.empty_but(&[metier_core::store::KEY_FILE])
+    }
+
+    /// A folder in the work folder that outlives an interruption, and is removed in the end. All else is removed now: for
+    /// stages that go on from what lies there and write their result anew.
+    pub fn scratch(&self) -> Result<PathBuf> {
+        self.empty_but(&[metier_core::store::KEY_FILE, metier_core::store::SCRATCH])?;
+        let path = self.work.join(metier_core::store::SCRATCH);
+        metier_core::store::create_folder(&path)?;
+        Ok(path)
+    }
+
+    fn empty_but(&self, kept: &[&str]) -> Result<()> {
         let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);
         for entry in std::fs::read_dir(self.work).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name() == metier_core::store::KEY_FILE {
+            if kept.iter().any(|name| entry.file_name() == *name) {
                 continue;
             }
             let path = entry.path();
