@@ -89,7 +89,8 @@ impl Extend for LearnTokens {
         split_of(json)?;
         let tokenizer = HuggingFace::from_json(json)?;
         let old = tokenizer.vocabulary_size();
-        let mut tokens: Vec<Vec<u8>> = (0..old as TokenId).map(|id| tokenizer.bytes_of(id).unwrap_or_default()).collect();
+        let mut tokens: Vec<Vec<u8>> =
+            (0..old as TokenId).map(|id| tokenizer.bytes_of(id).unwrap_or_default()).collect();
         let words = wanted(&given)?;
         let mut symbols = Words::with_capacity(words.len(), words.bytes() / 2);
         written(&tokenizer, words, |ids, count| symbols.push(ids.into_iter(), count))?;

@@ -1,7 +1,7 @@
 use super::*;
-use serde_json::json;
 use crate::train::{Bpe, train};
 use metier_core::part::Build;
+use serde_json::json;
 use std::borrow::Cow;
 
 fn texts(seed: u64, bytes: usize) -> Vec<String> {
@@ -164,9 +164,7 @@ fn tokens_that_were_learned_can_be_dropped() {
     let new_text = ciphered(&texts(3, 50_000));
     let extended = learn(&json, &counted(Split::SmolLm, &new_text), GROWTH).unwrap();
     let english = counted(Split::SmolLm, &texts(1, 200_000));
-    let drop = |json: &str| {
-        DropUnused::default().extend(Given { json, words: Some(&english), donor: None }).unwrap()
-    };
+    let drop = |json: &str| DropUnused::default().extend(Given { json, words: Some(&english), donor: None }).unwrap();
     let (dropped, direct) = (drop(&extended.json), drop(&json));
     assert_eq!(dropped.tokens, direct.tokens);
     let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();

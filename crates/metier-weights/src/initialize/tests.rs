@@ -64,6 +64,8 @@ fn no_new_token_of_the_hull_is_above_all_old_ones() {
         [above(&embedding, &made.embedding, STATES), above(&head, &new_head, STATES)]
     };
     let place = Place::default();
+    let focus = Focus { width: 16, ..Focus::default() };
+    assert_eq!(of(focus.build(&place).unwrap()), [0, 0], "focus");
     let cw2v = Cw2v { rank: 16, rate: 1e-2, passes: 2, batch: 512, threshold: 0.0, ..Cw2v::default() };
     assert_eq!(of(cw2v.build(&place).unwrap()), [0, 0], "cw2v");
     assert_eq!(of(Mean::default().build(&place).unwrap()), [0, 0], "mean");
@@ -128,7 +130,9 @@ fn what_does_not_fit_together_is_refused() {
     let good = known(&rows, None, &[], &nothing);
     assert!(refused(Known { head: Some(&few), ..good }).contains("it has 4 rows, and the embedding 5"));
     assert!(refused(Known { parts: &[vec![4, 5]], ..good }).contains("new token 0 was written with 5"));
-    assert!(refused(Known { lines: &Lines::from(vec![vec![1], vec![5]]), ..good }).contains("line 2 has the token 5 of 5"));
+    assert!(
+        refused(Known { lines: &Lines::from(vec![vec![1], vec![5]]), ..good }).contains("line 2 has the token 5 of 5")
+    );
     assert!(refused(Known { embedding: &Rows::default(), ..good }).contains("no tokens"));
     let nothing = Cw2v::default().rows(good, Seed::new(0)).unwrap_err().to_string();
     assert!(nothing.contains("no token of it stands near another"), "{nothing}");

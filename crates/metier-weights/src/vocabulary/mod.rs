@@ -44,6 +44,8 @@ pub struct Report {
     pub rows: usize,
     /// For each new token its largest sources, where rows are mixtures.
     pub sources: Option<Vec<Vec<(TokenId, f32)>>>,
+    /// New tokens, by their number, of which nothing was learned.
+    pub unseen: Vec<usize>,
 }
 
 /// What initializers call each token of a changed vocabulary: an old one by its old id, new ones by those that follow.
@@ -88,7 +90,7 @@ pub fn write(
     }
     let tokenizer = HuggingFace::from_json(&extended.json)?;
     let parts = extended.parts();
-    let mut made = Made { embedding: Rows::default(), head: None, sources: None };
+    let mut made = Made::default();
     if !parts.is_empty() {
         let of_head = head.as_deref().map(|head| rows_of(&checkpoint, head, old)).transpose()?;
         let of_embedding = rows_of(&checkpoint, &embedding, old)?;
@@ -131,7 +133,7 @@ pub fn write(
         Ok(put(&values, shape[1], new, (&ids, old), rows))
     };
     rewrite_folder(folder, &checkpoint, &shapes, &read, dtype)?;
-    Ok(Report { tokens: [old, extended.tokens.len()], rows, sources: made.sources })
+    Ok(Report { tokens: [old, extended.tokens.len()], rows, sources: made.sources, unseen: made.unseen })
 }
 
 /// The names of embedding and head; `None` for a head that is the embedding.

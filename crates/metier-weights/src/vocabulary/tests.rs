@@ -74,8 +74,7 @@ fn written(checkpoint: Checkpoint, extended: &Extended, initialize: &dyn Initial
     let ids = ids_for(extended, checkpoint.tokenizer.vocabulary_size());
     let tokenizer = HuggingFace::from_json(&extended.json).unwrap();
     let lines = tokenizer.encode(&LINES, false).unwrap().into_iter();
-    let lines: Vec<Vec<TokenId>> =
-        lines.map(|line| line.ids.iter().map(|id| ids[*id as usize]).collect()).collect();
+    let lines: Vec<Vec<TokenId>> = lines.map(|line| line.ids.iter().map(|id| ids[*id as usize]).collect()).collect();
     let lines = Lines::from(lines);
     let source = Source { initialize, lines: &lines, donor: None, seed: Seed::new(1), work: None };
     let dtype = checkpoint.dtype();
@@ -220,7 +219,12 @@ fn a_transplant_keeps_rows_and_roles_or_is_refused() {
         Transplant { same }.extend(Given { json: &json, words: None, donor: Some(&donor) }).unwrap()
     };
     let folder = scratch("moved");
-    let all: Vec<String> = open().special_tokens.ends.iter().map(|id| String::from_utf8(open().tokenizer.bytes_of(*id).unwrap()).unwrap()).collect();
+    let all: Vec<String> = open()
+        .special_tokens
+        .ends
+        .iter()
+        .map(|id| String::from_utf8(open().tokenizer.bytes_of(*id).unwrap()).unwrap())
+        .collect();
     if all.len() == 1 {
         let refused = written(open(), &moved(&[]), &SubwordMean::default(), folder.path()).unwrap_err().to_string();
         assert!(refused.contains(&format!("no token has the role of {end:?}")), "{refused}");

@@ -38,13 +38,8 @@ const COUNTS: &str = "counts";
 const CHANGED: &str = "vocabulary.json";
 const SEEN: &str = "seen.json";
 
-const VOCABULARY: PartSlot = PartSlot {
-    key: "vocabulary",
-    family: "vocabulary",
-    many: false,
-    default: Some("learn"),
-    members: extend::records,
-};
+const VOCABULARY: PartSlot =
+    PartSlot { key: "vocabulary", family: "vocabulary", many: false, default: Some("learn"), members: extend::records };
 const INITIALIZE: PartSlot = PartSlot {
     key: "initialize",
     family: "initializer",
@@ -153,7 +148,7 @@ impl Work for Extending {
     }
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
-        let mut names = vec!["rarest_merge", "tokens_after", "tokens_before"];
+        let mut names = vec!["rarest_merge", "tokens_after", "tokens_before", "unseen_tokens"];
         if inputs.contains_key("from") {
             names.extend(["bytes", "bytes_per_token_after", "bytes_per_token_before", "token_ratio"]);
         }
@@ -216,11 +211,12 @@ impl Work for Extending {
         };
         let dtype = self.settings.dtype.dtype(&checkpoint);
         let report = vocabulary::write(checkpoint, &extended, source, dtype, context.work)?;
-        write_manifest(context, &extended, &after, &report)?;
+        write_manifest(context, &extended, &after, &report, self.initialize.name)?;
         let mut figures = BTreeMap::from([
             ("rarest_merge".to_owned(), extended.rarest.unwrap_or_default() as f64),
             ("tokens_before".to_owned(), report.tokens[0] as f64),
             ("tokens_after".to_owned(), report.tokens[1] as f64),
+            ("unseen_tokens".to_owned(), report.unseen.len() as f64),
         ]);
         let seen = seen.unwrap_or_default();
         if context.inputs.contains_key("from") {
@@ -358,6 +354,7 @@ fn write_manifest(
     extended: &Extended,
     tokenizer: &HuggingFace,
     report: &vocabulary::Report,
+    by: &str,
 ) -> Result<()> {
     let new = (0_u32..).zip(&extended.tokens).filter_map(|(id, origin)| match origin {
         Origin::Kept(_) => None,
@@ -371,6 +368,7 @@ fn write_manifest(
                 "id": id,
                 "text": String::from_utf8_lossy(&bytes),
                 "parts": parts,
+                "by": if report.unseen.contains(&at) { "subword_mean" } else { by },
                 "sources": report.sources.as_ref().and_then(|sources| sources.get(at)),
             })
         })

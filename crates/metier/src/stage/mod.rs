@@ -13,7 +13,9 @@ use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod create;
 mod curate;
+mod encipher;
 mod eval;
 mod export;
 mod extend;
@@ -28,8 +30,17 @@ pub use model::{calling_model, load_model_as_stored, open_checkpoint};
 const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
-pub static VERBS: &[&Verb] =
-    &[&curate::VERB, &eval::VERB, &export::VERB, &extend::VERB, &pack::VERB, &tokenizer::VERB, &train::VERB];
+pub static VERBS: &[&Verb] = &[
+    &create::VERB,
+    &curate::VERB,
+    &encipher::VERB,
+    &eval::VERB,
+    &export::VERB,
+    &extend::VERB,
+    &pack::VERB,
+    &tokenizer::VERB,
+    &train::VERB,
+];
 
 /// What a stage makes, or an asset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

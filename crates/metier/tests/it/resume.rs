@@ -32,7 +32,11 @@ fn collect(folder: &Path, name: &str, out: &mut BTreeMap<String, Vec<u8>>) {
 
 /// Runs what `run` gives with more arguments in a folder of its own, to the end and then killed so often at random moments,
 /// and expects the same files of the stages; gives their names.
-pub fn assert_kills_change_nothing(run: impl Fn(&Path, &[&str]) -> Command, stages: &[&str], kills: u64) -> Vec<String> {
+pub fn assert_kills_change_nothing(
+    run: impl Fn(&Path, &[&str]) -> Command,
+    stages: &[&str],
+    kills: u64,
+) -> Vec<String> {
     let quiet = tempfile::tempdir().unwrap();
     let began = Instant::now();
     let expected = results(&json(&fine(&mut run(quiet.path(), &["--json", "--quiet"]))), stages);
