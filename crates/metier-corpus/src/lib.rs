@@ -7,6 +7,7 @@
 //! | [`filter`] | is this document kept, and with which of its text |
 //! | [`dedup`] | has this been seen before |
 //! | [`select`] | which documents are held out |
+//! | [`cipher`] | what would this text be in a language that nobody knows |
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
 //!
@@ -14,6 +15,7 @@
 //! between the passes as JSON lines of [`metier_core::data::Document`].
 
 mod attributes;
+pub mod cipher;
 mod curate;
 pub mod dedup;
 mod document_file;

@@ -18,8 +18,10 @@ mod close;
 pub mod corpus;
 pub mod golden;
 pub mod hashed;
+mod pages;
 mod place;
 
 pub use asset::asset;
 pub use close::{Number, assert_close, assert_near, worst_difference};
+pub use pages::assert_pages;
 pub use place::{Scratch, fixture, repository, scratch};

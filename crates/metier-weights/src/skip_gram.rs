@@ -8,6 +8,7 @@
 //! sections 2.2 and 2.3.
 
 use crate::initialize::Rows;
+use crate::lines::Lines;
 use metier_core::data::TokenId;
 use metier_core::seed::{Seed, Stream};
 use metier_core::{Error, Place, Result};
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// How much the count of a token says about how often it is drawn.
 const POWER: f64 = 0.75;
+/// Lines that are shuffled together; so many follow each other.
+const BLOCK: usize = 1 << 16;
 /// Pairs whose gradients are added up before a step of [`train`].
 const TOGETHER: usize = 16;
 
@@ -55,10 +58,32 @@ pub struct Pairs {
     pub drawn: Vec<TokenId>,
 }
 
+/// Which lines of a text are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Every one.
+    All,
+    /// All but one of so many.
+    Learned(usize),
+    /// One of so many.
+    HeldOut(usize),
+}
+
+impl Which {
+    fn holds(self, line: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Learned(every) => line % every != every - 1,
+            Self::HeldOut(every) => line % every == every - 1,
+        }
+    }
+}
+
 /// What the pairs of a text are drawn by.
 pub struct Sampler<'a> {
     shape: SkipGram,
-    lines: &'a [Vec<TokenId>],
+    lines: &'a Lines,
+    which: Which,
     /// For each token the probability to stay.
     keep: Vec<f64>,
     /// Running sums of the weights by which tokens are drawn.
@@ -70,13 +95,18 @@ impl SkipGram {
     ///
     /// # Errors
     /// When no line has two tokens.
-    pub fn sampler(self, lines: &[Vec<TokenId>], vocabulary: usize) -> Result<Sampler<'_>> {
+    pub fn sampler(self, lines: &Lines, which: Which, vocabulary: usize) -> Result<Sampler<'_>> {
         let mut counts = vec![0_u64; vocabulary];
-        for id in lines.iter().flatten() {
-            counts[*id as usize] += 1;
+        let mut longest = 0;
+        for at in (0..lines.len()).filter(|at| which.holds(*at)) {
+            let line = lines.line(at);
+            longest = longest.max(line.len());
+            for id in line {
+                counts[id as usize] += 1;
+            }
         }
         let all: u64 = counts.iter().sum();
-        if !lines.iter().any(|line| line.len() > 1) || self.window == 0 {
+        if longest < 2 || self.window == 0 {
             return Err(Error::user(Place::key("text"), "no token of it stands near another one")
                 .hint("give lines of two tokens or more, and a window of 1 or more"));
         }
@@ -89,26 +119,36 @@ impl SkipGram {
             sum += (*count as f64).powf(POWER);
             sum
         });
-        Ok(Sampler { shape: self, lines, sums: sums.collect(), keep: counts.iter().map(keep).collect() })
+        Ok(Sampler { shape: self, lines, which, sums: sums.collect(), keep: counts.iter().map(keep).collect() })
     }
 }
 
 impl Sampler<'_> {
-    /// Hands the pairs of one pass over the text to `take`, at most `most` at a time, lines in a random order. The same seed
+    /// Hands the pairs of one pass over the text to `take`, at most `most` at a time, lines in a random order:
+    /// blocks of them, and those of each block. The same seed
     /// and pass give the same pairs.
     ///
     /// # Errors
     /// Those of `take`.
     pub fn pass(&self, seed: Seed, pass: u64, most: usize, take: &mut dyn FnMut(&Pairs) -> Result<()>) -> Result<()> {
-        let mut order: Vec<usize> = (0..self.lines.len()).collect();
         let seed = seed.derive(&format!("pass {pass}"));
-        seed.derive("order").at(0).shuffle(&mut order);
+        let order = seed.derive("order");
+        let shuffled = |mut items: Vec<usize>, at: usize| {
+            order.at(at as u64).shuffle(&mut items);
+            items
+        };
         let mut pairs = Pairs::default();
-        for line in order {
+        let blocks = shuffled((0..self.lines.len().div_ceil(BLOCK)).collect(), 0);
+        let lines = blocks.into_iter().flat_map(|block| {
+            let lines = block * BLOCK..((block + 1) * BLOCK).min(self.lines.len());
+            shuffled(lines.collect(), block + 1)
+        });
+        for line in lines.filter(|line| self.which.holds(*line)) {
             let mut stream = seed.at(line as u64);
-            let kept: Vec<TokenId> = self.lines[line]
-                .iter()
-                .copied()
+            let kept: Vec<TokenId> = self
+                .lines
+                .line(line)
+                .into_iter()
                 .filter(|id| self.keep[*id as usize] >= 1.0 || stream.unit() < self.keep[*id as usize])
                 .collect();
             for (at, center) in kept.iter().enumerate() {
@@ -178,12 +218,12 @@ pub fn cost(pairs: &Pairs, style: Negatives, [center, other]: [&Rows; 2], gradie
 /// As [`SkipGram::sampler`].
 pub fn train(
     shape: SkipGram,
-    lines: &[Vec<TokenId>],
+    lines: &Lines,
     [vocabulary, width]: [usize; 2],
     (passes, rate): (u64, f32),
     seed: Seed,
 ) -> Result<[Rows; 2]> {
-    let sampler = shape.sampler(lines, vocabulary)?;
+    let sampler = shape.sampler(lines, Which::All, vocabulary)?;
     let mut stream = seed.derive("rows").at(0);
     let begin = (0..vocabulary * width).map(|_| ((stream.unit() - 0.5) / width as f64) as f32);
     let mut center = Rows { values: begin.collect(), width };
@@ -266,9 +306,9 @@ mod tests {
 
     #[test]
     fn a_pass_makes_every_pair_once_and_the_same_again() {
-        let lines = [vec![0, 1, 2], vec![3], vec![], vec![2, 2]];
+        let lines = Lines::from(vec![vec![0, 1, 2], vec![3], vec![], vec![2, 2]]);
         let shape = SkipGram { window: 1, negatives: 2, threshold: 0.0, cost: Negatives::Standard };
-        let sampler = shape.sampler(&lines, 5).unwrap();
+        let sampler = shape.sampler(&lines, Which::All, 5).unwrap();
         let all = |pass, most| {
             let mut all = Pairs::default();
             let mut largest = 0;
@@ -291,16 +331,16 @@ mod tests {
         found.sort();
         assert_eq!(found, [(&0, &1), (&1, &0), (&1, &2), (&2, &1), (&2, &2), (&2, &2)]);
         assert!(pairs.drawn.len() == 12 && !pairs.drawn.contains(&4), "what the text has not is not drawn");
-        assert!(shape.sampler(&[vec![1], vec![]], 5).is_err());
+        assert!(shape.sampler(&Lines::from(vec![vec![1], vec![]]), Which::All, 5).is_err());
     }
 
     #[test]
     fn frequent_tokens_are_left_out_as_often_as_said() {
         let line: Vec<TokenId> = (0..20_000).map(|at| if at % 2 == 0 { 0 } else { 1 + at / 2 % 100 }).collect();
         let shape = SkipGram { window: 1, negatives: 0, threshold: 0.005, cost: Negatives::Standard };
-        let lines = [line];
+        let lines = Lines::from(vec![line]);
         let mut counts = [0_u32; 101];
-        let sampler = shape.sampler(&lines, 101).unwrap();
+        let sampler = shape.sampler(&lines, Which::All, 101).unwrap();
         sampler
             .pass(Seed::new(3), 0, 1000, &mut |pairs| {
                 pairs.centers.iter().for_each(|center| counts[*center as usize] += 1);
@@ -334,6 +374,7 @@ mod tests {
         let golden = metier_testkit::golden::read("skip_gram.json");
         let tokens = golden["tokens"].as_u64().unwrap() as usize;
         let lines: Vec<Vec<TokenId>> = serde_json::from_value(golden["lines"].clone()).unwrap();
+        let lines = Lines::from(lines);
         let theirs: Vec<f64> = serde_json::from_value(golden["cosines"].clone()).unwrap();
         let shape = SkipGram { window: 5, negatives: 5, threshold: 0.0, cost: Negatives::Standard };
         let [center, _] = train(shape, &lines, [tokens, 32], (5, 0.025), Seed::new(1)).unwrap();

@@ -18,7 +18,7 @@ mod work;
 pub use file::{create_folder, hash_and_size, hash_file, map_file, write_atomic, write_atomic_with};
 pub use journal::Event;
 pub use record::{Counts, Estimate, FileEntry, InputKind, InputRecord, Key, Record, Spent, canonical_json};
-pub use work::{KEY_FILE, Work};
+pub use work::{KEY_FILE, SCRATCH, Work};
 
 use crate::fault::near_miss;
 use crate::{Error, Fault, Place, Result};

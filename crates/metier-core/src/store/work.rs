@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// The file of a work folder, and of an artifact, that holds its [`Key`].
 pub const KEY_FILE: &str = "key.json";
-const SCRATCH: &str = "scratch";
+/// The folder in a work folder that is removed before the artifact is complete.
+pub const SCRATCH: &str = "scratch";
 
 /// A folder in which a stage puts its files. It outlives an interruption: the next [`Store::begin`]
 /// with the same key finds it as it was left.

@@ -1,18 +1,20 @@
 //! A Hugging Face folder, written so that transformers loads it.
 
-use super::Checkpoint;
+use super::{Checkpoint, SpecialTokens};
 use crate::arch;
 use crate::layer::Part;
 use half::{bf16, f16};
 use metier_core::data::TokenId;
+use metier_core::seam::Tokenize;
 use metier_core::{Error, Place, Result, store};
+use metier_tokenizer::scheme::HuggingFace;
 use safetensors::tensor::{SafeTensorError, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,15 +61,56 @@ pub fn write_folder<'a>(
     write(folder, like, weights, dtype)
 }
 
+/// As [`write_folder`], of a model that was not there before: its configuration, its tokenizer, and the tokens that begin and
+/// end its texts.
+pub fn write_new<'a>(
+    folder: &Path,
+    config: Value,
+    tokenizer_json: String,
+    special_tokens: SpecialTokens,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+) -> Result<()> {
+    let tokenizer: Arc<dyn Tokenize> = Arc::new(
+        HuggingFace::from_json(&tokenizer_json)?.with_begin(special_tokens.begin).with_ends(&special_tokens.ends),
+    );
+    let like = Checkpoint {
+        config,
+        tokenizer,
+        tokenizer_json,
+        chat_template: None,
+        special_tokens,
+        path: folder.to_path_buf(),
+        files: Vec::new(),
+        tensors: BTreeMap::new(),
+    };
+    write_folder(folder, &like, tensors, Dtype::F32)
+}
+
 /// As [`write_folder`], with the tensors of a checkpoint, of which one at a time is read.
 pub fn convert_folder(folder: &Path, checkpoint: &Checkpoint, dtype: Dtype) -> Result<()> {
+    let read = |name: &str| Ok(checkpoint.tensor(name)?.1);
+    rewrite_folder(folder, checkpoint, &BTreeMap::new(), &read, dtype)
+}
+
+/// As [`convert_folder`], with other numbers: `read` gives those of a tensor, and `shapes` the shape of each that has another
+/// one than in the checkpoint.
+///
+/// # Errors
+/// Those of `read`, and what cannot be written.
+pub fn rewrite_folder(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    read: &Read<'_>,
+    dtype: Dtype,
+) -> Result<()> {
     let failure = Mutex::new(None);
     let weights = checkpoint
         .model_tensors()
         .into_iter()
         .map(|(name, stored)| {
-            let numbers = Numbers::Of { checkpoint, name, failure: &failure };
-            (name, Weight { dtype, shape: &stored.shape, numbers })
+            let numbers = Numbers::Read { read, name, failure: &failure };
+            (name, Weight { dtype, shape: shapes.get(name).unwrap_or(&stored.shape), numbers })
         })
         .collect();
     let written = write(folder, checkpoint, weights, dtype);
@@ -107,12 +150,15 @@ struct Weight<'a> {
     numbers: Numbers<'a>,
 }
 
+/// Gives the numbers of a tensor.
+type Read<'a> = dyn Fn(&str) -> Result<Vec<f32>> + 'a;
+
 /// Where the numbers of a tensor are.
 enum Numbers<'a> {
     /// In memory.
     Here(&'a [f32]),
-    /// In a checkpoint. What cannot be read is kept in `failure`.
-    Of { checkpoint: &'a Checkpoint, name: &'a str, failure: &'a Mutex<Option<Error>> },
+    /// Read when they are written. What cannot be read is kept in `failure`.
+    Read { read: &'a Read<'a>, name: &'a str, failure: &'a Mutex<Option<Error>> },
 }
 
 impl Weight<'_> {
@@ -123,16 +169,18 @@ impl Weight<'_> {
     fn is_whole(&self) -> bool {
         match self.numbers {
             Numbers::Here(values) => values.len() == self.count(),
-            Numbers::Of { .. } => true,
+            Numbers::Read { .. } => true,
         }
     }
 
     fn numbers(&self) -> Cow<'_, [f32]> {
         match self.numbers {
             Numbers::Here(values) => values.into(),
-            Numbers::Of { checkpoint, name, failure } => match checkpoint.tensor(name) {
-                Ok((_, values)) => values.into(),
-                Err(error) => {
+            Numbers::Read { read, name, failure } => match read(name) {
+                Ok(values) if values.len() == self.count() => values.into(),
+                other => {
+                    let wrong = || Error::program(format!("the numbers of `{name}` are not as many as its shape says"));
+                    let error = other.err().unwrap_or_else(wrong);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     vec![0.0; self.count()].into()
                 }

@@ -57,20 +57,8 @@ pub fn records() -> Vec<Record> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use metier_core::part::PAGE_HEADINGS;
-
     #[test]
     fn pages_have_their_headings_and_names_are_in_order() {
-        let records = records();
-        for record in &records {
-            let page = record.page();
-            let mut from = 0;
-            for heading in PAGE_HEADINGS {
-                let at = page[from..].find(&format!("# {heading}"));
-                from += at.unwrap_or_else(|| panic!("{}: no heading {heading}", record.name));
-            }
-        }
-        assert!(records.windows(2).all(|pair| pair[0].name < pair[1].name));
+        metier_testkit::assert_pages(&super::records());
     }
 }

@@ -1,68 +1,116 @@
-//! New tokens for a vocabulary that a model has already.
+//! The family of ways to give a model's vocabulary other tokens.
 //!
-//! Merges of a byte-level vocabulary are learned on: words of new texts are first written in the old tokens, and the most
-//! frequent pairs of neighbors become new ones, whose merges follow all old ones. So old merges are done as before, no
-//! old token is made in a new way, and a text changes only where a new token fits.
-//!
-//! Source: Mundra et al., "An Empirical Comparison of Vocabulary Expansion and Initialization Approaches for Language
-//! Models", arXiv 2407.05841, section 3, for tokens free of ASCII; Sennrich et al., arXiv 1508.07909, for the merges.
+//! What comes out says of each token whether it is an old one or of which old ones its text was made, so that whoever
+//! changes the model's rows needs to know no more ([`Extended`]).
 
+mod drop_unused;
+mod learn;
 #[cfg(test)]
 mod tests;
+mod transplant;
+
+pub use drop_unused::DropUnused;
+pub use learn::{Allowed, LearnTokens};
+pub use transplant::Transplant;
 
 use crate::scheme::HuggingFace;
-use crate::scheme::alphabet::character_of;
-use crate::train::{Counted, Merges, Split, Words, merges};
+use crate::train::{Counted, Split};
 use metier_core::data::TokenId;
+use metier_core::part::{Part, Record};
 use metier_core::seam::Tokenize;
-use metier_core::{Error, Fault, Place, Result};
-use serde_json::{Value, json};
+use metier_core::{Error, Place, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Words that are encoded at one time.
 const TOGETHER: usize = 1 << 16;
 
-/// Which tokens may be made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+/// What a vocabulary is changed by.
+#[derive(Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// The model's `tokenizer.json`.
+    pub json: &'a str,
+    /// Words of texts, counted by [`split_of`] of it; for ways that read text.
+    pub words: Option<&'a Counted>,
+    /// The `tokenizer.json` of another model; for ways that take one.
+    pub donor: Option<&'a str>,
+}
+
+/// Where a token of a changed vocabulary comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Allowed {
-    /// Those without printable ASCII but for blanks: a text in ASCII is written as before.
-    #[default]
-    WithoutAscii,
-    /// All.
-    Any,
+pub enum Origin {
+    /// It is this old token.
+    Kept(TokenId),
+    /// It is new, and its text was written in these old tokens.
+    Made(Vec<TokenId>),
 }
 
-impl Allowed {
-    fn holds(self, token: &[u8]) -> bool {
-        self == Self::Any || !token.iter().any(u8::is_ascii_graphic)
-    }
-}
-
-/// How much is added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Growth {
-    /// New tokens.
-    pub tokens: usize,
-    /// A pair is merged only when it is met at least so often.
-    pub minimum_count: u64,
-    /// Which they may be.
-    pub allowed: Allowed,
-}
-
-/// A vocabulary with new tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A changed vocabulary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extended {
     /// The `tokenizer.json`.
     pub json: String,
-    /// The first new id; those of the others follow it.
-    pub first: TokenId,
-    /// For each new token, the old ones that its text was written in.
-    pub parts: Vec<Vec<TokenId>>,
-    /// How often the last pair that was merged was met.
-    pub rarest: u64,
+    /// Where each token comes from.
+    pub tokens: Vec<Origin>,
+    /// How often the last pair that was merged was met, where merges were learned.
+    pub rarest: Option<u64>,
 }
 
-/// The split of a `tokenizer.json` by which words are counted for [`extend`].
+impl Extended {
+    /// For each new token, in order, the old ones that its text was written in.
+    pub fn parts(&self) -> Vec<Vec<TokenId>> {
+        let parts = |origin: &Origin| match origin {
+            Origin::Kept(_) => None,
+            Origin::Made(parts) => Some(parts.clone()),
+        };
+        self.tokens.iter().filter_map(parts).collect()
+    }
+
+    /// The ids of the new tokens, in order.
+    pub fn new_ids(&self) -> impl Iterator<Item = TokenId> {
+        (0..).zip(&self.tokens).filter(|(_, origin)| matches!(origin, Origin::Made(_))).map(|(id, _)| id)
+    }
+
+    /// The ids that old tokens have now.
+    pub fn now(&self, old: TokenId) -> Option<TokenId> {
+        self.tokens.iter().position(|origin| *origin == Origin::Kept(old)).map(|id| id as TokenId)
+    }
+}
+
+/// A way to change a vocabulary.
+pub trait Extend: Send + Sync {
+    /// Whether words of texts decide.
+    fn reads_text(&self) -> bool {
+        false
+    }
+
+    /// Whether another model's vocabulary is wanted.
+    fn takes_donor(&self) -> bool {
+        false
+    }
+
+    /// The changed vocabulary. The same input gives the same one.
+    ///
+    /// # Errors
+    /// When the vocabulary is of a kind that is not changed, or what is asked for cannot be had.
+    fn extend(&self, given: Given<'_>) -> Result<Extended>;
+}
+
+/// Every way.
+#[rustfmt::skip]
+pub static EXTEND: &[&Part<dyn Extend>] = &[
+    &drop_unused::PART,
+    &learn::PART,
+    &transplant::PART,
+];
+
+/// What is said about each.
+pub fn records() -> Vec<Record> {
+    EXTEND.iter().map(|part| part.record()).collect()
+}
+
+/// The split of a `tokenizer.json` by which words are counted for [`Given`].
 ///
 /// # Errors
 /// When it is no byte-level BPE, or splits in a way that is not known.
@@ -89,54 +137,6 @@ pub fn split_of(json: &str) -> Result<Split> {
     })
 }
 
-/// Learns new tokens from words that were counted by [`split_of`] of the same file.
-///
-/// # Errors
-/// When the file is no such vocabulary, or the words do not make so many tokens.
-pub fn extend(json: &str, words: &Counted, growth: Growth) -> Result<Extended> {
-    split_of(json)?;
-    let tokenizer = HuggingFace::from_json(json)?;
-    let old = tokenizer.vocabulary_size();
-    let mut tokens: Vec<Vec<u8>> = (0..old as TokenId).map(|id| tokenizer.bytes_of(id).unwrap_or_default()).collect();
-    let mut symbols = written(&tokenizer, words)?;
-    let made = Merges { kept: old, size: old + growth.tokens, least: growth.minimum_count };
-    let made = merges(&mut symbols, &mut tokens, made, &|token| growth.allowed.holds(token))?;
-    if tokens.len() < old + growth.tokens {
-        let message = format!(
-            "the texts make only {} tokens of the {} asked for: no other pair of neighbors is met {} times",
-            tokens.len() - old,
-            growth.tokens,
-            growth.minimum_count
-        );
-        let fault = Fault::new(Place::key("tokens"), message);
-        return Err(fault.hint("give more text, ask for fewer tokens, or lower `minimum_count`").into());
-    }
-    let mut parts: Vec<Vec<TokenId>> = Vec::with_capacity(growth.tokens);
-    for merge in &made {
-        // A token that several pairs make is met again.
-        if merge.merged as usize == old + parts.len() {
-            let of = |id: TokenId| parts.get((id as usize).wrapping_sub(old)).cloned().unwrap_or_else(|| vec![id]);
-            let whole = [of(merge.left), of(merge.right)].concat();
-            parts.push(whole);
-        }
-    }
-    let mut file = read(json)?;
-    let spelled = |id: TokenId| spelling(&tokens[id as usize]);
-    let model = &mut file["model"];
-    let apart = model["merges"].get(0).is_none_or(Value::is_array);
-    let list = model["merges"].as_array_mut().ok_or_else(|| missing("model.merges"))?;
-    list.extend(made.iter().map(|merge| {
-        let (left, right) = (spelled(merge.left), spelled(merge.right));
-        if apart { json!([left, right]) } else { json!(format!("{left} {right}")) }
-    }));
-    let vocabulary = model["vocab"].as_object_mut().ok_or_else(|| missing("model.vocab"))?;
-    for id in old..tokens.len() {
-        vocabulary.insert(spelled(id as TokenId), json!(id));
-    }
-    let rarest = made.last().map_or(0, |merge| merge.count);
-    Ok(Extended { json: file.to_string(), first: old as TokenId, parts, rarest })
-}
-
 fn read(json: &str) -> Result<Value> {
     serde_json::from_str(json).map_err(|error| {
         Error::user(Place::default().at(error.line(), error.column()), format!("this is no JSON: {error}"))
@@ -147,19 +147,13 @@ fn missing(key: &str) -> Error {
     Error::user(Place::key(key), "this is no tokenizer: it is missing")
 }
 
-/// How a byte-level vocabulary writes bytes.
-fn spelling(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| character_of(*byte)).collect()
-}
-
-/// The words in old tokens.
-fn written(tokenizer: &HuggingFace, words: &Counted) -> Result<Words> {
-    let mut symbols = Words::with_capacity(words.len(), words.bytes() / 2);
+/// The words in old tokens, with how often each word is met.
+fn written(tokenizer: &HuggingFace, words: &Counted, mut take: impl FnMut(Vec<TokenId>, u64)) -> Result<()> {
     let mut some: Vec<(&str, u64)> = Vec::new();
-    let mut take = |some: &mut Vec<(&str, u64)>| -> Result<()> {
+    let mut encode = |some: &mut Vec<(&str, u64)>| -> Result<()> {
         let texts: Vec<&str> = some.iter().map(|(word, _)| *word).collect();
         for (encoded, (_, count)) in tokenizer.encode(&texts, false)?.into_iter().zip(some.drain(..)) {
-            symbols.push(encoded.ids.into_iter(), count);
+            take(encoded.ids, count);
         }
         Ok(())
     };
@@ -167,9 +161,13 @@ fn written(tokenizer: &HuggingFace, words: &Counted) -> Result<Words> {
         let word = std::str::from_utf8(word).map_err(|_| Error::program("a split cut a character"))?;
         some.push((word, count));
         if some.len() == TOGETHER {
-            take(&mut some)?;
+            encode(&mut some)?;
         }
     }
-    take(&mut some)?;
-    Ok(symbols)
+    encode(&mut some)
+}
+
+/// The words that a way was given.
+fn wanted<'a>(given: &Given<'a>) -> Result<&'a Counted> {
+    given.words.ok_or_else(|| Error::program("words are wanted, and none are given"))
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::train::{Bpe, train};
 use metier_core::part::Build;
+use serde_json::json;
 use std::borrow::Cow;
 
 fn texts(seed: u64, bytes: usize) -> Vec<String> {
@@ -29,15 +30,20 @@ fn base() -> String {
     train(&*learn, texts, folder.path(), 1 << 26).unwrap().0.json
 }
 
-const GROWTH: Growth = Growth { tokens: 200, minimum_count: 2, allowed: Allowed::WithoutAscii };
+const GROWTH: LearnTokens = LearnTokens { tokens: 200, minimum_count: 2, allowed: Allowed::WithoutAscii };
+
+fn learn(json: &str, words: &Counted, growth: LearnTokens) -> Result<Extended> {
+    growth.extend(Given { json, words: Some(words), donor: None })
+}
 
 #[test]
 fn old_texts_are_written_as_before_and_new_ones_shorter() {
     let json = base();
-    let (old_text, new_text) = (texts(2, 100_000), ciphered(&texts(3, 200_000)));
+    let (old_text, new_text) = (texts(2, 2_000_000), ciphered(&texts(3, 200_000)));
+    assert!(old_text.len() >= 10_000, "{} lines", old_text.len());
     let split = split_of(&json).unwrap();
     assert_eq!(split, Split::SmolLm);
-    let extended = extend(&json, &counted(split, &new_text), GROWTH).unwrap();
+    let extended = learn(&json, &counted(split, &new_text), GROWTH).unwrap();
     let (old, new) = (HuggingFace::from_json(&json).unwrap(), HuggingFace::from_json(&extended.json).unwrap());
     assert_eq!((old.vocabulary_size(), new.vocabulary_size()), (450, 650));
     let ids = |tokenizer: &HuggingFace, texts: &[String]| -> Vec<Vec<TokenId>> {
@@ -53,8 +59,9 @@ fn old_texts_are_written_as_before_and_new_ones_shorter() {
         assert_eq!(&new.decode(&ids, false).unwrap(), text);
     }
 
-    assert_eq!((extended.first, extended.parts.len()), (450, 200));
-    for (id, parts) in (450..).zip(&extended.parts) {
+    assert!(extended.tokens[..450].iter().zip(0..).all(|(origin, id)| *origin == Origin::Kept(id)));
+    assert_eq!(extended.new_ids().collect::<Vec<_>>(), (450..650).collect::<Vec<_>>());
+    for (id, parts) in (450..).zip(&extended.parts()) {
         let bytes = new.bytes_of(id).unwrap();
         let of_parts: Vec<u8> = parts.iter().flat_map(|part| old.bytes_of(*part).unwrap()).collect();
         assert_eq!(bytes, of_parts);
@@ -64,7 +71,7 @@ fn old_texts_are_written_as_before_and_new_ones_shorter() {
             assert_eq!(new.encode(&[text], false).unwrap()[0].ids.last(), Some(&id), "{text:?}");
         }
     }
-    assert_eq!(extend(&json, &counted(split, &new_text), GROWTH).unwrap(), extended, "the same words give the same");
+    assert_eq!(learn(&json, &counted(split, &new_text), GROWTH).unwrap(), extended, "the same words give the same");
 }
 
 #[test]
@@ -72,12 +79,12 @@ fn any_token_may_be_made_when_asked() {
     let json = base();
     let english = texts(5, 100_000);
     let words = counted(Split::SmolLm, &english);
-    let growth = Growth { tokens: 40, ..GROWTH };
-    let refused = extend(&json, &words, growth).unwrap_err().to_string();
+    let growth = LearnTokens { tokens: 40, ..GROWTH };
+    let refused = learn(&json, &words, growth).unwrap_err().to_string();
     assert!(refused.contains("of the 40 asked for"), "{refused}");
-    let extended = extend(&json, &words, Growth { allowed: Allowed::Any, ..growth }).unwrap();
+    let extended = learn(&json, &words, LearnTokens { allowed: Allowed::Any, ..growth }).unwrap();
     let new = HuggingFace::from_json(&extended.json).unwrap();
-    assert!(new.bytes_of(extended.first).unwrap().iter().any(u8::is_ascii_graphic));
+    assert!(new.bytes_of(450).unwrap().iter().any(u8::is_ascii_graphic));
 }
 
 #[test]
@@ -94,4 +101,115 @@ fn what_is_not_followed_is_refused_by_name() {
     assert!(refused(with("/normalizer", json!({ "type": "Lowercase" }))).contains("the normalizer"));
     assert!(refused(with("/pre_tokenizer", json!({ "type": "Whitespace" }))).contains("is not known"));
     assert!(split_of("{").unwrap_err().to_string().contains("no JSON"));
+}
+
+fn ids(tokenizer: &HuggingFace, texts: &[String]) -> Vec<Vec<TokenId>> {
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    tokenizer.encode(&texts, false).unwrap().into_iter().map(|encoded| encoded.ids).collect()
+}
+
+#[test]
+fn what_documents_do_not_use_is_dropped_and_they_are_written_as_before() {
+    let json = base();
+    let used: Vec<String> = texts(6, 3000).into_iter().take(8).collect();
+    let words = counted(Split::SmolLm, &used);
+    let given = Given { json: &json, words: Some(&words), donor: None };
+    let dropped = DropUnused::default().extend(given).unwrap();
+    let (old, new) = (HuggingFace::from_json(&json).unwrap(), HuggingFace::from_json(&dropped.json).unwrap());
+    assert_eq!(new.vocabulary_size(), dropped.tokens.len());
+    assert!((257..440).contains(&dropped.tokens.len()), "{} tokens of 450", dropped.tokens.len());
+    let kept = |id: TokenId| match dropped.tokens[id as usize] {
+        Origin::Kept(old) => old,
+        Origin::Made(_) => panic!("nothing is made"),
+    };
+    for (text, (before, after)) in used.iter().zip(ids(&old, &used).into_iter().zip(ids(&new, &used))) {
+        assert_eq!(after.iter().map(|id| kept(*id)).collect::<Vec<_>>(), before, "{text:?}");
+    }
+    let other = texts(7, 20_000);
+    for (text, ids) in other.iter().zip(ids(&new, &other)) {
+        assert_eq!(&new.decode(&ids, false).unwrap(), text);
+    }
+    for id in 0..dropped.tokens.len() as TokenId {
+        assert_eq!(new.bytes_of(id), old.bytes_of(kept(id)));
+    }
+
+    // What else names ids in the file names new ones.
+    let last = dropped.tokens.len() as TokenId - 1;
+    let mut named: Value = serde_json::from_str(&json).unwrap();
+    let of = |sequence: &str| json!({ "Sequence": { "id": sequence, "type_id": 0 } });
+    let begin = json!({ "SpecialToken": { "id": "<s>", "type_id": 0 } });
+    named["post_processor"] = json!({ "type": "Sequence", "processors": [
+        { "type": "BertProcessing", "sep": ["<s>", kept(last)], "cls": ["<s>", kept(last)] },
+        { "type": "TemplateProcessing", "single": [begin, of("A")], "pair": [of("A"), begin, of("B")],
+          "special_tokens": { "<s>": { "id": "<s>", "ids": [kept(last)], "tokens": ["<s>"] } } },
+    ]});
+    let named = named.to_string();
+    let named = DropUnused::default().extend(Given { json: &named, ..given }).unwrap();
+    let named: Value = serde_json::from_str(&named.json).unwrap();
+    for place in ["0/sep/1", "0/cls/1", "1/special_tokens/<s>/ids/0"] {
+        assert_eq!(named.pointer(&format!("/post_processor/processors/{place}")), Some(&json!(last)), "{place}");
+    }
+    assert!(last < kept(last));
+
+    let all = counted(Split::SmolLm, &texts(1, 200_000));
+    let frequent = DropUnused { minimum_count: 1000 }.extend(Given { words: Some(&all), ..given }).unwrap();
+    assert!(frequent.tokens.len() < 450);
+    assert!(DropUnused { minimum_count: 0 }.build(&Place::default()).is_err());
+}
+
+/// New tokens that are dropped again leave the vocabulary as it was.
+#[test]
+fn tokens_that_were_learned_can_be_dropped() {
+    let json = base();
+    let new_text = ciphered(&texts(3, 50_000));
+    let extended = learn(&json, &counted(Split::SmolLm, &new_text), GROWTH).unwrap();
+    let english = counted(Split::SmolLm, &texts(1, 200_000));
+    let drop = |json: &str| DropUnused::default().extend(Given { json, words: Some(&english), donor: None }).unwrap();
+    let (dropped, direct) = (drop(&extended.json), drop(&json));
+    assert_eq!(dropped.tokens, direct.tokens);
+    let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    assert_eq!(read(&dropped.json), read(&direct.json));
+}
+
+#[test]
+fn a_transplanted_vocabulary_says_what_its_tokens_were() {
+    let json = base();
+    let settings = Bpe { vocabulary_size: 600, split: Split::Gpt2, ..Bpe::default() };
+    let learn = settings.build(&Place::default()).unwrap();
+    let folder = metier_testkit::scratch("donor");
+    let russian: Vec<String> = ciphered(&texts(8, 100_000));
+    let both = [texts(9, 100_000), russian].concat();
+    let donor = train(&*learn, both.iter().map(|text| Ok(Cow::Borrowed(text.as_str()))), folder.path(), 1 << 26);
+    let donor = donor.unwrap().0.json;
+    let given = Given { json: &json, words: None, donor: Some(&donor) };
+    let moved = Transplant::default().extend(given).unwrap();
+    let (old, new) = (HuggingFace::from_json(&json).unwrap(), HuggingFace::from_json(&donor).unwrap());
+    assert_eq!((moved.tokens.len(), &moved.json), (new.vocabulary_size(), &donor));
+    let mut made = 0;
+    for (id, origin) in (0..).zip(&moved.tokens) {
+        let bytes = new.bytes_of(id).unwrap();
+        match origin {
+            Origin::Kept(old_id) => assert_eq!(old.bytes_of(*old_id).unwrap(), bytes),
+            Origin::Made(parts) => {
+                made += 1;
+                let whole: Vec<u8> = parts.iter().flat_map(|part| old.bytes_of(*part).unwrap()).collect();
+                assert_eq!(whole, bytes);
+            }
+        }
+    }
+    assert!((50..550).contains(&made), "{made} tokens are new");
+
+    assert!(Transplant::default().extend(Given { donor: None, ..given }).is_err());
+    let same = [("nothing".to_owned(), "the".to_owned()), (" the".to_owned(), "nought".to_owned())].into();
+    let refused = Transplant { same }.extend(given).unwrap_err();
+    assert_eq!(refused.faults.len(), 2, "{refused}");
+    let same = Transplant { same: [(" the".to_owned(), "a".to_owned())].into() };
+    let moved = same.extend(given).unwrap();
+    let find = |tokenizer: &HuggingFace, text: &str| tokenizer.encode(&[text], false).unwrap()[0].ids[0];
+    assert_eq!(moved.tokens[find(&new, " the") as usize], Origin::Kept(find(&old, "a")));
+}
+
+#[test]
+fn pages_have_their_headings_and_names_are_in_order() {
+    metier_testkit::assert_pages(&records());
 }

@@ -1,14 +1,18 @@
-use super::{Initialize, Known, Made, Rows, largest};
-use crate::skip_gram::{self, Negatives, Pairs, SkipGram};
+use super::{Initialize, Known, Made, Rows, SubwordMean, largest};
+use crate::skip_gram::{self, Negatives, Pairs, SkipGram, Which};
 use metier_compute::op::{self, AdamwStep};
 use metier_compute::{Gradients, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::data::TokenId;
 use metier_core::part::{Build, Part};
 use metier_core::seed::Seed;
-use metier_core::{Error, Fault, Place, Result, stop};
+use metier_core::{Error, Fault, Place, Result, stop, store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// # What it does
 /// Begins every new token as a mixture of old rows that is learned from text: constrained word2vec.
@@ -19,7 +23,7 @@ use std::collections::BTreeSet;
 /// stand near each other together: centers are rows of the embedding, the others rows of the head, which has an `A` and `B`
 /// of its own; tied matrices are one. Adam, `passes` over the text; what the pass with the least cost on every 50th line,
 /// held out, came to is kept. Softmax makes shares of at least 0 that sum to 1, so every row lies in the convex hull of the
-/// old ones.
+/// old ones. A token that the text does not have is the mean of its parts.
 ///
 /// # When to use
 /// When new tokens must be useful from the first step on, or little training follows. `A B` costs `2 rank old` operations
@@ -125,7 +129,21 @@ impl Initialize for Cw2v {
         let mut sources = Vec::new();
         let embedding = rows(&learned.mixtures[0], Some(&mut sources))?;
         let head = learned.mixtures.get(1).map(|mixture| rows(mixture, None)).transpose()?;
-        Ok(Made { embedding, head, sources: Some(sources) })
+        let mut made = Made { embedding, head, sources: Some(sources), unseen: Vec::new() };
+        // Nothing was learned of tokens that the text does not have.
+        let (counts, old) = (known.counts(), known.embedding.count());
+        made.unseen = all.into_iter().filter(|new| counts[old + new] == 0).collect();
+        let parts = SubwordMean::default().rows(known, seed)?;
+        for new in made.unseen.iter().copied() {
+            let both = [(Some(&mut made.embedding), Some(&parts.embedding)), (made.head.as_mut(), parts.head.as_ref())];
+            for (rows, parts) in both.into_iter().filter_map(|(rows, parts)| rows.zip(parts)) {
+                rows.values[new * parts.width..][..parts.width].copy_from_slice(parts.row(new));
+            }
+            if let (Some(sources), Some(parts)) = (&mut made.sources, &parts.sources) {
+                sources[new].clone_from(&parts[new]);
+            }
+        }
+        Ok(made)
     }
 }
 
@@ -134,45 +152,142 @@ impl Cw2v {
         known.check()?;
         let old = known.embedding.count();
         let all = old + known.parts.len();
-        let (mut text, mut held) = (Vec::new(), Vec::new());
-        for (number, line) in known.lines.iter().enumerate() {
-            if number % HELD_OUT == HELD_OUT - 1 { held.push(line.clone()) } else { text.push(line.clone()) }
-        }
         let shape = SkipGram {
             window: self.window,
             negatives: self.negatives,
             threshold: self.threshold,
             cost: self.negatives_cost,
         };
-        let sampler = shape.sampler(&text, all)?;
-        let held = if held.iter().any(|line| line.len() > 1) { &held } else { &text };
-        let held = shape.sampler(held, all)?;
+        let sampler = shape.sampler(known.lines, Which::Learned(HELD_OUT), all)?;
+        // Where no line that is held out has two tokens, the text itself is the measure.
+        let held = shape.sampler(known.lines, Which::HeldOut(HELD_OUT), all);
+        let held = held.or_else(|_| shape.sampler(known.lines, Which::Learned(HELD_OUT), all))?;
         let mut learned = Learned::new(self.rank, known, seed)?;
-        let mut best: Option<(f64, Vec<Tensor>)> = None;
-        let mut step = 0;
-        for pass in 0..self.passes {
+        let mut progress = Progress::default();
+        let mut saving = known.work.map(Saving::new);
+        if let Some(saving) = &saving {
+            progress = saving.read(&mut learned)?;
+        }
+        while progress.pass < self.passes {
+            let (pass, done) = (progress.pass, progress.batches);
+            let mut batch = 0;
             sampler.pass(seed.derive("text"), pass, self.batch, &mut |pairs| {
-                if stop::requested() {
-                    return Err(stop::interrupted());
+                stop::check()?;
+                batch += 1;
+                if batch <= done {
+                    return Ok(());
                 }
-                step += 1;
-                learned.step(pairs, known, self, step)
+                progress.step += 1;
+                progress.batches = batch;
+                learned.step(pairs, known, self, progress.step)?;
+                saving.as_mut().map_or(Ok(()), |saving| saving.write_at_times(&progress, &learned))
             })?;
             let (mut cost, mut count) = (0.0, 0);
             held.pass(seed.derive("held out"), 0, self.batch, &mut |pairs| {
+                stop::check()?;
                 cost += learned.cost(pairs, known, self.negatives_cost)?.0 * pairs.centers.len() as f64;
                 count += pairs.centers.len();
                 Ok(())
             })?;
             let cost = cost / count.max(1) as f64;
-            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, learned.values()));
+            if progress.best.is_none_or(|least| cost < least) {
+                progress.best = Some(cost);
+                learned.best = Some(learned.values());
+            }
+            (progress.pass, progress.batches) = (pass + 1, 0);
+            if let Some(saving) = &mut saving {
+                saving.write(&progress, &learned)?;
             }
         }
-        if let Some((_, values)) = best {
+        if let Some(values) = learned.best.take() {
             learned.set(values);
         }
         Ok(learned)
+    }
+}
+
+/// How far the learning has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    /// Passes that are complete.
+    pass: u64,
+    /// Batches of the one under way.
+    batches: u64,
+    /// Steps in all.
+    step: u64,
+    /// The least cost of a pass on lines held out.
+    best: Option<f64>,
+}
+
+/// Keeps a [`Progress`] with all numbers that learning changes, so that they may be gone on from.
+struct Saving {
+    path: PathBuf,
+    last: Instant,
+    /// How long writing took.
+    took: Duration,
+}
+
+/// Writing may take one part in so many of the time.
+const OF_THE_TIME: u32 = 20;
+
+impl Saving {
+    fn new(folder: &Path) -> Self {
+        Self { path: folder.join("cw2v.checkpoint"), last: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(std::io::Error) -> Error {
+        move |error| Error::io(&self.path, what, &error)
+    }
+
+    /// The progress in a line of JSON, then the numbers in [`Learned::all`]'s order, in little-endian bytes.
+    fn write(&mut self, progress: &Progress, learned: &Learned) -> Result<()> {
+        let began = Instant::now();
+        let line = serde_json::to_string(progress)
+            .map_err(|error| Error::program(format!("the progress does not serialize: {error}")))?;
+        store::write_atomic_with(&self.path, |file| {
+            let mut written = writeln!(file, "{line}");
+            for number in learned.all().into_iter().flatten() {
+                written = written.and_then(|()| file.write_all(&number.to_le_bytes()));
+            }
+            written.map_err(self.failed("write the file"))
+        })?;
+        self.last = Instant::now();
+        self.took = began.elapsed();
+        Ok(())
+    }
+
+    fn write_at_times(&mut self, progress: &Progress, learned: &Learned) -> Result<()> {
+        if self.last.elapsed() < self.took * OF_THE_TIME { Ok(()) } else { self.write(progress, learned) }
+    }
+
+    /// What was kept, or a beginning. Numbers are put where they belong.
+    fn read(&self, learned: &mut Learned) -> Result<Progress> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Progress::default()),
+            Err(error) => return Err(self.failed("open the file")(error)),
+        };
+        let mut file = BufReader::new(file);
+        let mut line = String::new();
+        file.read_line(&mut line).map_err(self.failed("read the file"))?;
+        let progress: Progress = serde_json::from_str(&line)
+            .map_err(|error| Error::file(&self.path, format!("this is no progress of an initializer: {error}")))?;
+        if progress.best.is_some() {
+            learned.best = Some(learned.values());
+        }
+        let mut read = |numbers: &mut [f32]| {
+            let mut bytes = [0; size_of::<f32>()];
+            numbers.iter_mut().try_for_each(|number| {
+                file.read_exact(&mut bytes).map_err(self.failed("read the file"))?;
+                *number = f32::from_le_bytes(bytes);
+                Ok::<_, Error>(())
+            })
+        };
+        let ids: Vec<ParameterId> = learned.parameters.iter().map(|(id, ..)| id).collect();
+        ids.into_iter().try_for_each(|id| read(learned.parameters.get_mut(id).data_mut()))?;
+        learned.mixtures.iter_mut().flat_map(|mixture| mixture.means.iter_mut().flatten()).try_for_each(|x| read(x))?;
+        learned.best.iter_mut().flatten().try_for_each(|tensor| read(tensor.data_mut()))?;
+        Ok(progress)
     }
 }
 
@@ -191,6 +306,8 @@ struct Learned {
     parameters: Parameters,
     /// Of the embedding, and of the head where it is not the embedding.
     mixtures: Vec<Mixture>,
+    /// The values after the pass of the least cost.
+    best: Option<Vec<Tensor>>,
     /// Old tokens.
     old: usize,
     width: usize,
@@ -234,7 +351,7 @@ impl Learned {
             let means = [new, old].map(|count| [vec![0.0; count * rank], vec![0.0; count * rank]]);
             mixtures.push(Mixture { a, b, old: turned, means });
         }
-        Ok(Self { parameters, mixtures, old, width })
+        Ok(Self { parameters, mixtures, best: None, old, width })
     }
 
     fn values(&self) -> Vec<Tensor> {
@@ -246,6 +363,13 @@ impl Learned {
         for (id, value) in ids.into_iter().zip(values) {
             *self.parameters.get_mut(id) = value;
         }
+    }
+
+    /// Every number that learning changes: values, running means, the best values.
+    fn all(&self) -> Vec<&[f32]> {
+        let values = self.parameters.iter().map(|(_, _, tensor, _)| tensor.data());
+        let means = self.mixtures.iter().flat_map(|mixture| mixture.means.iter().flatten().map(Vec::as_slice));
+        values.chain(means).chain(self.best.iter().flatten().map(Tensor::data)).collect()
     }
 
     /// Shares of all old tokens in some new ones, `[some, old]`, and the rows they make, `[some, width]`.
@@ -355,11 +479,11 @@ fn gone() -> Error {
 }
 
 /// The part's record.
-pub static PART: Part<dyn Initialize> = Part::of::<Cw2v>("cw2v", 1);
+pub static PART: Part<dyn Initialize> = Part::of::<Cw2v>("cw2v", 2);
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{known_rows, text};
+    use super::super::tests::{known, known_rows, text};
     use super::*;
 
     fn small() -> Cw2v {
@@ -369,13 +493,13 @@ mod tests {
     #[test]
     fn shares_are_a_mixture_and_rows_are_made_of_them() {
         let (embedding, head) = (known_rows(50, 12, 1), known_rows(50, 12, 2));
-        let parts = vec![vec![]; 7];
-        let lines = text(57);
+        let parts = vec![vec![]; 5];
+        let lines = text(55);
         for head in [None, Some(&head)] {
-            let known = Known { embedding: &embedding, head, parts: &parts, lines: &lines };
+            let known = known(&embedding, head, &parts, &lines);
             let learned = small().learn(known, Seed::new(1)).unwrap();
             let made = small().rows(known, Seed::new(1)).unwrap();
-            let all: Vec<usize> = (0..7).collect();
+            let all: Vec<usize> = (0..5).collect();
             let of = [
                 (&made.embedding, &embedding),
                 (made.head.as_ref().unwrap_or(&made.embedding), head.unwrap_or(&embedding)),
@@ -405,11 +529,11 @@ mod tests {
         let (embedding, head) = (known_rows(30, 8, 3), known_rows(30, 8, 4));
         let (parts, lines) = (vec![vec![]; 5], text(35));
         for head in [None, Some(&head)] {
-            let known = Known { embedding: &embedding, head, parts: &parts, lines: &lines };
+            let known = known(&embedding, head, &parts, &lines);
             let mut learned = Learned::new(8, known, Seed::new(2)).unwrap();
             let shape = SkipGram { window: 2, negatives: 3, threshold: 0.0, cost: Negatives::Standard };
             let mut batch = Pairs::default();
-            let sampler = shape.sampler(&lines, 35).unwrap();
+            let sampler = shape.sampler(&lines, Which::All, 35).unwrap();
             sampler
                 .pass(Seed::new(5), 0, 400, &mut |pairs| {
                     batch = pairs.clone();
@@ -423,5 +547,20 @@ mod tests {
             let after = learned.cost(&batch, known, Negatives::Standard).unwrap().0;
             assert!(after < before - 0.01, "{after} after {before}");
         }
+    }
+
+    /// Passes that were learned before are not learned again, and the rows are the same.
+    #[test]
+    fn learning_goes_on_where_it_was_interrupted() {
+        let (embedding, head) = (known_rows(30, 8, 3), known_rows(30, 8, 4));
+        let (parts, lines) = (vec![vec![]; 5], text(35));
+        let whole = known(&embedding, Some(&head), &parts, &lines);
+        let expected = small().rows(whole, Seed::new(2)).unwrap();
+        let folder = metier_testkit::scratch("cw2v");
+        let known = Known { work: Some(folder.path()), ..whole };
+        for passes in 1..small().passes {
+            Cw2v { passes, ..small() }.learn(known, Seed::new(2)).unwrap();
+        }
+        assert_eq!(small().rows(known, Seed::new(2)).unwrap(), expected);
     }
 }

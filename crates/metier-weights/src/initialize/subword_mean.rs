@@ -1,4 +1,4 @@
-use super::{Initialize, Known, Made, Rows, largest};
+use super::{Initialize, Known, Made, mixtures};
 use metier_core::data::TokenId;
 use metier_core::part::{Build, Part};
 use metier_core::seed::Seed;
@@ -35,34 +35,19 @@ impl Build<dyn Initialize> for SubwordMean {
 
 impl Initialize for SubwordMean {
     fn rows(&self, known: Known<'_>, _: Seed) -> Result<Made> {
-        let mut made = known.apart(|old, _| {
-            let mean = old.mean();
-            let rows = known.parts.iter().flat_map(|parts| {
-                if parts.is_empty() {
-                    return mean.iter().map(|mean| *mean as f32).collect();
-                }
-                let mut sum = vec![0.0; old.width];
-                for part in parts {
-                    sum.iter_mut().zip(old.row(*part as usize)).for_each(|(sum, x)| *sum += f64::from(*x));
-                }
-                sum.into_iter().map(|sum| (sum / parts.len() as f64) as f32).collect::<Vec<f32>>()
-            });
-            Rows { values: rows.collect(), width: old.width }
-        })?;
-        made.sources = Some(known.parts.iter().map(|parts| largest(shares(parts))).collect());
-        Ok(made)
+        known.check()?;
+        Ok(mixtures(known, &known.parts.iter().map(|parts| part_shares(parts)).collect::<Vec<_>>()))
     }
 }
 
 /// How much of its parts each of them is.
-fn shares(parts: &[TokenId]) -> impl Iterator<Item = (TokenId, f32)> {
+pub(super) fn part_shares(parts: &[TokenId]) -> Vec<(TokenId, f64)> {
     let mut counts: BTreeMap<TokenId, usize> = BTreeMap::new();
     for part in parts {
         *counts.entry(*part).or_default() += 1;
     }
-    let all = parts.len() as f32;
-    counts.into_iter().map(move |(part, count)| (part, count as f32 / all))
+    counts.into_iter().map(|(part, count)| (part, count as f64 / parts.len() as f64)).collect()
 }
 
 /// The part's record.
-pub static PART: Part<dyn Initialize> = Part::of::<SubwordMean>("subword_mean", 1);
+pub static PART: Part<dyn Initialize> = Part::of::<SubwordMean>("subword_mean", 2);

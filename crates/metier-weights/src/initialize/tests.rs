@@ -1,5 +1,5 @@
 use super::*;
-use metier_core::part::{Build, PAGE_HEADINGS};
+use metier_core::part::Build;
 
 /// Rows like those of an embedding: around a mean that is not zero, some places wider than others.
 pub(super) fn known_rows(count: usize, width: usize, salt: u64) -> Rows {
@@ -14,10 +14,22 @@ pub(super) fn known_rows(count: usize, width: usize, salt: u64) -> Rows {
     Rows { values: values.collect(), width }
 }
 
+/// What is known of a model with a head or without, and nothing else.
+pub(super) fn known<'a>(
+    embedding: &'a Rows,
+    head: Option<&'a Rows>,
+    parts: &'a [Vec<TokenId>],
+    lines: &'a Lines,
+) -> Known<'a> {
+    Known { embedding, head, parts, lines, donor: None, work: None }
+}
+
 /// Lines in which tokens of one remainder by 5 stand together.
-pub(super) fn text(vocabulary: u64) -> Vec<Vec<TokenId>> {
+pub(super) fn text(vocabulary: u64) -> Lines {
     let mut stream = Seed::new(11).at(0);
-    (0..120).map(|line| (0..12).map(|_| (stream.below(vocabulary / 5) * 5 + line % 5) as TokenId).collect()).collect()
+    let token = |line: u64, stream: &mut metier_core::seed::Stream| stream.below(vocabulary / 5) * 5 + line % 5;
+    let line = |line| (0..12).map(|_| token(line, &mut stream) as TokenId).collect();
+    Lines::from((0..120).map(line).collect::<Vec<_>>())
 }
 
 /// How many of `count` random hidden states give some new token a logit that is above every old one's by more than 1e-6.
@@ -44,7 +56,7 @@ fn no_new_token_of_the_hull_is_above_all_old_ones() {
     let parts: Vec<Vec<TokenId>> =
         (0..100_u64).map(|at| (0..at % 4).map(|_| stream.below(300) as TokenId).collect()).collect();
     let lines = text(400);
-    let known = Known { embedding: &embedding, head: Some(&head), parts: &parts, lines: &lines };
+    let known = known(&embedding, Some(&head), &parts, &lines);
     let of = |part: Box<dyn Initialize>| {
         let made = part.rows(known, Seed::new(1)).unwrap();
         let new_head = made.head.unwrap();
@@ -52,6 +64,8 @@ fn no_new_token_of_the_hull_is_above_all_old_ones() {
         [above(&embedding, &made.embedding, STATES), above(&head, &new_head, STATES)]
     };
     let place = Place::default();
+    let focus = Focus { width: 16, ..Focus::default() };
+    assert_eq!(of(focus.build(&place).unwrap()), [0, 0], "focus");
     let cw2v = Cw2v { rank: 16, rate: 1e-2, passes: 2, batch: 512, threshold: 0.0, ..Cw2v::default() };
     assert_eq!(of(cw2v.build(&place).unwrap()), [0, 0], "cw2v");
     assert_eq!(of(Mean::default().build(&place).unwrap()), [0, 0], "mean");
@@ -65,7 +79,8 @@ fn no_new_token_of_the_hull_is_above_all_old_ones() {
 fn rows_have_the_moments_that_are_said() {
     let embedding = known_rows(200, 6, 9);
     let parts = vec![vec![]; 4000];
-    let known = Known { embedding: &embedding, head: None, parts: &parts, lines: &[] };
+    let nothing = Lines::default();
+    let known = known(&embedding, None, &parts, &nothing);
     let moments = |rows: &Rows| {
         let mean = rows.mean();
         let covariance = |i: usize, j: usize| {
@@ -100,7 +115,8 @@ fn rows_have_the_moments_that_are_said() {
 fn parts_are_averaged_as_often_as_they_stand() {
     let embedding = Rows { values: vec![0.0, 0.0, 3.0, 6.0, 9.0, 0.0], width: 2 };
     let parts = vec![vec![1, 1, 2], vec![]];
-    let known = Known { embedding: &embedding, head: None, parts: &parts, lines: &[] };
+    let nothing = Lines::default();
+    let known = known(&embedding, None, &parts, &nothing);
     let made = SubwordMean::default().rows(known, Seed::new(0)).unwrap();
     assert_eq!(made.embedding.values, [5.0, 4.0, 4.0, 2.0]);
     assert_eq!(made.sources.unwrap(), [vec![(1, 2.0 / 3.0), (2, 1.0 / 3.0)], vec![]]);
@@ -110,10 +126,13 @@ fn parts_are_averaged_as_often_as_they_stand() {
 fn what_does_not_fit_together_is_refused() {
     let (rows, few) = (known_rows(5, 3, 1), known_rows(4, 3, 1));
     let refused = |known: Known<'_>| Mean::default().rows(known, Seed::new(0)).unwrap_err().to_string();
-    let good = Known { embedding: &rows, head: None, parts: &[], lines: &[] };
+    let nothing = Lines::default();
+    let good = known(&rows, None, &[], &nothing);
     assert!(refused(Known { head: Some(&few), ..good }).contains("it has 4 rows, and the embedding 5"));
     assert!(refused(Known { parts: &[vec![4, 5]], ..good }).contains("new token 0 was written with 5"));
-    assert!(refused(Known { lines: &[vec![1], vec![5]], ..good }).contains("line 2 has the token 5 of 5"));
+    assert!(
+        refused(Known { lines: &Lines::from(vec![vec![1], vec![5]]), ..good }).contains("line 2 has the token 5 of 5")
+    );
     assert!(refused(Known { embedding: &Rows::default(), ..good }).contains("no tokens"));
     let nothing = Cw2v::default().rows(good, Seed::new(0)).unwrap_err().to_string();
     assert!(nothing.contains("no token of it stands near another"), "{nothing}");
@@ -123,14 +142,5 @@ fn what_does_not_fit_together_is_refused() {
 
 #[test]
 fn pages_have_their_headings_and_names_are_in_order() {
-    let records = records();
-    for record in &records {
-        let page = record.page();
-        let mut from = 0;
-        for heading in PAGE_HEADINGS {
-            let at = page[from..].find(&format!("# {heading}"));
-            from += at.unwrap_or_else(|| panic!("{}: no heading {heading}", record.name));
-        }
-    }
-    assert!(records.windows(2).all(|pair| pair[0].name < pair[1].name));
+    metier_testkit::assert_pages(&records());
 }

@@ -1,36 +1,48 @@
-//! `extend`: a model and documents to the model with tokens that serve them.
+//! `extend`: a model and documents to the model with a vocabulary that serves them.
 
 use super::model::open_checkpoint;
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::part::Chosen;
+use metier_core::progress::Progress;
 use metier_core::seam::Tokenize;
 use metier_core::settings::Table;
 use metier_core::store::{self, Counts, Estimate};
-use metier_core::{Error, Fault, Result};
-use metier_model::checkpoint::Dtype;
-use metier_tokenizer::extend::{Allowed, Extended, Growth, extend, split_of};
+use metier_core::{Error, Fault, Place, Result, stop};
+use metier_model::checkpoint::{Checkpoint, Dtype};
+use metier_tokenizer::extend::{self, Extend, Extended, Given, Origin, split_of};
 use metier_tokenizer::scheme::HuggingFace;
 use metier_tokenizer::train::Counting;
 use metier_weights::initialize::{self, Initialize};
-use metier_weights::vocabulary;
+use metier_weights::lines::{Lines, LinesWriter};
+use metier_weights::vocabulary::{self, Source, ids_for};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
 
 /// Bytes of documents counted and encoded twice in a second on one thread.
 const BYTES_PER_SECOND: f64 = 5e6;
 /// What counting may use when nothing else is said.
 const MEMORY: u64 = 2 << 30;
-/// Files of a count under way.
-const COUNTS: &str = "counts";
+/// Documents that are encoded at one time, and bytes of them.
+const TOGETHER: usize = 1024;
+const TOGETHER_BYTES: usize = 8 << 20;
 /// For each new token: its id, what it is made of, and where its row comes from.
 const MANIFEST: &str = "new_tokens.json";
+/// Between interruptions: words counted, the vocabulary, what was seen of the texts with their lines in ids.
+const COUNTS: &str = "counts";
+const CHANGED: &str = "vocabulary.json";
+const SEEN: &str = "seen.json";
 
+const VOCABULARY: PartSlot =
+    PartSlot { key: "vocabulary", family: "vocabulary", many: false, default: Some("learn"), members: extend::records };
 const INITIALIZE: PartSlot = PartSlot {
     key: "initialize",
-    family: "initialize",
+    family: "initializer",
     many: false,
     default: Some("subword_mean"),
     members: initialize::records,
@@ -39,143 +51,302 @@ const INITIALIZE: PartSlot = PartSlot {
 /// The record of `extend`.
 pub static VERB: Verb = Verb {
     name: "extend",
-    version: 1,
-    summary: "learn new tokens from documents and give a model rows for them",
+    version: 2,
+    summary: "change a model's vocabulary for documents, with rows for new tokens",
     makes: Kind::Model,
     inputs: &[
         InputSlot {
             key: "from",
             kind: Kind::Documents,
-            required: true,
+            required: false,
             many: false,
-            text: "the documents that the new tokens are to serve",
+            text: "the documents that the vocabulary is to serve",
         },
-        InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to extend" },
+        InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to change" },
+        InputSlot {
+            key: "donor",
+            kind: Kind::Tokenizer,
+            required: false,
+            many: false,
+            text: "another model, or its tokenizer, to take tokens or rows from",
+        },
     ],
-    parts: &[INITIALIZE],
+    parts: &[VOCABULARY, INITIALIZE],
     settings: <ExtendSettings as JsonSchema>::json_schema,
     read: read_settings,
 };
 
-/// How the vocabulary grows.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// How the model is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct ExtendSettings {
-    /// New tokens.
-    #[schemars(range(min = 1, max = 16_777_216))]
-    tokens: u32,
-    /// Merge only pairs that are met at least this often.
-    #[schemars(range(min = 1))]
-    minimum_count: u64,
-    /// Which tokens may be made.
-    allowed: Allowed,
+    /// The type that weights are stored in.
+    dtype: StoredAs,
 }
 
-impl Default for ExtendSettings {
-    fn default() -> Self {
-        Self { tokens: 4096, minimum_count: 2, allowed: Allowed::default() }
+/// The type that weights are stored in.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum StoredAs {
+    /// That of the model, where all its weights have one of 16 bits; else 32 bits.
+    #[default]
+    AsBefore,
+    /// 32 bits.
+    F32,
+    /// 16 bits with the range of 32. Rows that were mixtures of others are then so up to rounding.
+    Bf16,
+    /// 16 bits with more digits and less range.
+    F16,
+}
+
+impl StoredAs {
+    fn dtype(self, model: &Checkpoint) -> Dtype {
+        match self {
+            Self::AsBefore => model.dtype(),
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::BF16,
+            Self::F16 => Dtype::F16,
+        }
     }
 }
 
-struct Extend(ExtendSettings, Chosen<dyn Initialize>);
+struct Extending {
+    settings: ExtendSettings,
+    vocabulary: Chosen<dyn Extend>,
+    initialize: Chosen<dyn Initialize>,
+}
+
+/// What the texts came to, in the old tokens and the new ones.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Seen {
+    documents: u64,
+    bytes: u64,
+    before: u64,
+    after: u64,
+}
 
 fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     let mut faults = Faults::default();
-    let settings = faults.take(table.without(&["initialize"]).read::<ExtendSettings>());
+    let settings = faults.take(table.without(&["initialize", "vocabulary"]).read::<ExtendSettings>());
+    let vocabulary = faults.take(one(table, &VOCABULARY, extend::EXTEND));
     let initialize = faults.take(one(table, &INITIALIZE, initialize::INITIALIZERS));
-    if let Some(settings) = &settings {
-        if !(1..=1 << 24).contains(&settings.tokens) {
-            let message = format!("{} is out of range", settings.tokens);
-            faults.0.push(Fault::new(table.place_of("tokens"), message).hint("it is in 1..=16777216"));
+    match (settings, vocabulary, initialize) {
+        (Some(settings), Some(vocabulary), Some(initialize)) if faults.0.is_empty() => {
+            Ok(Box::new(Extending { settings, vocabulary, initialize }))
         }
-        if settings.minimum_count == 0 {
-            let fault = Fault::new(table.place_of("minimum_count"), "0 is out of range");
-            faults.0.push(fault.hint("it is at least 1"));
-        }
-    }
-    match (settings, initialize) {
-        (Some(settings), Some(initialize)) if faults.0.is_empty() => Ok(Box::new(Extend(settings, initialize))),
         _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
     }
 }
 
-impl Work for Extend {
+impl Work for Extending {
     fn settings(&self) -> serde_json::Value {
-        json!({ "settings": self.0, "initialize": self.1.identity() })
+        json!({
+            "settings": self.settings,
+            "vocabulary": self.vocabulary.identity(),
+            "initialize": self.initialize.identity(),
+        })
     }
 
-    fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["bytes", "bytes_per_token_after", "bytes_per_token_before", "rarest_merge", "tokens_after", "tokens_before"]
-            .map(str::to_owned)
-            .to_vec()
+    fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
+        let mut names = vec!["rarest_merge", "tokens_after", "tokens_before", "unseen_tokens"];
+        if inputs.contains_key("from") {
+            names.extend(["bytes", "bytes_per_token_after", "bytes_per_token_before", "token_ratio"]);
+        }
+        names.into_iter().map(str::to_owned).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
+        for (key, wanted, by) in [
+            ("from", self.vocabulary.part.reads_text(), self.vocabulary.name),
+            ("from", self.initialize.part.reads_text(), self.initialize.name),
+            ("donor", self.vocabulary.part.takes_donor(), self.vocabulary.name),
+            ("donor", self.initialize.part.takes_donor(), self.initialize.name),
+        ] {
+            if wanted && !inputs.contains_key(key) {
+                let what = if key == "from" { "documents" } else { "another model" };
+                let fault = Fault::new(Place::key(key), format!("`{by}` works on {what}, and none are given"));
+                return Err(fault.hint(format!("write `{key} = \"NAME\"`")).into());
+            }
+        }
         let Some(path) = inputs.get("model").and_then(|flow| flow.path.as_deref()) else {
             return Ok((Estimate::default(), Flow::default()));
         };
         let checkpoint = open_checkpoint(path)?;
-        let mut numbers = 0;
+        let (mut numbers, mut largest) = (0, 0);
         for name in checkpoint.names() {
-            numbers += checkpoint.shape(&name)?.iter().product::<usize>() as u64;
+            let count = checkpoint.shape(&name)?.iter().product::<usize>() as u64;
+            numbers += count;
+            largest = largest.max(count);
         }
         let documents = inputs.get("from");
         let bytes = documents.and_then(|flow| flow.bytes).unwrap_or_default();
+        let stored = if self.settings.dtype.dtype(&checkpoint) == Dtype::F32 { 4 } else { 2 };
         let estimate = Estimate {
             rows: documents.and_then(|flow| flow.documents),
-            memory_bytes: Some(numbers * 4 + bytes + (200 << 20)),
-            disk_bytes: Some(numbers * 4),
-            seconds: Some(bytes as f64 / BYTES_PER_SECOND + numbers as f64 * 4.0 / machine.disk_bytes_per_second),
+            // Words counted, and the embedding as it was, as an initializer sees it, and as it is written.
+            memory_bytes: Some(bytes.clamp(200 << 20, MEMORY) + largest * 12),
+            disk_bytes: Some(numbers * stored),
+            seconds: Some(bytes as f64 / BYTES_PER_SECOND + (numbers * stored) as f64 / machine.disk_bytes_per_second),
             ..Estimate::default()
         };
         Ok((estimate, Flow::default()))
     }
 
     fn run(&self, context: &Context) -> Result<Outcome> {
-        context.start_over()?;
+        let scratch = context.scratch()?;
         let checkpoint = open_checkpoint(&context.input("model")?.path)?;
-        let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
-        let texts = documents.map(|document| Ok(document?.text)).collect::<Result<Vec<String>>>()?;
-        let extended = self.learn(context, &checkpoint.tokenizer_json, &texts)?;
-        let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let per_token = |tokenizer: &dyn Tokenize| -> Result<f64> {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let tokens: usize = tokenizer.encode(&texts, false)?.iter().map(|encoded| encoded.ids.len()).sum();
-            Ok(bytes as f64 / (tokens as f64).max(1.0))
-        };
-        let before = per_token(&*checkpoint.tokenizer)?;
+        let extended = self.change(context, &checkpoint.tokenizer_json, &scratch)?;
         let after = HuggingFace::from_json(&extended.json)?;
-        let made = (&*self.1.part, &lines[..], context.seed.derive("initialize"));
-        let report = vocabulary::write(checkpoint, &extended, made, Dtype::F32, context.work)?;
-        write_manifest(context, &extended, &after, &report)?;
-        let documents = texts.len() as u64;
-        Ok(Outcome {
-            counts: Counts { read: documents, out: documents, ..Counts::default() },
-            figures: BTreeMap::from([
-                ("bytes".to_owned(), bytes as f64),
-                ("bytes_per_token_before".to_owned(), before),
-                ("bytes_per_token_after".to_owned(), per_token(&after)?),
-                ("rarest_merge".to_owned(), extended.rarest as f64),
-                ("tokens_before".to_owned(), report.tokens[0] as f64),
-                ("tokens_after".to_owned(), report.tokens[1] as f64),
-            ]),
-            table: None,
-        })
+        let seen = context.inputs.get("from").map(|_| self.see(context, &checkpoint, (&extended, &after), &scratch));
+        let seen = seen.transpose()?;
+        let lines = if self.initialize.part.reads_text() { Lines::open(&scratch)? } else { Lines::default() };
+        let donor = context.inputs.get("donor").filter(|_| self.initialize.part.takes_donor());
+        let donor = donor.map(|donor| open_checkpoint(&donor.path)).transpose()?;
+        let source = Source {
+            initialize: &*self.initialize.part,
+            lines: &lines,
+            donor: donor.as_ref(),
+            seed: context.seed.derive("initialize"),
+            work: Some(&scratch),
+        };
+        let dtype = self.settings.dtype.dtype(&checkpoint);
+        let report = vocabulary::write(checkpoint, &extended, source, dtype, context.work)?;
+        write_manifest(context, &extended, &after, &report, self.initialize.name)?;
+        let mut figures = BTreeMap::from([
+            ("rarest_merge".to_owned(), extended.rarest.unwrap_or_default() as f64),
+            ("tokens_before".to_owned(), report.tokens[0] as f64),
+            ("tokens_after".to_owned(), report.tokens[1] as f64),
+            ("unseen_tokens".to_owned(), report.unseen.len() as f64),
+        ]);
+        let seen = seen.unwrap_or_default();
+        if context.inputs.contains_key("from") {
+            let (before, after) = (seen.before.max(1) as f64, seen.after.max(1) as f64);
+            figures.extend([
+                ("bytes".to_owned(), seen.bytes as f64),
+                ("bytes_per_token_before".to_owned(), seen.bytes as f64 / before),
+                ("bytes_per_token_after".to_owned(), seen.bytes as f64 / after),
+                ("token_ratio".to_owned(), before / after),
+            ]);
+        }
+        let counts = Counts { read: seen.documents, out: seen.documents, ..Counts::default() };
+        Ok(Outcome { counts, figures, table: None })
     }
 }
 
-impl Extend {
-    fn learn(&self, context: &Context, json: &str, texts: &[String]) -> Result<Extended> {
-        let counts = context.work.join(COUNTS);
-        let memory = context.budget.limit().unwrap_or(MEMORY);
-        let mut counting = Counting::start(split_of(json)?, &counts, memory)?;
-        counting.add(texts.iter().map(|text| Ok(Cow::Borrowed(text.as_str()))))?;
-        let words = counting.finish()?;
-        std::fs::remove_dir_all(&counts).map_err(|error| Error::io(&counts, "remove the folder", &error))?;
-        let ExtendSettings { tokens, minimum_count, allowed } = self.0;
-        extend(json, &words, Growth { tokens: tokens as usize, minimum_count, allowed })
+impl Extending {
+    /// The changed vocabulary; that of an interrupted call if it had come so far.
+    fn change(&self, context: &Context, json: &str, scratch: &Path) -> Result<Extended> {
+        let done = scratch.join(CHANGED);
+        if let Some(extended) = read(&done)? {
+            return Ok(extended);
+        }
+        let words = if self.vocabulary.part.reads_text() {
+            let memory = context.budget.limit().unwrap_or(MEMORY);
+            let mut counting = Counting::start(split_of(json)?, &scratch.join(COUNTS), memory)?;
+            let progress = Progress::new("words", None, "documents");
+            counting.add(texts(context)?.map(|text| {
+                progress.add(1);
+                Ok(Cow::Owned(text?))
+            }))?;
+            progress.finish();
+            Some(counting.finish()?)
+        } else {
+            None
+        };
+        let donor = context.inputs.get("donor").map(|donor| tokenizer_json(&donor.path)).transpose()?;
+        let given = Given { json, words: words.as_ref(), donor: donor.as_deref() };
+        let extended = self.vocabulary.part.extend(given)?;
+        write(&done, &extended)?;
+        Ok(extended)
     }
+
+    /// Encodes the texts, and keeps their lines when the initializer reads them.
+    fn see(
+        &self,
+        context: &Context,
+        checkpoint: &Checkpoint,
+        (extended, after): (&Extended, &HuggingFace),
+        scratch: &Path,
+    ) -> Result<Seen> {
+        let done = scratch.join(SEEN);
+        if let Some(seen) = read(&done)? {
+            return Ok(seen);
+        }
+        let before = &*checkpoint.tokenizer;
+        let ids = ids_for(extended, before.vocabulary_size());
+        let mut writer = if self.initialize.part.reads_text() { Some(LinesWriter::create(scratch)?) } else { None };
+        let mut seen = Seen::default();
+        let progress = Progress::new("tokens", None, "documents");
+        let mut take = |texts: &mut Vec<String>| -> Result<()> {
+            let all: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let count = |tokenizer: &dyn Tokenize| -> Result<u64> {
+                Ok(tokenizer.encode(&all, false)?.iter().map(|encoded| encoded.ids.len() as u64).sum())
+            };
+            seen.documents += all.len() as u64;
+            seen.bytes += all.iter().map(|text| text.len() as u64).sum::<u64>();
+            seen.before += count(before)?;
+            seen.after += count(after)?;
+            if let Some(writer) = &mut writer {
+                let lines: Vec<&str> = all.iter().flat_map(|text| text.lines()).collect();
+                for line in after.encode(&lines, false)? {
+                    let line: Vec<u32> = line.ids.iter().map(|id| ids[*id as usize]).collect();
+                    writer.push(&line)?;
+                }
+            }
+            progress.add(all.len() as u64);
+            texts.clear();
+            Ok(())
+        };
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        for text in texts(context)? {
+            stop::check()?;
+            let text = text?;
+            bytes += text.len();
+            some.push(text);
+            if some.len() == TOGETHER || bytes >= TOGETHER_BYTES {
+                take(&mut some)?;
+                bytes = 0;
+            }
+        }
+        take(&mut some)?;
+        progress.finish();
+        writer.map_or(Ok(()), LinesWriter::finish)?;
+        write(&done, &seen)?;
+        Ok(seen)
+    }
+}
+
+/// The texts of the documents, one at a time.
+fn texts(context: &Context) -> Result<impl Iterator<Item = Result<String>>> {
+    let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
+    Ok(documents.map(|document| Ok(document?.text)))
+}
+
+/// The `tokenizer.json` of a model, or of one that lies alone.
+fn tokenizer_json(path: &Path) -> Result<String> {
+    if Checkpoint::is_at(path) {
+        return Ok(open_checkpoint(path)?.tokenizer_json);
+    }
+    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
+    metier_tokenizer::scheme::json_of_file(&file)
+}
+
+/// What an interrupted call left in a file, if it did.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
+            let message = format!("what an interrupted run left is damaged: {error}");
+            Error::file(path, message).hint("remove the folder `work` of the store")
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path, "read the file", &error)),
+    }
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Error::program(format!("{} does not serialize: {error}", path.display())))?;
+    store::write_atomic(path, text)
 }
 
 fn write_manifest(
@@ -183,9 +354,13 @@ fn write_manifest(
     extended: &Extended,
     tokenizer: &HuggingFace,
     report: &vocabulary::Report,
+    by: &str,
 ) -> Result<()> {
-    let tokens: Vec<serde_json::Value> = (extended.first..)
-        .zip(&extended.parts)
+    let new = (0_u32..).zip(&extended.tokens).filter_map(|(id, origin)| match origin {
+        Origin::Kept(_) => None,
+        Origin::Made(parts) => Some((id, parts)),
+    });
+    let tokens: Vec<serde_json::Value> = new
         .enumerate()
         .map(|(at, (id, parts))| {
             let bytes = tokenizer.bytes_of(id).unwrap_or_default();
@@ -193,7 +368,8 @@ fn write_manifest(
                 "id": id,
                 "text": String::from_utf8_lossy(&bytes),
                 "parts": parts,
-                "sources": report.sources.as_ref().map(|sources| &sources[at]),
+                "by": if report.unseen.contains(&at) { "subword_mean" } else { by },
+                "sources": report.sources.as_ref().and_then(|sources| sources.get(at)),
             })
         })
         .collect();

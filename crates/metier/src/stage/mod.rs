@@ -13,7 +13,9 @@ use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod create;
 mod curate;
+mod encipher;
 mod eval;
 mod export;
 mod extend;
@@ -28,8 +30,17 @@ pub use model::{calling_model, load_model_as_stored, open_checkpoint};
 const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
-pub static VERBS: &[&Verb] =
-    &[&curate::VERB, &eval::VERB, &export::VERB, &extend::VERB, &pack::VERB, &tokenizer::VERB, &train::VERB];
+pub static VERBS: &[&Verb] = &[
+    &create::VERB,
+    &curate::VERB,
+    &encipher::VERB,
+    &eval::VERB,
+    &export::VERB,
+    &extend::VERB,
+    &pack::VERB,
+    &tokenizer::VERB,
+    &train::VERB,
+];
 
 /// What a stage makes, or an asset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,10 +232,23 @@ impl Context<'_> {
 
     /// Empties the work folder: for stages that start over rather than resume.
     pub fn start_over(&self) -> Result<()> {
+        self.empty_but(&[metier_core::store::KEY_FILE])
+    }
+
+    /// A folder in the work folder that outlives an interruption, and is removed in the end. All else is removed now: for
+    /// stages that go on from what lies there and write their result anew.
+    pub fn scratch(&self) -> Result<PathBuf> {
+        self.empty_but(&[metier_core::store::KEY_FILE, metier_core::store::SCRATCH])?;
+        let path = self.work.join(metier_core::store::SCRATCH);
+        metier_core::store::create_folder(&path)?;
+        Ok(path)
+    }
+
+    fn empty_but(&self, kept: &[&str]) -> Result<()> {
         let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);
         for entry in std::fs::read_dir(self.work).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name() == metier_core::store::KEY_FILE {
+            if kept.iter().any(|name| entry.file_name() == *name) {
                 continue;
             }
             let path = entry.path();

@@ -1,55 +1,9 @@
 //! Every bad input of the first issue: a clear message with its place, exit code 2, and a store that still works.
 
-use crate::command::{fine, json, metier, quickstart, refused, talk};
+use crate::command::{RECIPE, fine, json, metier, quickstart, refused, talk};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// A recipe that curates `documents` out of a folder and packs them with the tiny model's tokenizer.
-const RECIPE: &str = r#"
-[recipe]
-title = "test"
-source = "test"
-
-[[asset]]
-name = "model"
-kind = "model"
-sources = [{ path = "model.gguf" }]
-
-[[asset]]
-name = "notes"
-kind = "data"
-license = "MIT"
-sources = [{ path = "notes" }]
-
-[[stage]]
-name = "documents"
-do = "curate"
-from = "notes"
-read = { method = "text", include = ["*.txt"] }
-select = { method = "hold_out", fraction = 0.5 }
-
-[[stage]]
-name = "shards"
-do = "pack"
-from = "documents"
-tokenizer = "model"
-
-[[stage]]
-name = "training"
-do = "train"
-from = "shards"
-model = "model"
-steps = 2
-context = 32
-sequences = 1
-
-[[stage]]
-name = "specialist"
-do = "export"
-from = "training"
-model = "model"
-"#;
 
 struct Project(tempfile::TempDir);
 

@@ -3,6 +3,52 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// A recipe that curates `documents` out of a folder and packs them with the tiny model's tokenizer.
+pub const RECIPE: &str = r#"
+[recipe]
+title = "test"
+source = "test"
+
+[[asset]]
+name = "model"
+kind = "model"
+sources = [{ path = "model.gguf" }]
+
+[[asset]]
+name = "notes"
+kind = "data"
+license = "MIT"
+sources = [{ path = "notes" }]
+
+[[stage]]
+name = "documents"
+do = "curate"
+from = "notes"
+read = { method = "text", include = ["*.txt"] }
+select = { method = "hold_out", fraction = 0.5 }
+
+[[stage]]
+name = "shards"
+do = "pack"
+from = "documents"
+tokenizer = "model"
+
+[[stage]]
+name = "training"
+do = "train"
+from = "shards"
+model = "model"
+steps = 2
+context = 32
+sequences = 1
+
+[[stage]]
+name = "specialist"
+do = "export"
+from = "training"
+model = "model"
+"#;
+
 /// The quickstart recipe.
 pub fn quickstart() -> PathBuf {
     metier_testkit::repository().join("recipes/quickstart.toml")

@@ -1,37 +1,17 @@
 //! A model gets new tokens for documents in another script.
 
-use crate::command::{artifact, fine, json, metier, refused};
+use crate::command::{RECIPE, artifact, fine, json, metier, refused};
+use crate::resume::assert_kills_change_nothing;
 use std::fs;
+use std::path::Path;
 
-const RECIPE: &str = r#"
-[recipe]
-title = "test"
-source = "test"
-
-[[asset]]
-name = "model"
-kind = "model"
-sources = [{ path = "model.gguf" }]
-
-[[asset]]
-name = "notes"
-kind = "data"
-license = "MIT"
-sources = [{ path = "notes" }]
-
-[[stage]]
-name = "documents"
-do = "curate"
-from = "notes"
-read = { method = "text", include = ["*.txt"] }
-select = { method = "hold_out", fraction = 0.25 }
-
+const STAGES: &str = r#"
 [[stage]]
 name = "extended"
 do = "extend"
 from = "documents"
 model = "model"
-tokens = 30
+vocabulary = { method = "learn", tokens = 30 }
 initialize = { method = "cw2v", rank = 8, passes = 2, batch = 64, threshold = 0.0 }
 
 [[stage]]
@@ -41,18 +21,46 @@ from = "documents"
 tokenizer = "extended"
 "#;
 
+/// The recipe of other tests up to its documents, and these stages.
+fn recipe() -> String {
+    let (head, _) = RECIPE.split_once("[[stage]]\nname = \"shards\"").unwrap();
+    format!("{}{STAGES}", head.trim_end())
+}
+
+/// Texts, a model and the recipe in a folder.
+fn project(folder: &Path, times: usize) {
+    let notes = folder.join("notes");
+    fs::create_dir_all(&notes).unwrap();
+    for (number, word) in ["नमस्ते", "दुनिया", "परीक्षा", "भाषा", "किताब", "शहर"].iter().enumerate()
+    {
+        let text = format!("{word} यह एक छोटा लेख है जो {word} के बारे में है और {word} फिर से आता है\n");
+        fs::write(notes.join(format!("{number}.txt")), text.repeat(times)).unwrap();
+    }
+    fs::copy(metier_testkit::fixture("models/tiny-llama.gguf"), folder.join("model.gguf")).unwrap();
+    fs::write(folder.join("recipe.toml"), recipe()).unwrap();
+}
+
+#[test]
+fn kills_while_a_vocabulary_grows_change_no_byte() {
+    let run = |folder: &Path, more: &[&str]| {
+        project(folder, 60);
+        let mut command = metier(folder);
+        command.args(["run", "recipe.toml", "--set", "extended.initialize.passes=6"]).args(more);
+        command
+    };
+    let names = assert_kills_change_nothing(run, &["extended"], 12);
+    let wanted = ["config.json", "model.safetensors", "new_tokens.json", "tokenizer.json"];
+    for name in wanted.map(|name| format!("extended/{name}")) {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    assert!(names.iter().all(|name| !name.contains("scratch") && !name.contains("temporary")), "{names:?}");
+}
+
 #[test]
 fn a_model_learns_tokens_of_another_script_and_answers_with_them() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    fs::create_dir(at("notes")).unwrap();
-    for (number, word) in ["नमस्ते", "दुनिया", "परीक्षा", "भाषा"].iter().enumerate()
-    {
-        let text = format!("{word} यह एक छोटा लेख है जो {word} के बारे में है और {word} फिर से आता है\n");
-        fs::write(at("notes").join(format!("{number}.txt")), text.repeat(6)).unwrap();
-    }
-    fs::copy(metier_testkit::fixture("models/tiny-llama.gguf"), at("model.gguf")).unwrap();
-    fs::write(at("recipe.toml"), RECIPE).unwrap();
+    project(folder.path(), 6);
     let run = || json(&fine(metier(folder.path()).args(["run", "recipe.toml", "--json"])));
     let report = run();
     let model = artifact(&report, "extended");
@@ -73,13 +81,19 @@ fn a_model_learns_tokens_of_another_script_and_answers_with_them() {
     assert!(!said.stdout.is_empty());
     assert_eq!(artifact(&run(), "extended"), model, "the same settings give the same artifact");
 
-    let more = RECIPE.replace("tokens = 30", "tokens = 30000");
+    let more = recipe().replace("tokens = 30", "tokens = 30000");
     fs::write(at("more.toml"), more).unwrap();
     refused(metier(folder.path()).args(["run", "more.toml"]), &["of the 30000 asked for", "give more text"]);
-    let none = RECIPE.replace("tokens = 30", "tokens = 0").replace("rank = 8", "rank = 0");
+    let none = recipe().replace("tokens = 30", "tokens = 0").replace("rank = 8", "rank = 0");
     fs::write(at("none.toml"), none).unwrap();
     refused(
         metier(folder.path()).args(["check", "none.toml"]),
-        &["none.toml:29", "must be at least 1", "initialize.rank"],
+        &["none.toml:29", "vocabulary.tokens", "must be at least 1", "initialize.rank"],
     );
+    let without = recipe().replace("from = \"documents\"\nmodel", "model");
+    fs::write(at("without.toml"), without).unwrap();
+    refused(metier(folder.path()).args(["run", "without.toml"]), &["`learn` works on documents", "write `from"]);
+    let unknown = recipe().replace("\"cw2v\"", "\"cw3v\"");
+    fs::write(at("unknown.toml"), unknown).unwrap();
+    refused(metier(folder.path()).args(["check", "unknown.toml"]), &["no initializer is called `cw3v`", "`cw2v`"]);
 }

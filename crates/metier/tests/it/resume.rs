@@ -4,15 +4,15 @@ use crate::command::{artifact, fine, json, tiny_run};
 use metier_core::seed::Seed;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const KILLS: u64 = 20;
 
 /// The bytes of every file of the stages whose result must be the same.
-fn results(report: &serde_json::Value) -> BTreeMap<String, Vec<u8>> {
+fn results(report: &serde_json::Value, stages: &[&str]) -> BTreeMap<String, Vec<u8>> {
     let mut out = BTreeMap::new();
-    for stage in ["training", "specialist", "after"] {
+    for stage in stages {
         collect(&artifact(report, stage), stage, &mut out);
     }
     out
@@ -30,22 +30,25 @@ fn collect(folder: &Path, name: &str, out: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-#[test]
-fn twenty_kills_at_random_moments_change_no_byte() {
+/// Runs what `run` gives with more arguments in a folder of its own, to the end and then killed so often at random moments,
+/// and expects the same files of the stages; gives their names.
+pub fn assert_kills_change_nothing(
+    run: impl Fn(&Path, &[&str]) -> Command,
+    stages: &[&str],
+    kills: u64,
+) -> Vec<String> {
     let quiet = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let expected = results(&json(&fine(&mut tiny_run(quiet.path(), &["--json", "--quiet"]))));
+    let expected = results(&json(&fine(&mut run(quiet.path(), &["--json", "--quiet"]))), stages);
     let whole = began.elapsed();
-    assert!(expected.contains_key("specialist/model.safetensors") && expected.contains_key("after/report.json"));
 
     let folder = tempfile::tempdir().unwrap();
     let mut moments = Seed::new(20).derive("kill").at(0);
     let (mut killed, mut rounds) = (0, 0);
-    while killed < KILLS {
-        assert!(rounds < 40 * KILLS, "only {killed} kills in {rounds} rounds");
+    while killed < kills {
+        assert!(rounds < 40 * kills, "only {killed} kills in {rounds} rounds");
         rounds += 1;
-        let mut child =
-            tiny_run(folder.path(), &["--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = run(folder.path(), &["--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * 1.05 * moments.unit()));
         if child.try_wait().unwrap().is_some() {
             // It was faster than the moment: begin again, so that every kill finds work to interrupt.
@@ -56,10 +59,18 @@ fn twenty_kills_at_random_moments_change_no_byte() {
         child.wait().unwrap();
         killed += 1;
     }
-    let report = json(&fine(&mut tiny_run(folder.path(), &["--json", "--quiet"])));
-    let found = results(&report);
+    let found = results(&json(&fine(&mut run(folder.path(), &["--json", "--quiet"]))), stages);
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, bytes) in &expected {
         assert!(found[name] == *bytes, "{name} differs after {killed} kills");
+    }
+    expected.into_keys().collect()
+}
+
+#[test]
+fn twenty_kills_at_random_moments_change_no_byte() {
+    let names = assert_kills_change_nothing(tiny_run, &["training", "specialist", "after"], KILLS);
+    for name in ["specialist/model.safetensors", "after/report.json"] {
+        assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
     }
 }
