@@ -16,7 +16,7 @@ mod tests;
 mod write;
 
 pub use gguf::{GgufPlan, Mixture, Share};
-pub use write::{Dtype, convert_folder, write_folder};
+pub use write::{Dtype, convert_folder, write_folder, write_new};
 
 use crate::arch;
 use crate::config::Config;

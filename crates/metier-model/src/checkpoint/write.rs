@@ -1,18 +1,20 @@
 //! A Hugging Face folder, written so that transformers loads it.
 
-use super::Checkpoint;
+use super::{Checkpoint, SpecialTokens};
 use crate::arch;
 use crate::layer::Part;
 use half::{bf16, f16};
 use metier_core::data::TokenId;
+use metier_core::seam::Tokenize;
 use metier_core::{Error, Place, Result, store};
+use metier_tokenizer::scheme::HuggingFace;
 use safetensors::tensor::{SafeTensorError, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +59,31 @@ pub fn write_folder<'a>(
         .map(|(name, shape, values)| (name, Weight { dtype, shape, numbers: Numbers::Here(values) }))
         .collect();
     write(folder, like, weights, dtype)
+}
+
+/// As [`write_folder`], of a model that was not there before: its configuration, its tokenizer, and the tokens that begin and
+/// end its texts.
+pub fn write_new<'a>(
+    folder: &Path,
+    config: Value,
+    tokenizer_json: String,
+    special_tokens: SpecialTokens,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+) -> Result<()> {
+    let tokenizer: Arc<dyn Tokenize> = Arc::new(
+        HuggingFace::from_json(&tokenizer_json)?.with_begin(special_tokens.begin).with_ends(&special_tokens.ends),
+    );
+    let like = Checkpoint {
+        config,
+        tokenizer,
+        tokenizer_json,
+        chat_template: None,
+        special_tokens,
+        path: folder.to_path_buf(),
+        files: Vec::new(),
+        tensors: BTreeMap::new(),
+    };
+    write_folder(folder, &like, tensors, Dtype::F32)
 }
 
 /// As [`write_folder`], with the tensors of a checkpoint, of which one at a time is read.

@@ -161,7 +161,7 @@ impl Language {
 
 /// Whether a stem ends in a bare consonant, with or without a dot below.
 fn ends_in_consonant(stem: &str) -> bool {
-    stem.chars().next_back().is_some_and(|letter| {
-        matches!(letter, '\u{915}'..='\u{939}' | '\u{93c}' | '\u{995}'..='\u{9b9}' | '\u{9bc}')
-    })
+    stem.chars()
+        .next_back()
+        .is_some_and(|letter| matches!(letter, '\u{915}'..='\u{939}' | '\u{93c}' | '\u{995}'..='\u{9b9}' | '\u{9bc}'))
 }

@@ -42,9 +42,21 @@ pub struct Grammar {
 /// A written word taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
-    Noun { stem: usize, plural: bool, case: Option<Case>, emphasis: Option<usize> },
-    Adjective { stem: usize, ending: &'static str },
-    Verb { stem: usize, participle: &'static str, auxiliary: Option<&'static str> },
+    Noun {
+        stem: usize,
+        plural: bool,
+        case: Option<Case>,
+        emphasis: Option<usize>,
+    },
+    Adjective {
+        stem: usize,
+        ending: &'static str,
+    },
+    Verb {
+        stem: usize,
+        participle: &'static str,
+        auxiliary: Option<&'static str>,
+    },
     Case(Case),
     Emphasis(usize),
     Auxiliary(&'static str),
@@ -116,7 +128,8 @@ impl Grammar {
             } else {
                 vec![None]
             };
-            let with = |participle| auxiliaries.iter().map(move |&auxiliary| Unit::Verb { stem, participle, auxiliary });
+            let with =
+                |participle| auxiliaries.iter().map(move |&auxiliary| Unit::Verb { stem, participle, auxiliary });
             return self.endings(|endings| endings.participle).into_iter().flat_map(with).collect();
         }
         if kind == Kind::Adjective {

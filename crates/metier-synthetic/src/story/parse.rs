@@ -90,7 +90,8 @@ impl Grammar {
 
     /// The phrases that can begin here, each with how many words it takes.
     fn phrase(&self, units: &[&[Unit]]) -> Vec<(Phrase, usize)> {
-        let has = |at: usize, wanted: &dyn Fn(&Unit) -> bool| units.get(at).is_some_and(|units| units.iter().any(wanted));
+        let has =
+            |at: usize, wanted: &dyn Fn(&Unit) -> bool| units.get(at).is_some_and(|units| units.iter().any(wanted));
         let one = has(0, &|unit| matches!(unit, Unit::Word(stem) if self.stems[*stem].kind == Kind::One));
         let mut at = usize::from(one);
         let mut adjectives = vec![None];
@@ -139,7 +140,9 @@ impl Grammar {
         let Some(subject) = phrases.first() else { return };
         for unit in *verbs {
             let Unit::Verb { stem, participle, auxiliary } = *unit else { continue };
-            let (Some(auxiliary), true) = (auxiliary.or(apart), auxiliary.is_some() != apart.is_some()) else { continue };
+            let (Some(auxiliary), true) = (auxiliary.or(apart), auxiliary.is_some() != apart.is_some()) else {
+                continue;
+            };
             if !self.fits(self.stems[stem].kind, phrases) {
                 continue;
             }

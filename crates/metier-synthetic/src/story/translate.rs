@@ -41,8 +41,12 @@ impl Translator {
         let listed = to.language.endings(to.language.listed(), false);
         let entry = |unit: Unit| {
             let translated = match unit {
-                Unit::Noun { stem, .. } => same(stem).map(|stem| Unit::Noun { stem, plural: false, case: None, emphasis: None }),
-                Unit::Adjective { stem, .. } => same(stem).map(|stem| Unit::Adjective { stem, ending: listed.adjective }),
+                Unit::Noun { stem, .. } => {
+                    same(stem).map(|stem| Unit::Noun { stem, plural: false, case: None, emphasis: None })
+                }
+                Unit::Adjective { stem, .. } => {
+                    same(stem).map(|stem| Unit::Adjective { stem, ending: listed.adjective })
+                }
                 Unit::Verb { stem, auxiliary, .. } => same(stem).map(|stem| {
                     let auxiliary = auxiliary.map(|_| listed.auxiliary);
                     Unit::Verb { stem, participle: listed.participle, auxiliary }
@@ -64,7 +68,8 @@ impl Translator {
             };
             Entry { listed, case }
         };
-        let entries = from.forms.iter().filter_map(|(word, units)| Some((word.clone(), entry(*units.first()?)))).collect();
+        let entries =
+            from.forms.iter().filter_map(|(word, units)| Some((word.clone(), entry(*units.first()?)))).collect();
         Self { language: to.language, level: to.level, entries }
     }
 

@@ -218,7 +218,9 @@ fn check(domains: &[Domain]) -> Result<()> {
             let wrong = sample.boundaries.iter().find(|&&at| !sample.text.is_char_boundary(at));
             if let Some(at) = wrong.or_else(|| sample.boundaries.first().filter(|_| !sorted)) {
                 let place = Place::key(format!("{}: text {}", domain.name, number + 1));
-                let message = format!("the border of morphemes at byte {at} is not between two of its characters, or not in order");
+                let message = format!(
+                    "the border of morphemes at byte {at} is not between two of its characters, or not in order"
+                );
                 faults.push(Fault::new(place, message));
             }
         }
@@ -326,9 +328,8 @@ mod tests {
     fn texts_without_words_and_wrong_borders_are_refused() {
         let tokenizer = bytes();
         let candidates = [Candidate { name: "b".into(), tokenizer: tokenizer.as_ref() }];
-        let refused = |domains: &[Domain]| {
-            compare(&candidates, domains, CompareSettings::default()).unwrap_err().to_string()
-        };
+        let refused =
+            |domains: &[Domain]| compare(&candidates, domains, CompareSettings::default()).unwrap_err().to_string();
         assert!(refused(&[domain("one", &[(" ", "", &[])])]).contains("one: the texts"));
         assert!(refused(&[domain("one", &[("क", "", &[1])])]).contains("one: text 1"));
         assert!(refused(&[domain("one", &[("abc", "", &[2, 1])])]).contains("in order"));

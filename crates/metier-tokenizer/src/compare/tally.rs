@@ -76,9 +76,8 @@ impl<'a> Tally<'a> {
         let share = |[whole, part]: [u64; 2]| (whole > 0).then(|| per(part, whole));
         let unknown = self.unknown_id.and_then(|id| self.counts.get(id as usize)).copied().unwrap_or_default();
         let met = (0..).zip(&self.counts).filter(|(_, count)| **count > 0);
-        let partial = met.filter(|(id, _)| {
-            self.tokenizer.bytes_of(*id).is_some_and(|bytes| std::str::from_utf8(&bytes).is_err())
-        });
+        let partial = met
+            .filter(|(id, _)| self.tokenizer.bytes_of(*id).is_some_and(|bytes| std::str::from_utf8(&bytes).is_err()));
         let partial: u64 = partial.map(|(_, count)| *count).sum();
         let entropy = renyi(&self.counts, tokens, settings.alpha);
         Row {
