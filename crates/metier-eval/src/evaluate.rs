@@ -54,6 +54,8 @@ pub struct Measured {
     pub nats: f64,
     /// Bytes the scored tokens cover.
     pub bytes: usize,
+    /// Characters the scored tokens cover; one that a token covers in part is whole.
+    pub characters: usize,
     /// Tokens scored.
     pub tokens: usize,
 }
@@ -127,6 +129,8 @@ pub struct Amount {
     pub nats: f64,
     /// Bytes covered by scored tokens.
     pub bytes: f64,
+    /// Characters covered by scored tokens.
+    pub characters: f64,
     /// Scored tokens.
     pub tokens: f64,
 }
@@ -135,13 +139,23 @@ impl Amount {
     /// The two together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { nats: self.nats + other.nats, bytes: self.bytes + other.bytes, tokens: self.tokens + other.tokens }
+        Self {
+            nats: self.nats + other.nats,
+            bytes: self.bytes + other.bytes,
+            characters: self.characters + other.characters,
+            tokens: self.tokens + other.tokens,
+        }
     }
 }
 
 impl From<&Measured> for Amount {
     fn from(window: &Measured) -> Self {
-        Self { nats: window.nats, bytes: window.bytes as f64, tokens: window.tokens as f64 }
+        Self {
+            nats: window.nats,
+            bytes: window.bytes as f64,
+            characters: window.characters as f64,
+            tokens: window.tokens as f64,
+        }
     }
 }
 
@@ -235,10 +249,16 @@ fn measure(score: &dyn Score, group: &[Window]) -> Result<Vec<Measured>> {
             // No negative zero: it would read back as another number in some readers.
             nats: nats + 0.0,
             bytes: scored.bytes,
+            characters: characters_at_end(&window.text, scored.bytes),
             tokens: scored.tokens,
         });
     }
     Error::collect(out, faults)
+}
+
+/// Characters of the last `bytes` bytes of a text, a cut one included.
+fn characters_at_end(text: &str, bytes: usize) -> usize {
+    text[text.floor_char_boundary(text.len().saturating_sub(bytes))..].chars().count()
 }
 
 /// Opens the file for appending after the last whole group in it, and gives what it holds up to there.

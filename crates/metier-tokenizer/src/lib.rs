@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`scheme`] | which ids stand for a text, and which bytes for an id |
 //! | [`train`] | which tokens serve the texts of a corpus best |
+//! | [`mod@compare`] | how well do vocabularies serve these texts |
 //! | [`extend`] | which tokens does a vocabulary lack for new texts |
 //! | [`pack`] | where do the tokens of a corpus lie, and which document does each come from |
 
+pub mod compare;
 pub mod extend;
 pub mod pack;
 pub mod scheme;

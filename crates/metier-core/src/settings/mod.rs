@@ -1,11 +1,13 @@
 //! What the user wrote in a settings file, with line and column for every key.
 
 mod check;
+mod choice;
 mod describe;
 mod deserialize;
 mod table;
 mod tree;
 
+pub use choice::Choice;
 pub use describe::{Field, describe};
 pub use table::Table;
 

@@ -4,10 +4,12 @@
 //! a set, or of a set drawn anew for an interval.
 
 mod bits_per_byte;
+mod bits_per_character;
 mod perplexity;
 
 pub use crate::evaluate::Amount;
 pub use bits_per_byte::BitsPerByte;
+pub use bits_per_character::BitsPerCharacter;
 use metier_core::part::{Part, Record};
 pub use perplexity::Perplexity;
 
@@ -27,6 +29,7 @@ pub trait Metric: Send + Sync {
 #[rustfmt::skip]
 pub static METRICS: &[&Part<dyn Metric>] = &[
     &bits_per_byte::PART,
+    &bits_per_character::PART,
     &perplexity::PART,
 ];
 

@@ -29,6 +29,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PackSettings {
+    /// Put the tokenizer's begin-of-text token before every document.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub begin_of_document: bool,
     /// Put the tokenizer's end-of-text token after every document.
     pub end_of_document: bool,
     /// Begin another shard before one would hold more tokens than this. A longer document gets a shard of
@@ -39,7 +42,7 @@ pub struct PackSettings {
 
 impl Default for PackSettings {
     fn default() -> Self {
-        Self { end_of_document: true, shard_tokens: 1 << 24 }
+        Self { begin_of_document: false, end_of_document: true, shard_tokens: 1 << 24 }
     }
 }
 

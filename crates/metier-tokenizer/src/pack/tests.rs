@@ -95,7 +95,7 @@ fn a_hundred_random_tokens_lead_back_to_their_sources() {
 #[test]
 fn documents_are_read_back_whole() {
     let folder = metier_testkit::scratch("pack");
-    let settings = PackSettings { shard_tokens: 500, end_of_document: true };
+    let settings = PackSettings { shard_tokens: 500, ..PackSettings::default() };
     let (documents, shards) = pack_into(folder.path(), 20, &settings);
     let tokenizer = tokenizer();
     for (index, (document, _)) in documents.iter().enumerate() {

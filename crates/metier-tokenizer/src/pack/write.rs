@@ -29,9 +29,10 @@ pub fn pack(
     folder: &Path,
 ) -> Result<PackSummary> {
     let end = if settings.end_of_document { Some(document_end(tokenizer)?) } else { None };
+    let begin = if settings.begin_of_document { Some(document_begin(tokenizer)?) } else { None };
     store::create_folder(folder)?;
     remove_old(folder)?;
-    let mut writer = Writer::new(folder, tokenizer, settings.shard_tokens.max(1), end)?;
+    let mut writer = Writer::new(folder, tokenizer, settings.shard_tokens.max(1), [begin, end])?;
     let mut batch = Vec::new();
     let mut bytes = 0;
     for document in documents {
@@ -47,6 +48,15 @@ pub fn pack(
     }
     writer.batch(&batch)?;
     writer.finish()
+}
+
+/// The id put before a document.
+fn document_begin(tokenizer: &dyn Tokenize) -> Result<TokenId> {
+    tokenizer.begin_of_text().ok_or_else(|| {
+        let message = "the tokenizer has no begin-of-text token to put before a document";
+        let fault = Fault::new(Place::key("begin_of_document"), message);
+        fault.hint("leave `begin_of_document` out, or name a model whose tokenizer puts one before texts").into()
+    })
 }
 
 /// The id put after a document: the vocabulary's end of a text rather than of a turn, where it tells them apart.
@@ -91,6 +101,7 @@ struct Writer<'a> {
     folder: &'a Path,
     tokenizer: &'a dyn Tokenize,
     shard_limit: u64,
+    begin: Option<TokenId>,
     end: Option<TokenId>,
     id_bytes: u32,
     tokens: Output,
@@ -105,13 +116,19 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(folder: &'a Path, tokenizer: &'a dyn Tokenize, shard_limit: u64, end: Option<TokenId>) -> Result<Self> {
+    fn new(
+        folder: &'a Path,
+        tokenizer: &'a dyn Tokenize,
+        shard_limit: u64,
+        [begin, end]: [Option<TokenId>; 2],
+    ) -> Result<Self> {
         let id_bytes = if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 };
         let (tokens, spans) = begin_shard(folder, id_bytes, 0)?;
         Ok(Self {
             folder,
             tokenizer,
             shard_limit,
+            begin,
             end,
             id_bytes,
             tokens,
@@ -147,6 +164,10 @@ impl<'a> Writer<'a> {
                 format!("the document has {length} bytes, and at most {} can be packed", u32::MAX),
             ));
         };
+        if let Some(begin) = self.begin {
+            encoded.ids.insert(0, begin);
+            encoded.ends.insert(0, 0);
+        }
         if let Some(end) = self.end {
             encoded.ids.push(end);
             encoded.ends.push(length);

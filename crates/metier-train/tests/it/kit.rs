@@ -64,7 +64,13 @@ impl Tokenize for Letters {
 pub fn shards(folder: &Path, documents: &[Vec<TokenId>]) -> Shards {
     let documents = documents.iter().enumerate();
     let documents = documents.map(|(n, ids)| Ok(metier_testkit::corpus::document(&format!("d{n}"), &text(ids))));
-    pack(documents, &Letters, &PackSettings { end_of_document: false, shard_tokens: 70 }, folder).unwrap();
+    pack(
+        documents,
+        &Letters,
+        &PackSettings { end_of_document: false, shard_tokens: 70, ..PackSettings::default() },
+        folder,
+    )
+    .unwrap();
     Shards::open(folder).unwrap()
 }
 

@@ -106,12 +106,18 @@ enum Verb {
     Bench(bench::Arguments),
     #[command(name = "curate")]
     Curate(stage::Arguments),
+    #[command(name = "synthesize")]
+    Synthesize(stage::Arguments),
     #[command(name = "pack")]
     Pack(stage::Arguments),
+    #[command(name = "create")]
+    Create(stage::Arguments),
     #[command(name = "train")]
     Train(stage::Arguments),
     #[command(name = "eval")]
     Eval(stage::Arguments),
+    #[command(name = "judge")]
+    Judge(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
@@ -160,6 +166,9 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Doctor(verb) => doctor::execute(&verb, &global),
         Verb::Bench(verb) => bench::execute(&verb, &global),
         Verb::Curate(verb) => stage::execute("curate", &verb, &global),
+        Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
+        Verb::Create(verb) => stage::execute("create", &verb, &global),
+        Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => stage::execute("train", &verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),

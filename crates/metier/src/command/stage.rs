@@ -1,4 +1,4 @@
-//! `metier curate`, `pack`, `train`, `eval`, `export`: one stage from the command line.
+//! `metier curate`, `synthesize`, `pack`, `create`, `train`, `eval`, `judge`, `export`: one stage from the command line.
 
 use super::{Global, Verdict};
 use crate::recipe::{Recipe, run};

@@ -1,15 +1,19 @@
 //! `metier tokenizer`.
 
 use super::{Global, Verdict, stage};
-use metier_core::Result;
+use crate::stage::{comparison_table, domain, open_tokenizer};
+use metier_core::data::Document;
 use metier_core::store;
+use metier_core::{Place, Result};
+use metier_corpus::read::{Item, Jsonl, Read, Text};
+use metier_tokenizer::compare::{Candidate, CompareSettings, Domain, compare, page};
 use metier_tokenizer::scheme;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Learn a vocabulary, let one learn on, or write one in another form
+/// Learn a vocabulary, let one learn on, compare several, or write one in another form
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer extend from=curate model=base tokens=2000 initialize.method=cw2v\n          metier tokenizer convert tokenizer.model tokenizer.json"
+    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer extend from=curate model=base tokens=2000 initialize.method=cw2v\n          metier tokenizer compare own=words english=smollm2 --texts hindi=stories/ --html report.html\n          metier tokenizer convert tokenizer.model tokenizer.json"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -22,8 +26,29 @@ enum Verb {
     Train(stage::Arguments),
     /// Learn new tokens from curated documents and give a model rows for them; settings as in a recipe
     Extend(stage::Arguments),
+    /// Say how well vocabularies serve texts: tokens a word, coverage, Rényi efficiency, `MorphScore`, cost
+    Compare(Compare),
     /// Write a SentencePiece model, tekken.json, a tiktoken file or vocab.txt as a tokenizer.json
     Convert(Convert),
+}
+
+#[derive(Debug, clap::Args)]
+struct Compare {
+    /// Vocabularies and models: paths, artifacts' ids or stage names, under another name as NAME=PATH
+    #[arg(value_name = "TOKENIZER", required = true)]
+    tokenizers: Vec<String>,
+    /// Texts of one domain: a file or folder of .txt or .jsonl, or documents of a stage, under another name as NAME=PATH
+    #[arg(long, value_name = "TEXTS", required = true, num_args = 1..)]
+    texts: Vec<String>,
+    /// Order of the Rényi entropy
+    #[arg(long, value_name = "ALPHA", default_value_t = CompareSettings::default().alpha)]
+    alpha: f64,
+    /// Price of a million tokens
+    #[arg(long, value_name = "PRICE", default_value_t = CompareSettings::default().price)]
+    price: f64,
+    /// Write a page with plots too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +66,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     match &arguments.verb {
         Verb::Train(arguments) => stage::execute("tokenizer", arguments, global),
         Verb::Extend(arguments) => stage::execute("extend", arguments, global),
+        Verb::Compare(arguments) => compare_vocabularies(arguments, global),
         Verb::Convert(Convert { from, to }) => {
             let json = scheme::json_of_file(from)?;
             // What is written must be readable.
@@ -54,4 +80,72 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
             Ok(Verdict::Fine)
         }
     }
+}
+
+fn compare_vocabularies(arguments: &Compare, global: &Global) -> Result<Verdict> {
+    let settings = CompareSettings { alpha: arguments.alpha, price: arguments.price };
+    settings.check(&Place::default())?;
+    let mut tokenizers = Vec::new();
+    for given in &arguments.tokenizers {
+        let (name, path) = named(given, "vocabulary or model", global)?;
+        tokenizers.push((name, open_tokenizer(&path)?));
+    }
+    let mut domains: Vec<Domain> = Vec::new();
+    for given in &arguments.texts {
+        let (name, path) = named(given, "text", global)?;
+        domains.push(domain(&name, &path, documents(&path)?)?);
+    }
+    let candidates: Vec<Candidate<'_>> = tokenizers
+        .iter()
+        .map(|(name, tokenizer)| Candidate { name: name.clone(), tokenizer: tokenizer.as_ref() })
+        .collect();
+    let rows = compare(&candidates, &domains, settings)?;
+    if let Some(html) = &arguments.html {
+        store::write_atomic(html, page(&rows, settings))?;
+    }
+    if global.json {
+        super::print_json(&serde_json::json!({ "rows": rows }))?;
+    } else {
+        super::print(&comparison_table(&rows))?;
+    }
+    Ok(Verdict::Fine)
+}
+
+/// A name and a path out of `NAME=PATH`, a path, or what stands for a result in the store.
+fn named(given: &str, what: &str, global: &Global) -> Result<(String, PathBuf)> {
+    let (name, rest) = match given.split_once('=') {
+        Some((name, rest)) if !Path::new(given).exists() => (Some(name), rest),
+        _ => (None, given),
+    };
+    let path = PathBuf::from(rest);
+    let stem = path.file_stem().map_or_else(|| rest.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name = name.map_or(stem, str::to_owned);
+    if path.exists() {
+        return Ok((name, path));
+    }
+    if !global.store.exists() {
+        return Err(super::not_found(what, rest));
+    }
+    Ok((name, global.read_store()?.resolve(rest)?.path))
+}
+
+/// The documents of a stage's result, or of a file or folder.
+fn documents(path: &Path) -> Result<Vec<Document>> {
+    let mut out = Vec::new();
+    for file in [metier_corpus::TRAIN, metier_corpus::HELD_OUT].map(|file| path.join(file)) {
+        if path.join("record.json").exists() && file.exists() {
+            out.extend(metier_corpus::read_documents(&file)?.collect::<Result<Vec<_>>>()?);
+        }
+    }
+    if !out.is_empty() {
+        return Ok(out);
+    }
+    let is_lines = path.is_file() && path.extension().is_some_and(|end| end == "jsonl" || end == "gz");
+    let reader: Box<dyn Read> = if is_lines { Box::new(Jsonl::default()) } else { Box::new(Text::default()) };
+    for item in reader.open(path)? {
+        if let Item::Document(document) = item? {
+            out.push(document);
+        }
+    }
+    Ok(out)
 }

@@ -20,7 +20,7 @@ pub struct Options {
     pub seed: Option<u64>,
 }
 
-const ROOT_KEYS: [&str; 5] = ["recipe", "asset", "stage", "check", "tiny"];
+const ROOT_KEYS: [&str; 6] = ["recipe", "for", "asset", "stage", "check", "tiny"];
 
 impl Recipe {
     /// Reads a recipe file.
@@ -43,11 +43,17 @@ impl Recipe {
         if let (Some(head), Some(seed)) = (&mut head, options.seed) {
             head.seed = seed;
         }
-        let tables = Tables { assets: named(root, "asset", &mut faults), stages: named(root, "stage", &mut faults) };
+        let tables = Tables {
+            lists: faults.take(root.table("for")).flatten().unwrap_or_else(|| Table::empty("for")),
+            assets: named(root, "asset", &mut faults),
+            stages: named(root, "stage", &mut faults),
+        };
         let tiny = faults.take(root.table("tiny")).flatten();
         let overlaid = tiny.map(|tiny| {
-            unknown_keys(&tiny, &["asset", "stage"], &mut faults);
+            unknown_keys(&tiny, &["asset", "for", "stage"], &mut faults);
+            let lists = faults.take(tiny.table("for")).flatten();
             Tables {
+                lists: lists.map_or_else(|| tables.lists.clone(), |lists| tables.lists.overlay(&lists)),
                 assets: overlay(&tiny, "asset", &tables.assets, &mut faults),
                 stages: overlay(&tiny, "stage", &tables.stages, &mut faults),
             }
@@ -90,8 +96,10 @@ impl Recipe {
     }
 }
 
-/// The tables of a recipe's assets and stages, by their names.
+/// The tables of a recipe's assets and stages, by their names as they are written.
 struct Tables {
+    /// The values that stages and checks can be repeated for.
+    lists: Table,
     assets: Vec<(String, Table)>,
     stages: Vec<(String, Table)>,
 }
@@ -104,6 +112,7 @@ impl Tables {
         options: &Options,
         faults: &mut Faults,
     ) -> (Vec<Asset>, Vec<Stage>, Vec<Condition>) {
+        self.stages = each_named(&self.stages, &self.lists, faults);
         for assignment in &options.set {
             faults.take(override_setting(assignment, &mut self.stages));
         }
@@ -118,10 +127,13 @@ impl Tables {
         let stages: Vec<Stage> =
             self.stages.iter().filter_map(|(name, table)| read_stage(name, table, &kinds, faults)).collect();
         let complete = stages.len() == self.stages.len();
-        let checks = read_checks(root, &stages, complete, faults);
+        let checks = read_checks(root, &self.lists, &stages, complete, faults);
         (assets, order(stages, faults), checks)
     }
 }
+
+/// Keys that every stage may have; `for` is gone when one is read.
+const STAGE_KEYS: [&str; 3] = ["name", "do", "seed"];
 
 /// What each stage and asset name stands for; `None` for a stage whose verb is not known.
 type Kinds = BTreeMap<String, Option<Kind>>;
@@ -147,6 +159,48 @@ fn bad_name(place: Place, name: &str) -> Fault {
     Fault::new(place, format!("{name:?} is no name")).hint("write letters, digits, `_` and `-`")
 }
 
+/// A table for every choice of values of the lists that it names under `for`, each with those values; the table alone
+/// when it names none.
+fn each(table: &Table, lists: &Table, faults: &mut Faults) -> Vec<Table> {
+    let mut out = vec![table.without(&["for"])];
+    for name in faults.take(table.strings("for")).flatten().unwrap_or_default() {
+        if !lists.contains(&name) {
+            let hint = match near_miss(&name, lists.keys().iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write [for] and `{name} = [...]` with the values"),
+            };
+            faults.0.push(Fault::new(table.value_place_of("for"), format!("no list is called `{name}`")).hint(hint));
+            continue;
+        }
+        let choices = faults.take(lists.choices(&name)).unwrap_or_default();
+        out = out.iter().flat_map(|table| choices.iter().map(|choice| table.filled(&[(&name, choice)]))).collect();
+    }
+    out
+}
+
+/// The same of stages, by the names that they have then.
+fn each_named(stages: &[(String, Table)], lists: &Table, faults: &mut Faults) -> Vec<(String, Table)> {
+    let mut out: Vec<(String, Table)> = Vec::new();
+    for (_, stage) in stages {
+        for table in each(stage, lists, faults) {
+            let Some(name) = faults.take(table.string("name")).flatten() else { continue };
+            if !is_name(&name) {
+                faults.0.push(bad_name(table.value_place_of("name"), &name));
+            } else if out.iter().any(|(known, _)| *known == name) {
+                let fault = Fault::new(table.value_place_of("name"), format!("two stages are called `{name}`"));
+                faults.0.push(if stage.contains("for") {
+                    fault.hint("a name has `{...}` for each list under `for`")
+                } else {
+                    fault
+                });
+            } else {
+                out.push((name, table));
+            }
+        }
+    }
+    out
+}
+
 /// The tables of an array, by their `name`s.
 fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
     let mut out: Vec<(String, Table)> = Vec::new();
@@ -156,7 +210,10 @@ fn named(root: &Table, key: &str, faults: &mut Faults) -> Vec<(String, Table)> {
             None => faults
                 .0
                 .push(Fault::new(table.place(), format!("the {key} has no name")).hint("write `name = \"...\"`")),
-            Some(name) if !is_name(&name) => faults.0.push(bad_name(table.value_place_of("name"), &name)),
+            // What a list under `for` gives is no part of the name yet.
+            Some(name) if !is_name(&name) && !table.contains("for") => {
+                faults.0.push(bad_name(table.value_place_of("name"), &name));
+            }
             Some(name) if out.iter().any(|(known, _)| *known == name) => {
                 faults.0.push(Fault::new(table.value_place_of("name"), format!("two {key}s are called `{name}`")));
             }
@@ -241,16 +298,21 @@ fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> 
     let before = faults.0.len();
     let inputs = read_inputs(verb, table, kinds, faults);
     let own = verb.keys();
-    let known: Vec<&str> = ["name", "do"].into_iter().chain(own.iter().map(String::as_str)).collect();
+    let known: Vec<&str> = STAGE_KEYS.into_iter().chain(own.iter().map(String::as_str)).collect();
     unknown_keys(table, &known, faults);
-    let mut taken: Vec<&str> = vec!["name", "do"];
+    let seed = faults.take(table.integer("seed")).flatten();
+    if seed.is_some_and(|seed| seed < 0) {
+        faults.0.push(Fault::new(table.value_place_of("seed"), "a seed is a whole number from 0 on"));
+    }
+    let mut taken = STAGE_KEYS.to_vec();
     taken.extend(verb.inputs.iter().map(|slot| slot.key));
     taken.extend(table.keys().into_iter().filter(|key| !known.contains(key)));
     let work = faults.take((verb.read)(&table.without(&taken)));
     if faults.0.len() > before {
         return None;
     }
-    Some(Stage { name: name.to_owned(), verb, inputs, work: work?, place: table.place() })
+    let seed = seed.unwrap_or(0) as u64;
+    Some(Stage { name: name.to_owned(), verb, inputs, seed, work: work?, place: table.place() })
 }
 
 fn verbs() -> String {
@@ -329,9 +391,10 @@ pub(super) struct CheckSettings {
     pub that: String,
 }
 
-fn read_checks(root: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Condition> {
+fn read_checks(root: &Table, lists: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Condition> {
     let mut checks = Vec::new();
-    for table in faults.take(root.tables("check")).unwrap_or_default() {
+    let written = faults.take(root.tables("check")).unwrap_or_default();
+    for table in written.iter().flat_map(|table| each(table, lists, faults)).collect::<Vec<_>>() {
         let Some(settings) = faults.take(table.read::<CheckSettings>()) else { continue };
         let place = table.value_place_of("that");
         let Some(condition) = faults.take(Condition::parse(&settings.that, &place)) else { continue };

@@ -39,6 +39,8 @@ pub struct Stage {
     pub verb: &'static Verb,
     /// By key (`from`, `texts.domain`): the name of a stage or an asset.
     pub inputs: BTreeMap<String, String>,
+    /// Added to the recipe's seed.
+    pub seed: u64,
     /// Its settings, read.
     pub work: Box<dyn Work>,
     /// Where it is written.
@@ -71,6 +73,11 @@ impl Recipe {
     /// The asset called `name`.
     pub fn asset(&self, name: &str) -> Option<&Asset> {
         self.assets.iter().find(|asset| asset.name == name)
+    }
+
+    /// The number that decides the random choices of a stage.
+    pub fn seed_of(&self, stage: &Stage) -> u64 {
+        self.head.seed.wrapping_add(stage.seed)
     }
 
     /// The folder that paths in the recipe are relative to.

@@ -97,7 +97,7 @@ pub fn keys(recipe: &Recipe, asset_id: impl Fn(&str) -> Option<String>) -> BTree
                 version: stage.verb.version,
                 settings: stage.work.settings(),
                 inputs,
-                seed: recipe.head.seed,
+                seed: recipe.seed_of(stage),
             };
             keys.insert(stage.name.clone(), key);
         }
@@ -201,7 +201,7 @@ impl OneStage<'_> {
             stage: name,
             inputs: &inputs,
             work: work.path(),
-            seed: Seed::new(self.recipe.head.seed).derive(self.stage.verb.name),
+            seed: Seed::new(self.recipe.seed_of(self.stage)).derive(self.stage.verb.name),
             budget: &budget,
             machine: self.machine,
         };

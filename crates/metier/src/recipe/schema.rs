@@ -17,18 +17,37 @@ pub fn recipe() -> Value {
         "required": ["recipe", "stage"],
         "properties": {
             "recipe": schema_generator().into_root_schema_for::<Head>(),
+            "for": {
+                "type": "object",
+                "description": "Lists of values by name. A stage or a check that names lists under `for` stands for one with each choice of their values, which are written `{name}` in its texts.",
+                "additionalProperties": { "type": "array", "minItems": 1 },
+            },
             "asset": { "type": "array", "items": schema_generator().into_root_schema_for::<Asset>() },
             "stage": { "type": "array", "items": { "oneOf": VERBS.iter().map(|verb| stage(verb)).collect::<Vec<_>>() } },
-            "check": { "type": "array", "items": schema_generator().into_root_schema_for::<CheckSettings>() },
+            "check": { "type": "array", "items": check() },
             "tiny": {
                 "type": "object",
                 "description": "Changes laid over the recipe by --tiny, by asset and stage name.",
                 "additionalProperties": false,
-                "properties": { "asset": { "type": "object" }, "stage": { "type": "object" } },
+                "properties": { "asset": { "type": "object" }, "for": { "type": "object" }, "stage": { "type": "object" } },
             },
         },
     });
     schema.sort_all_objects();
+    schema
+}
+
+/// What `for` is in a stage and in a check.
+fn names_of_lists() -> Value {
+    json!({
+        "description": "Names of lists under [for].",
+        "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+    })
+}
+
+fn check() -> Value {
+    let mut schema = json!(schema_generator().into_root_schema_for::<CheckSettings>());
+    schema["properties"]["for"] = names_of_lists();
     schema
 }
 
@@ -39,6 +58,9 @@ fn stage(verb: &Verb) -> Value {
     let mut properties = Map::new();
     properties.insert("name".into(), json!({ "type": "string", "description": "Unique in the recipe." }));
     properties.insert("do".into(), json!({ "const": verb.name, "description": verb.summary }));
+    properties.insert("for".into(), names_of_lists());
+    let text = "Added to the recipe's seed; `\"{name}\"` takes it from a list under [for].";
+    properties.insert("seed".into(), json!({ "type": ["integer", "string"], "minimum": 0, "description": text }));
     for slot in verb.inputs {
         let name = json!({ "type": "string", "description": slot.text });
         let schema = if slot.many {

@@ -3,7 +3,7 @@
 use super::model::load_model;
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::data::Document;
-use metier_core::part::Chosen;
+use metier_core::part::{Chosen, choose};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
@@ -22,7 +22,7 @@ const METRIC: PartSlot =
 /// The record of `eval`.
 pub static VERB: Verb = Verb {
     name: "eval",
-    version: 1,
+    version: 2,
     summary: "measure a model on held-out texts, alone or against an earlier evaluation",
     makes: Kind::Evaluation,
     inputs: &[
@@ -77,7 +77,8 @@ impl Work for Eval {
     }
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
-        let mut names = vec!["value", self.metric.name, "low", "high", "windows", "documents", "bytes"];
+        let mut names = vec!["value", "low", "high", "windows", "documents", "bytes"];
+        names.extend(metric::METRICS.iter().map(|metric| metric.name));
         if inputs.contains_key("against") {
             names.extend([
                 "base",
@@ -153,6 +154,9 @@ impl Work for Eval {
                 single.push((set.to_owned(), report));
                 figures
             };
+            for (name, metric) in every_metric()? {
+                outcome.figures.insert(format!("{set}.{name}"), evaluation.value(metric.as_ref()));
+            }
             outcome.figures.extend(figures.into_iter().map(|(name, value)| (format!("{set}.{name}"), value)));
         }
         let report = json!({ "single": single, "paired": paired });
@@ -167,7 +171,18 @@ impl Work for Eval {
     }
 }
 
-fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
+/// Every metric with its usual settings: what was measured is summed up by each of them.
+fn every_metric() -> Result<Vec<(&'static str, Box<dyn Metric>)>> {
+    let usual = |name: &str| {
+        let mut table = Table::empty("metric");
+        table.set("method", name)?;
+        choose(METRIC.family, metric::METRICS, &table).map(|chosen| (chosen.name, chosen.part))
+    };
+    metric::METRICS.iter().map(|metric| usual(metric.name)).collect()
+}
+
+/// The documents that a stage holds out.
+pub(super) fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
     let path = folder.join(metier_corpus::HELD_OUT);
     let documents: Vec<Document> = metier_corpus::read_documents(&path)?.collect::<Result<_>>()?;
     if documents.is_empty() {

@@ -13,31 +13,38 @@ use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod compare;
 mod create;
 mod curate;
 mod encipher;
 mod eval;
 mod export;
 mod extend;
+mod judge;
 mod model;
 mod pack;
+mod synthesize;
 mod tokenizer;
 mod train;
 
-pub use model::{calling_model, load_model_as_stored, open_checkpoint};
+pub use compare::{comparison_table, domain};
+pub use model::{calling_model, load_model_as_stored, open_checkpoint, open_tokenizer};
 
 /// Share of the measured peak that training and scoring reach, for plans; measured on the quickstart.
 const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[
+    &compare::VERB,
     &create::VERB,
     &curate::VERB,
     &encipher::VERB,
     &eval::VERB,
     &export::VERB,
     &extend::VERB,
+    &judge::VERB,
     &pack::VERB,
+    &synthesize::VERB,
     &tokenizer::VERB,
     &train::VERB,
 ];
@@ -59,6 +66,8 @@ pub enum Kind {
     Model,
     /// Measured windows and figures.
     Evaluation,
+    /// Figures for people and checks.
+    Report,
 }
 
 impl From<AssetKind> for Kind {
@@ -86,6 +95,7 @@ impl Kind {
             Self::Training => "a training result",
             Self::Model => "a model",
             Self::Evaluation => "an evaluation",
+            Self::Report => "a report",
         }
     }
 }

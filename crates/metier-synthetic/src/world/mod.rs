@@ -1,0 +1,84 @@
+//! Which texts can this world write, and how right is a text about it?
+
+mod agglutination;
+
+pub use agglutination::Agglutination;
+
+use metier_core::part::{Part, Record};
+use metier_core::seed::Seed;
+
+/// A source of texts of which everything is known.
+pub trait World: Send + Sync {
+    /// The text of a number. The same seed and number give the same text.
+    fn write(&self, seed: Seed, number: u64) -> Written;
+
+    /// How right a text is that begins with `opening`, which is not judged itself.
+    fn grade(&self, opening: &str, continuation: &str) -> Grade;
+}
+
+/// A text with what is known of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// The ISO 639-3 code of its language.
+    pub language: &'static str,
+    /// Bytes at which a morpheme ends inside a word, ascending.
+    pub boundaries: Vec<usize>,
+    /// Bytes of its opening, from which it can be continued.
+    pub opening: usize,
+}
+
+/// What is right in a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Grade {
+    /// Sentences, the broken off last one included.
+    pub sentences: u64,
+    /// Those whose words, order of suffixes and order of words the grammar allows.
+    pub well_formed: u64,
+    /// Those of them in which everything agrees that must.
+    pub agreeing: u64,
+    /// Those of these that speak of whom was introduced before.
+    pub coherent: u64,
+}
+
+impl Grade {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sentences: self.sentences + other.sentences,
+            well_formed: self.well_formed + other.well_formed,
+            agreeing: self.agreeing + other.agreeing,
+            coherent: self.coherent + other.coherent,
+        }
+    }
+}
+
+/// Every member, in alphabetical order.
+#[rustfmt::skip]
+pub static WORLDS: &[&Part<dyn World>] = &[
+    &agglutination::PART,
+];
+
+/// The records of all members.
+pub fn records() -> Vec<Record> {
+    WORLDS.iter().map(|part| part.record()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metier_core::part::PAGE_HEADINGS;
+
+    #[test]
+    fn every_world_has_a_page() {
+        for record in records() {
+            let page = record.page();
+            for heading in PAGE_HEADINGS {
+                assert!(page.contains(&format!("# {heading}\n")), "{}: {heading}", record.name);
+            }
+            assert!(!record.summary().is_empty());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The comparison as one HTML file that needs nothing else.
+
+use super::{CompareSettings, Row};
+use std::fmt::Write;
+
+/// What is drawn: a figure, its title, and where it is read.
+const PLOTS: [(&str, fn(&Row) -> Option<f64>); 4] = [
+    ("Tokens a word (fewer is cheaper)", |row| Some(row.fertility)),
+    ("Bytes a token", |row| Some(row.bytes_per_token)),
+    ("Rényi efficiency", |row| Some(row.efficiency)),
+    ("MorphScore: borders of morphemes where a token ends", |row| row.morph_score),
+];
+/// Of bars, by the place of a vocabulary in the list; told apart with color blindness too (Okabe and Ito 2008).
+const COLORS: [&str; 8] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
+const BAR: usize = 14;
+const LABEL: usize = 220;
+const WIDTH: usize = 420;
+
+/// The page of rows that [`compare`](super::compare) gave: a plot for each of four figures, and a table of all.
+pub fn page(rows: &[Row], settings: CompareSettings) -> String {
+    let mut out = String::from(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tokenizers compared</title>\n<style>\
+         body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}\
+         table{border-collapse:collapse}td,th{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd}\
+         td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}svg text{font:12px system-ui,sans-serif;fill:#222}\
+         @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}svg text{fill:#ddd}td,th{border-color:#444}}\
+         </style></head><body>\n<h1>Tokenizers compared</h1>\n",
+    );
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows {
+        if !names.contains(&row.tokenizer.as_str()) {
+            names.push(&row.tokenizer);
+        }
+    }
+    for (title, figure) in PLOTS {
+        plot(&mut out, title, rows, &names, figure);
+    }
+    table(&mut out, rows, settings);
+    out + "</body></html>\n"
+}
+
+fn plot(out: &mut String, title: &str, rows: &[Row], names: &[&str], figure: fn(&Row) -> Option<f64>) {
+    let largest = rows.iter().filter_map(figure).filter(|value| value.is_finite()).fold(0.0, f64::max);
+    if largest <= 0.0 {
+        return;
+    }
+    let mut bars = String::new();
+    let (mut y, mut group) = (0, "");
+    for row in rows {
+        let Some(value) = figure(row).filter(|value| value.is_finite()) else { continue };
+        if row.group != group {
+            y += if group.is_empty() { 0 } else { BAR / 2 };
+            group = &row.group;
+        }
+        let place = names.iter().position(|name| *name == row.tokenizer).unwrap_or_default();
+        let width = value / largest * WIDTH as f64;
+        let text = y + BAR - 3;
+        let _ = writeln!(
+            bars,
+            "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{} · {}</text><rect x=\"{LABEL}\" y=\"{y}\" width=\"{width:.1}\" \
+             height=\"{}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{text}\">{value:.3}</text>",
+            LABEL - 6,
+            escaped(group),
+            escaped(&row.tokenizer),
+            BAR - 2,
+            COLORS[place % COLORS.len()],
+            LABEL as f64 + width + 5.0,
+        );
+        y += BAR;
+    }
+    let _ = writeln!(
+        out,
+        "<h2>{title}</h2>\n<svg role=\"img\" aria-label=\"{title}\" width=\"{}\" height=\"{y}\">\n{bars}</svg>",
+        LABEL + WIDTH + 60
+    );
+}
+
+fn table(out: &mut String, rows: &[Row], settings: CompareSettings) {
+    let _ = writeln!(
+        out,
+        "<h2>All figures</h2>\n<table><tr><th>texts</th><th>tokenizer</th><th>ids</th><th>tokens</th><th>tokens/word</th>\
+         <th>characters/token</th><th>bytes/token</th><th>unknown</th><th>parts of characters</th>\
+         <th>H<sub>{}</sub></th><th>efficiency</th><th>MorphScore</th><th>words of one token</th>\
+         <th>cost of a million characters</th></tr>",
+        settings.alpha
+    );
+    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1} %", value * 100.0));
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{}</td><td>{}</td>\
+             <td>{:.3}</td><td>{:.3}</td><td>{}</td><td>{}</td><td>{:.3}</td></tr>",
+            escaped(&row.group),
+            escaped(&row.tokenizer),
+            row.vocabulary_size,
+            row.tokens,
+            row.fertility,
+            row.characters_per_token,
+            row.bytes_per_token,
+            share(Some(row.unknown_share)),
+            share(Some(row.byte_share)),
+            row.renyi_entropy,
+            row.efficiency,
+            row.morph_score.map_or("–".to_owned(), |score| format!("{score:.3}")),
+            share(row.whole_word_share),
+            row.cost,
+        );
+    }
+    *out += "</table>\n";
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
