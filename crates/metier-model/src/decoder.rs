@@ -1,13 +1,12 @@
 //! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
 
 use crate::arch;
-use crate::checkpoint::{self, AsStored, Checkpoint};
+use crate::checkpoint::{AsStored, Checkpoint};
 use crate::config::Config;
 use crate::decode::{Cache, Pages};
-use crate::layer::{Keys, Linear, LowRank, Model, NormKind, Part, Rows, WeightShape};
+use crate::layer::{Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
 use metier_compute::op::{self, CachedText, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
-use metier_core::fault::near_miss;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
 use std::collections::BTreeSet;
@@ -17,8 +16,9 @@ use std::ops::Range;
 pub struct Decoder {
     /// All weights, and those of adapters attached to it.
     pub parameters: Parameters,
-    config: Config,
-    model: Model,
+    pub(crate) config: Config,
+    pub(crate) model: Model,
+    pub(crate) attachments: Attachments,
     recompute: bool,
 }
 
@@ -42,12 +42,16 @@ pub struct Batch {
 pub struct Site {
     /// The weight's name without `.weight`: `model.layers.0.self_attn.q_proj`.
     pub name: String,
+    /// What it does.
+    pub part: Part,
     /// Columns of the weight.
     pub inputs: usize,
     /// Rows of the weight.
     pub outputs: usize,
     /// The weight, `[outputs, inputs]`.
     pub weight: ParameterId,
+    /// The bias, `[outputs]`.
+    pub bias: Option<ParameterId>,
 }
 
 /// New tokens of one text in a pass of [`Decoder::advance`].
@@ -175,12 +179,17 @@ impl Decoder {
 
     fn assemble(config: Config, parameters: Parameters) -> Result<Self> {
         let model = Model::new(&config, &parameters)?;
-        Ok(Self { parameters, config, model, recompute: false })
+        Ok(Self { parameters, config, model, attachments: Attachments::default(), recompute: false })
     }
 
     /// The same model without adapters, to attach another to. It shares the weights: they lie in memory once.
     pub fn shared(&self) -> Result<Self> {
-        Self::assemble(self.config.clone(), self.parameters.clone())
+        let (mut config, mut parameters) = (self.config.clone(), self.parameters.clone());
+        config.context_length += std::mem::take(&mut config.design.leading);
+        for (id, original) in &self.attachments.originals {
+            *parameters.get_mut(*id) = original.clone();
+        }
+        Self::assemble(config, parameters)
     }
 
     /// Its numbers.
@@ -207,6 +216,11 @@ impl Decoder {
     /// The parameter that is the head's weight.
     pub fn head_id(&self) -> ParameterId {
         self.model.head.weight
+    }
+
+    /// The parameter that has the rows of tokens, `[vocabulary, hidden]`.
+    pub fn embedding_id(&self) -> ParameterId {
+        self.model.embedding
     }
 
     /// What makes logits of the last hidden states, for the operations of heads.
@@ -237,27 +251,65 @@ impl Decoder {
         sequences: &[Range<usize>],
     ) -> Result<Var> {
         self.check_rows(ids, positions, sequences)?;
-        let positions = List::from(positions);
-        let sequences: List<Sequence> =
-            sequences.iter().map(|rows| Sequence { query: rows.clone(), key: rows.clone() }).collect();
+        let leading = self.leading(sequences.iter().map(|rows| (rows.clone(), true)));
+        let count = leading.as_ref().map_or(0, |leading| leading.count);
+        let positions = leading.as_ref().map_or_else(|| List::from(positions), |leading| leading.positions(positions));
+        let sequences: List<Sequence> = (0..)
+            .zip(sequences)
+            .map(|(number, rows)| rows.start + number * count..rows.end + (number + 1) * count)
+            .map(|rows| Sequence { query: rows.clone(), key: rows })
+            .collect();
         let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
         let linears = &self.model.linears;
-        let mut x = self.model.embed(tape, ids, &positions)?;
+        let (mut x, keys) = self.enter(tape, ids, &positions, leading.as_ref())?;
         for block in &self.model.blocks {
-            let (positions, sequences) = (positions.clone(), sequences.clone());
-            let forward = move |tape: &mut Tape<'p>, x: Var| {
-                let rows = Rows { positions: &positions, longest, linears };
+            let (positions, sequences, leading) = (positions.clone(), sequences.clone(), leading.clone());
+            let forward = move |tape: &mut Tape<'p>, x: Var, keys: Option<Var>| {
+                let rows = Rows { positions: &positions, longest, linears, keys: leading.as_ref().zip(keys) };
                 block.forward(tape, x, rows, Keys::Own(&sequences))
             };
             let next = if self.recompute {
-                tape.checkpoint(&[x], move |tape, inputs| forward(tape, inputs[0]))?
+                let inputs = [x, keys.unwrap_or(x)];
+                let inputs = &inputs[..1 + usize::from(keys.is_some())];
+                tape.checkpoint(inputs, move |tape, inputs| forward(tape, inputs[0], inputs.get(1).copied()))?
             } else {
-                tape.scope(|tape| forward(tape, x))?
+                tape.scope(|tape| forward(tape, x, keys))?
             };
             tape.release(x);
             x = next;
         }
+        if let Some(leading) = leading {
+            x = op::index_select(tape, x, 0, &leading.texts)?;
+        }
         self.model.final_norm(tape, x)
+    }
+
+    /// The rows of virtual tokens in a pass over texts of these rows, which begin there or go on.
+    fn leading(&self, texts: impl IntoIterator<Item = (Range<usize>, bool)>) -> Option<Leading> {
+        let tokens = self.attachments.virtual_tokens.as_ref()?;
+        Some(Leading::new(tokens.count(), texts))
+    }
+
+    /// The first rows of a pass, and keys and values of virtual tokens.
+    fn enter(
+        &self,
+        tape: &mut Tape<'_>,
+        ids: &[u32],
+        positions: &[u32],
+        leading: Option<&Leading>,
+    ) -> Result<(Var, Option<Var>)> {
+        let (mut x, mut keys) = (self.model.embed(tape, ids)?, None);
+        if let (Some(leading), Some(tokens)) = (leading, &self.attachments.virtual_tokens) {
+            let table = tokens.table(tape)?;
+            x = match tokens.kind() {
+                VirtualKind::Rows => leading.before(tape, table, x)?,
+                VirtualKind::KeysAndValues => {
+                    keys = Some(table);
+                    leading.zeros_before(tape, x)?
+                }
+            };
+        }
+        Ok((self.model.place(tape, x, positions)?, keys))
     }
 
     /// The weighted mean of the rows' cross-entropies in nats: one element.
@@ -308,41 +360,50 @@ impl Decoder {
 
     /// One pass through all blocks; the hidden states that are asked for go behind `wanted`.
     fn pass(&self, texts: &mut [Advance<'_>], wanted: &mut Vec<f32>) -> Result<()> {
-        let (mut ids, mut positions, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut positions, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for text in &*texts {
             let first = text.cache.length();
-            ranges.push(ids.len() + text.ids.len() - text.wanted.min(text.ids.len())..ids.len() + text.ids.len());
+            rows.push((ids.len()..ids.len() + text.ids.len(), text.cache.leading() == 0));
             ids.extend_from_slice(text.ids);
             positions.extend((first..first + text.ids.len()).map(|position| position as u32));
         }
         if ids.is_empty() {
             return Ok(());
         }
-        let longest = texts.iter().map(|text| text.length).max().unwrap_or(0);
-        let rows = Rows { positions: &positions, longest, linears: &self.model.linears };
+        let leading = self.leading(rows.iter().cloned());
+        let count = leading.as_ref().map_or(0, |leading| leading.count);
+        let positions = leading.as_ref().map_or_else(|| List::from(&positions[..]), |leading| leading.positions(&positions));
+        let longest = texts.iter().map(|text| text.length + count).max().unwrap_or(0);
         let mut tape = Tape::inference(&self.parameters);
-        tape.set_precision(self.parameters.precision(ids.len()));
-        let mut x = self.model.embed(&mut tape, &ids, &positions)?;
+        tape.set_precision(self.parameters.precision(positions.len()));
+        let (mut x, keys) = self.enter(&mut tape, &ids, &positions, leading.as_ref())?;
+        let linears = &self.model.linears;
+        let rows_of_pass = Rows { positions: &positions, longest, linears, keys: leading.as_ref().zip(keys) };
         let mut next = 0;
         let mut cached: Vec<CachedText<'_>> = texts
             .iter_mut()
             .map(|text| {
-                let (first, rows) = (text.cache.length(), next..next + text.ids.len());
+                let before = if text.cache.leading() == 0 { count } else { 0 };
+                let (first, rows) = (text.cache.rows(), next..next + before + text.ids.len());
                 next = rows.end;
                 CachedText { rows, first, pages: text.cache.pages_mut() }
             })
             .collect();
         for block in &self.model.blocks {
-            let next = tape.scope(|tape| block.forward(tape, x, rows, Keys::Cached(&mut cached)))?;
+            let next = tape.scope(|tape| block.forward(tape, x, rows_of_pass, Keys::Cached(&mut cached)))?;
             tape.release(x);
             x = next;
         }
-        for text in texts {
-            text.cache.grow(text.ids.len());
+        for text in &mut *texts {
+            text.cache.grow(text.ids.len(), count);
+        }
+        if let Some(leading) = &leading {
+            x = op::index_select(&mut tape, x, 0, &leading.texts)?;
         }
         let (x, width) = (tape.value(x)?.data(), self.config.hidden_size);
-        for range in ranges {
-            wanted.extend_from_slice(&x[range.start * width..range.end * width]);
+        for (text, (range, _)) in texts.iter().zip(rows) {
+            let first = range.end - text.wanted.min(text.ids.len());
+            wanted.extend_from_slice(&x[first * width..range.end * width]);
         }
         Ok(())
     }
@@ -352,85 +413,12 @@ impl Decoder {
         self.model.linears.iter()
     }
 
-    /// The linear layers that adapters can attach to, in a fixed order.
-    pub fn sites(&self) -> Vec<Site> {
-        self.linears()
-            .map(|linear| Site {
-                name: linear.site.clone(),
-                inputs: linear.inputs,
-                outputs: linear.outputs,
-                weight: linear.weight,
-            })
-            .collect()
-    }
-
-    /// Attaches `y += scale · (x Aᵀ) Bᵀ` to a site; `a` is `[rank, inputs]`, `b` is `[outputs, rank]`.
-    pub fn attach_low_rank(&mut self, site: &str, a: ParameterId, b: ParameterId, scale: f32) -> Result<()> {
-        let (shape_a, shape_b) = (self.parameters.get(a).shape().to_vec(), self.parameters.get(b).shape().to_vec());
-        let Some(linear) = self.model.linears.iter_mut().find(|linear| linear.site == site) else {
-            return Err(self.no_site(site));
-        };
-        let rank = shape_a.first().copied().unwrap_or_default();
-        if rank == 0 || shape_a != [rank, linear.inputs] || shape_b != [linear.outputs, rank] {
-            return Err(Fault::new(
-                Place::key(site),
-                format!("an addition of the shapes {shape_a:?} and {shape_b:?} does not fit"),
-            )
-            .hint(format!("right would be [rank, {}] and [{}, rank]", linear.inputs, linear.outputs))
-            .into());
-        }
-        if linear.low_rank.is_some() {
-            return Err(Fault::new(Place::key(site), "an adapter is attached here already")
-                .hint("fold it into the weights first")
-                .into());
-        }
-        linear.low_rank = Some(LowRank { a, b, scale });
-        if self.config.design.interleaved {
-            self.interleave(site, b)?;
-        }
-        Ok(())
-    }
-
-    /// Puts the rows of an addition to queries or keys where their weights, which are as stored, have them.
-    fn interleave(&mut self, site: &str, b: ParameterId) -> Result<()> {
-        let name = format!("{site}.weight");
-        let heads =
-            arch::weight_shapes(&self.config).into_iter().find(|weight| weight.name == name).and_then(|weight| {
-                match weight.part {
-                    Part::Query => Some(self.config.heads),
-                    Part::Key => Some(self.config.kv_heads),
-                    _ => None,
-                }
-            });
-        if let Some(heads) = heads {
-            let old = self.parameters.get(b);
-            let (shape, rows) = (old.shape().to_vec(), old.shape()[0]);
-            let values = checkpoint::interleaved(old.data(), heads, rows);
-            self.parameters.get_mut(b).data_mut().copy_from_slice(Tensor::from_vec(&shape, values)?.data());
-        }
-        Ok(())
-    }
-
-    /// Takes an addition off a site again; nothing happens where none is attached.
-    pub fn detach_low_rank(&mut self, site: &str) -> Option<LowRank> {
-        self.model.linears.iter_mut().find(|linear| linear.site == site).and_then(|linear| linear.low_rank.take())
-    }
-
-    /// The sites with an addition, and the addition.
-    pub fn attached(&self) -> Vec<(Site, LowRank)> {
-        self.sites()
-            .into_iter()
-            .zip(self.linears())
-            .filter_map(|(site, linear)| linear.low_rank.map(|low_rank| (site, low_rank)))
-            .collect()
-    }
-
     /// Every weight of the plain model with its name and its shape in a Hugging Face checkpoint, blocks in order.
     ///
     /// Refused while an adapter is attached: what would be written is not the model that was trained.
     pub fn tensors(&self) -> Result<Vec<(&str, Tensor)>> {
-        if let Some((site, _)) = self.attached().first() {
-            return Err(Fault::new(Place::key(&site.name), "an adapter is attached to the model")
+        if let Some(place) = self.adapted_at() {
+            return Err(Fault::new(Place::key(place), "an adapter is attached to the model")
                 .hint("fold the adapter before the weights are written")
                 .into());
         }
@@ -491,16 +479,6 @@ impl Decoder {
             )));
         }
         Ok(())
-    }
-
-    fn no_site(&self, name: &str) -> Error {
-        let sites = self.sites();
-        let near = near_miss(name, sites.iter().map(|site| site.name.as_str()));
-        let hint = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "sites are named as in `model.layers.0.self_attn.q_proj`".to_owned(),
-        };
-        Fault::new(Place::key(name), "the model has no such site").hint(hint).into()
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! [`Decoder`] is the model itself; [`LocalModel`] is a decoder with its tokenizer.
 
+mod adapt;
 pub mod arch;
 pub mod checkpoint;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod layer;
 pub mod local;
 pub mod plan;
 
+pub use adapt::Folded;
 pub use config::Config;
 pub use decoder::{Advance, Batch, Decoder, Site};
 pub use local::{Decoding, LocalModel};

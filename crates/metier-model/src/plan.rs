@@ -52,12 +52,11 @@ impl Decoder {
             flop += linear.share * product(linear.inputs * linear.outputs, trains(linear.weight));
             forward_of_blocks += linear.share * 2.0 * (linear.inputs * linear.outputs) as f64;
         }
-        for (site, low_rank) in self.attached() {
-            for (id, width) in [(low_rank.a, site.inputs), (low_rank.b, site.outputs)] {
-                let rank = self.parameters.get(id).len() / width.max(1);
-                flop += product(rank * width, trains(id));
-                forward_of_blocks += 2.0 * (rank * width) as f64;
-            }
+        // Each number of an adapter is multiplied once for each row.
+        for id in self.adapter_parameters() {
+            let numbers = self.parameters.get(*id).len();
+            flop += product(numbers, trains(*id));
+            forward_of_blocks += 2.0 * numbers as f64;
         }
         // Causal: a token sees half of the others on average. Scores and mixing are one product each; the
         // walk back computes the scores again and has four products of its own.

@@ -1,69 +1,102 @@
 //! An adapter on disk, in the layout of the PEFT library: `adapter_config.json` and
-//! `adapter_model.safetensors` with `base_model.model.<site>.lora_A.weight` and `..lora_B.weight`.
+//! `adapter_model.safetensors`. The key `peft_type` says which method it is; names and shapes of tensors are told where
+//! each method is.
 
-use crate::adapter::{Attached, freeze, parameter_name, put};
-use metier_compute::Tensor;
+use crate::adapter::{Attached, FORMATS};
+use metier_compute::{ParameterId, Tape, Tensor};
+use metier_core::fault::near_miss;
 use metier_core::{Error, Fault, Place, Result, store};
 use metier_model::Decoder;
+use metier_model::layer::VirtualTokens;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
 
-/// Writes the adapter that is attached to a model. `base` is how the base model is called, for whoever
-/// loads it. Refused when none is attached, or when its sites differ in rank or factor.
-pub fn save(decoder: &Decoder, base: &str, folder: &Path) -> Result<()> {
-    let attached = decoder.attached();
-    let Some((_, first)) = attached.first() else {
+/// What tells an adapter's files: its settings and its tensors.
+#[derive(Debug, Clone, Default)]
+pub struct Form {
+    /// `adapter_config.json`.
+    pub config: Map<String, Value>,
+    /// What `adapter_model.safetensors` holds, by name.
+    pub tensors: Vec<(String, Content)>,
+}
+
+/// The numbers of a tensor.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Those of a parameter.
+    Parameter(ParameterId),
+    /// What virtual tokens come to.
+    Table(Arc<dyn VirtualTokens>),
+    /// Whole numbers of this shape.
+    Whole(Vec<usize>, Vec<i32>),
+}
+
+impl Form {
+    /// The files of a method with the settings `config`, an object.
+    pub(crate) fn new(peft_type: &str, config: Value) -> Self {
+        let mut all = Map::new();
+        all.insert("peft_type".into(), json!(peft_type));
+        all.insert("task_type".into(), json!("CAUSAL_LM"));
+        all.insert("inference_mode".into(), json!(true));
+        if let Value::Object(own) = config {
+            all.extend(own);
+        }
+        Self { config: all, tensors: Vec::new() }
+    }
+
+    /// Puts a parameter into the model, and into the files under the same name.
+    pub(crate) fn put(&mut self, decoder: &mut Decoder, name: String, tensor: Tensor) -> Result<ParameterId> {
+        let id = decoder.put_parameter(&name, tensor, true)?;
+        self.tensors.push((name, Content::Parameter(id)));
+        Ok(id)
+    }
+}
+
+/// The name of a part of a site in files.
+pub(crate) fn name_at(site: &str, part: &str) -> String {
+    format!("base_model.model.{site}.{part}")
+}
+
+/// Writes an adapter. `base` is how the base model is called, for whoever loads it. Refused when nothing is attached
+/// that has files.
+pub fn save(decoder: &Decoder, attached: &Attached, base: &str, folder: &Path) -> Result<()> {
+    let Some(form) = attached.form.as_ref().filter(|form| !form.tensors.is_empty()) else {
         return Err(Error::user(
             Place::key("adapter"),
             "no adapter is attached to the model, there is nothing to write",
         ));
     };
-    let rank = decoder.parameters.get(first.a).shape()[0];
-    let mut leaves = BTreeSet::new();
-    let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    for (site, low_rank) in &attached {
-        leaves.insert(site.leaf().to_owned());
-        let other = decoder.parameters.get(low_rank.a).shape()[0];
-        if other != rank || low_rank.scale.to_bits() != first.scale.to_bits() {
-            let message = "its rank or factor differs from the other sites', which the format cannot say";
-            return Err(Error::user(Place::key(&site.name), message));
-        }
-        for (which, id) in [('A', low_rank.a), ('B', low_rank.b)] {
-            let tensor = decoder.parameters.get(id);
-            let values = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
-            bytes.push((parameter_name(&site.name, which), tensor.shape().to_vec(), values));
-        }
+    let mut bytes: Vec<(&str, Vec<usize>, Dtype, Vec<u8>)> = Vec::new();
+    let numbers = |tensor: &Tensor| tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+    for (name, content) in &form.tensors {
+        let (shape, dtype, values) = match content {
+            Content::Parameter(id) => {
+                let tensor = decoder.parameters.get(*id);
+                (tensor.shape().to_vec(), Dtype::F32, numbers(tensor))
+            }
+            Content::Table(tokens) => {
+                let mut tape = Tape::inference(&decoder.parameters);
+                let table = tokens.table(&mut tape)?;
+                let tensor = tape.value(table)?;
+                (tensor.shape().to_vec(), Dtype::F32, numbers(tensor))
+            }
+            Content::Whole(shape, values) => {
+                (shape.clone(), Dtype::I32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+        };
+        bytes.push((name, shape, dtype, values));
     }
-    let complete = decoder.sites().iter().filter(|site| leaves.contains(site.leaf())).count() == attached.len();
-    let targets: Vec<String> = if complete {
-        leaves.into_iter().collect()
-    } else {
-        attached.iter().map(|(site, _)| site.name.clone()).collect()
-    };
-    let config = json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "r": rank,
-        "lora_alpha": alpha_of(first.scale, rank),
-        "lora_dropout": 0.0,
-        "target_modules": targets,
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "inference_mode": true,
-        "init_lora_weights": true,
-        "modules_to_save": null,
-        "use_dora": false,
-        "use_rslora": false,
-    });
+    let mut config = form.config.clone();
+    config.insert("base_model_name_or_path".into(), json!(base));
     let views = bytes
         .iter()
-        .map(|(name, shape, values)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), values)?)))
+        .map(|(name, shape, dtype, values)| Ok((*name, TensorView::new(*dtype, shape.clone(), values)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let tensors = views
@@ -71,131 +104,198 @@ pub fn save(decoder: &Decoder, base: &str, folder: &Path) -> Result<()> {
         .map_err(|error| Error::program(format!("the adapter's tensors: {error}")))?;
     store::create_folder(folder)?;
     store::write_atomic(folder.join(TENSORS), tensors)?;
-    store::write_atomic(folder.join(CONFIG), format!("{config:#}\n"))
+    store::write_atomic(folder.join(CONFIG), format!("{:#}\n", Value::Object(config)))
 }
 
 /// Attaches an adapter that [`save`] or the PEFT library wrote. The model itself is frozen.
 ///
 /// What the file asks for and is not built is refused by name; missing, superfluous and misshapen tensors
-/// are named together.
+/// are named together. After a refusal nothing is attached.
 pub fn load(decoder: &mut Decoder, folder: &Path) -> Result<Attached> {
     let path = folder.join(CONFIG);
     let text =
         std::fs::read_to_string(&path).map_err(|error| Error::io(&path, "read the adapter's settings", &error))?;
-    let config: Value = serde_json::from_str(&text).map_err(|error| {
+    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         let place = Place::file(&path).at(error.line(), error.column());
-        Error::user(place, format!("it is no JSON: {error}"))
+        Error::user(place, format!("it is no JSON object: {error}"))
     })?;
-    let (rank, scale) = read_config(&config).map_err(|error| error.in_file(&path))?;
-
-    let path = folder.join(TENSORS);
-    let map = store::map_file(&path)?;
+    let peft_type = config.get("peft_type").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, read)) = FORMATS.iter().find(|(name, _)| *name == peft_type) else {
+        let known = FORMATS.iter().map(|(name, _)| *name);
+        let list = format!("known: {}", known.clone().collect::<Vec<_>>().join(", "));
+        let hint = near_miss(peft_type, known).map_or(list.clone(), |near| format!("did you mean `{near}`? {list}"));
+        let message = format!("adapters of the type `{peft_type}` are not built");
+        return Err(Fault::new(Place::file(&path).with_key("peft_type"), message).hint(hint).into());
+    };
+    let tensors = folder.join(TENSORS);
+    let map = store::map_file(&tensors)?;
     let file = SafeTensors::deserialize(&map).map_err(|error| {
-        Error::file(&path, format!("it is no safetensors file: {error}")).hint("was it written to its end?")
+        Error::file(&tensors, format!("it is no safetensors file: {error}")).hint("was it written to its end?")
     })?;
-    let mut left: BTreeSet<&str> = file.names().into_iter().collect();
-    let mut faults = Vec::new();
-    let mut found = Vec::new();
-    for site in decoder.sites() {
-        let names = [parameter_name(&site.name, 'A'), parameter_name(&site.name, 'B')];
-        if names.iter().all(|name| !left.contains(name.as_str())) {
-            continue;
+    let left = file.names().into_iter().map(str::to_owned).collect();
+    let mut source = Source { config, paths: [path, tensors], file, left, faults: Vec::new() };
+    if source.left.is_empty() {
+        source.faults.push(Fault::new(Place::file(&source.paths[1]), "it holds no tensors"));
+    }
+    decoder.freeze();
+    let form = read(decoder, &mut source).and_then(|form| source.end(form));
+    match form {
+        Ok(form) => Ok(Attached::of(decoder, Some(form))),
+        Err(error) => {
+            decoder.detach();
+            Err(error)
         }
-        let mut pair = Vec::new();
-        for (name, shape) in names.iter().zip([[rank, site.inputs], [site.outputs, rank]]) {
-            left.remove(name.as_str());
-            let read = file
-                .tensor(name)
-                .map_err(|_| format!("the tensor is missing, its shape would be {shape:?}"))
-                .and_then(|view| read_tensor(&view, &shape));
-            match read {
-                Ok(values) => pair.push(Tensor::from_vec(&shape, values)?),
-                Err(message) => faults.push(Fault::new(Place::file(&path).with_key(name), message)),
+    }
+}
+
+/// The files of an adapter that is being read. Faults are gathered until [`Source::settings`] and the end.
+pub struct Source<'a> {
+    config: Map<String, Value>,
+    /// Of the settings and of the tensors.
+    paths: [PathBuf; 2],
+    file: SafeTensors<'a>,
+    left: BTreeSet<String>,
+    faults: Vec<Fault>,
+}
+
+impl Source<'_> {
+    /// What stands under a key; null where nothing does.
+    pub(crate) fn value(&self, key: &str) -> &Value {
+        self.config.get(key).unwrap_or(&Value::Null)
+    }
+
+    /// Notes that a key asks for what is not built.
+    pub(crate) fn refuse(&mut self, key: &str, message: impl Into<String>) {
+        self.faults.push(Fault::new(Place::file(&self.paths[0]).with_key(key), message));
+    }
+
+    /// Refuses keys that ask for anything: they would change the mathematics.
+    pub(crate) fn without(&mut self, keys: &[&str]) {
+        for key in keys {
+            let value = self.value(key);
+            let is_empty = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Object(map) => map.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                Value::String(text) => *key == "bias" && text == "none",
+                _ => false,
+            };
+            if !is_empty {
+                let message = format!("{value} is not built");
+                self.refuse(key, message);
             }
         }
-        if let Ok([a, b]) = <[Tensor; 2]>::try_from(pair) {
-            found.push((site, a, b));
+    }
+
+    /// A whole number of at least 1.
+    pub(crate) fn count(&mut self, key: &str) -> usize {
+        let found = self.value(key).as_u64().filter(|count| (1..=1 << 24).contains(count));
+        found.map_or_else(
+            || {
+                let message = format!("{} is no number from 1 on", self.value(key));
+                self.refuse(key, message);
+                1
+            },
+            |count| count as usize,
+        )
+    }
+
+    /// A finite number.
+    pub(crate) fn number(&mut self, key: &str) -> f64 {
+        let found = self.value(key).as_f64().filter(|number| number.is_finite());
+        found.unwrap_or_else(|| {
+            let message = format!("{} is no number", self.value(key));
+            self.refuse(key, message);
+            1.0
+        })
+    }
+
+    /// True or false; `otherwise` where nothing is said.
+    pub(crate) fn flag(&mut self, key: &str, otherwise: bool) -> bool {
+        match self.value(key) {
+            Value::Null => otherwise,
+            Value::Bool(flag) => *flag,
+            other => {
+                let message = format!("{other} is neither true nor false");
+                self.refuse(key, message);
+                otherwise
+            }
         }
     }
-    for name in left {
-        let fault = Fault::new(Place::file(&path).with_key(name), "the model has no site for this tensor");
-        faults.push(fault.hint("the adapter belongs to another model"));
-    }
-    if found.is_empty() && faults.is_empty() {
-        faults.push(Fault::new(Place::file(&path), "it holds no tensors"));
-    }
-    Error::collect((), faults)?;
-    freeze(decoder);
-    for (site, a, b) in found {
-        put(decoder, &site, a, b, scale)?;
-    }
-    Ok(Attached::of(decoder))
-}
 
-/// The `alpha` of a factor, as it was most likely written: a short decimal number where one fits.
-fn alpha_of(scale: f32, rank: usize) -> f64 {
-    let exact = f64::from(scale) * rank as f64;
-    let short = (exact * 1e4).round() / 1e4;
-    if ((short / rank as f64) as f32).to_bits() == scale.to_bits() { short } else { exact }
-}
-
-/// Rank and factor; everything that would change the mathematics is refused by its key.
-fn read_config(config: &Value) -> Result<(usize, f32)> {
-    let mut faults = Vec::new();
-    let mut refuse = |key: &str, message: String| faults.push(Fault::new(Place::key(key), message));
-    if config["peft_type"] != "LORA" {
-        refuse("peft_type", format!("{} is not built, only \"LORA\" is", config["peft_type"]));
+    /// Gives up when the settings have a fault.
+    pub(crate) fn settings(&mut self) -> Result<()> {
+        Error::collect((), std::mem::take(&mut self.faults))
     }
-    for key in ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias", "use_qalora", "use_bdlora"] {
-        if !config[key].is_null() && config[key] != false {
-            refuse(key, format!("{} is not built, only false is", config[key]));
+
+    /// Whether a tensor is there that was not taken yet.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.left.contains(name)
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.file.tensor(name).ok()?.shape().to_vec())
+    }
+
+    /// Takes a tensor; one that is missing or has another shape is noted.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        self.take(name, shape, read_numbers)?.map(|values| Tensor::from_vec(shape, values)).transpose()
+    }
+
+    /// Takes a tensor of whole numbers.
+    pub(crate) fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Option<Vec<i64>>> {
+        self.take(name, shape, read_whole)
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        read: impl FnOnce(&TensorView<'_>) -> Result<T, String>,
+    ) -> Result<Option<T>> {
+        self.left.remove(name);
+        let found = match self.file.tensor(name) {
+            Err(_) => Err(format!("the tensor is missing, its shape would be {shape:?}")),
+            Ok(view) if view.shape() != shape => {
+                Err(format!("the tensor has the shape {:?}, not {shape:?}", view.shape()))
+            }
+            Ok(view) => read(&view),
+        };
+        Ok(found.map_err(|message| self.fault(name, message)).ok())
+    }
+
+    /// Notes a fault of a tensor.
+    pub(crate) fn fault(&mut self, name: &str, message: impl Into<String>) {
+        self.faults.push(Fault::new(Place::file(&self.paths[1]).with_key(name), message));
+    }
+
+    /// The form of the files, with the settings as they were read, when there was no fault and no tensor is left.
+    fn end(mut self, form: Form) -> Result<Form> {
+        for name in std::mem::take(&mut self.left) {
+            let fault = Fault::new(Place::file(&self.paths[1]).with_key(name), "the model has no place for this tensor");
+            self.faults.push(fault.hint("the adapter belongs to another model"));
         }
+        let config = form.config.into_iter().chain(self.config).collect();
+        Error::collect(Form { config, tensors: form.tensors }, self.faults)
     }
-    // These change the base model's own weights when the adapter is made.
-    let start = &config["init_lora_weights"];
-    if start.as_str().is_some_and(|name| !["eva", "gaussian", "orthogonal"].contains(&name)) {
-        refuse("init_lora_weights", format!("{start} is not built: its base is no longer the model named here"));
-    }
-    for key in [
-        "alora_invocation_tokens",
-        "alpha_pattern",
-        "layer_replication",
-        "modules_to_save",
-        "rank_pattern",
-        "target_parameters",
-        "trainable_token_indices",
-    ] {
-        let value = &config[key];
-        let empty = value.is_null()
-            || value.as_object().is_some_and(serde_json::Map::is_empty)
-            || value.as_array().is_some_and(Vec::is_empty);
-        if !empty {
-            refuse(key, format!("{value} is not built"));
-        }
-    }
-    if !matches!(config["bias"].as_str(), None | Some("none")) {
-        refuse("bias", format!("{} is not built, only \"none\" is", config["bias"]));
-    }
-    let rank = config["r"].as_u64().filter(|rank| (1..=1 << 16).contains(rank)).unwrap_or_else(|| {
-        refuse("r", format!("{} is no rank", config["r"]));
-        1
-    });
-    let alpha = config["lora_alpha"].as_f64().filter(|alpha| alpha.is_finite()).unwrap_or_else(|| {
-        refuse("lora_alpha", format!("{} is no number", config["lora_alpha"]));
-        1.0
-    });
-    Error::collect((rank as usize, (alpha / rank as f64) as f32), faults)
 }
 
-fn read_tensor(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>, String> {
-    if view.shape() != shape {
-        return Err(format!("the tensor has the shape {:?}, not {shape:?}", view.shape()));
-    }
+fn read_numbers(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
     let data = view.data();
     Ok(match view.dtype() {
         Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
         Dtype::F16 => data.as_chunks().0.iter().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect(),
         Dtype::BF16 => data.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes).to_f32()).collect(),
         other => return Err(format!("its numbers are {other:?}, which is not read")),
+    })
+}
+
+fn read_whole(view: &TensorView<'_>) -> Result<Vec<i64>, String> {
+    let data = view.data();
+    Ok(match view.dtype() {
+        Dtype::I32 => data.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect(),
+        Dtype::I64 => data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        other => return Err(format!("its numbers are {other:?}, not whole")),
     })
 }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`adapter`] | which weights does a training change |
 //! | [`folder`] | how does an adapter lie on disk |
+//! | [`targets`] | which layers does an adapter attach to |
 
 pub mod adapter;
 pub mod folder;
+pub mod targets;
 
 pub use adapter::{Adapter, Attached};

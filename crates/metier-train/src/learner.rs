@@ -4,7 +4,10 @@ use crate::optimizer::{Optimizer, Update};
 use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
 use metier_core::Result;
+use metier_core::seed::Seed;
 use metier_model::Decoder;
+use metier_model::layer::{StepDone, Upkeep};
+use std::sync::Arc;
 
 /// A model with all that one step of training changes.
 pub struct Learner<'a> {
@@ -12,7 +15,10 @@ pub struct Learner<'a> {
     pub decoder: &'a mut Decoder,
     /// How products see their inputs; [`Precision::F32`] at first.
     pub precision: Precision,
+    /// What dropout draws from; none at first.
+    pub noise: Option<Seed>,
     trainable: Vec<ParameterId>,
+    upkeep: Option<Arc<dyn Upkeep>>,
     /// For each of `trainable` the optimizer's tensors.
     state: Vec<Vec<Tensor>>,
     gradients: Gradients,
@@ -31,7 +37,9 @@ impl<'a> Learner<'a> {
             lengths.into_iter().map(|length| Tensor::zeros(&[length])).collect()
         };
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
-        Ok(Self { decoder, precision: Precision::F32, trainable, state, gradients: Gradients::default() })
+        let upkeep = decoder.upkeep();
+        let gradients = Gradients::default();
+        Ok(Self { decoder, precision: Precision::F32, noise: None, trainable, upkeep, state, gradients })
     }
 
     /// Forgets the gradients of the step before.
@@ -39,7 +47,7 @@ impl<'a> Learner<'a> {
         self.gradients.clear();
     }
 
-    /// Adds the gradients of `share` times a loss, and gives the loss.
+    /// Adds the gradients of `share` times a loss, and gives the loss, without what an adapter adds to it.
     ///
     /// # Errors
     /// Those of `loss` and of [`Tape::backward`].
@@ -51,8 +59,13 @@ impl<'a> Learner<'a> {
         let decoder = &*self.decoder;
         let mut tape = Tape::training(&decoder.parameters);
         tape.set_precision(self.precision);
-        let mean = loss(decoder, &mut tape)?;
+        tape.set_noise(self.noise);
+        let mut mean = loss(decoder, &mut tape)?;
         let value = tape.value(mean)?.item()?;
+        if let Some(upkeep) = &self.upkeep {
+            let penalty = upkeep.penalty(&mut tape)?;
+            mean = op::add(&mut tape, mean, penalty)?;
+        }
         let scaled = op::scale(&mut tape, mean, share as f32)?;
         tape.backward(scaled, &mut self.gradients)?;
         Ok(f64::from(value))
@@ -63,11 +76,11 @@ impl<'a> Learner<'a> {
         self.gradients.norm()
     }
 
-    /// Changes every weight by its gradient times `scale`; `step` is counted from 1.
+    /// Changes every weight by its gradient times `scale`; `step` is counted from 1, of `steps`.
     ///
     /// # Errors
-    /// Those of the optimizer.
-    pub fn update(&mut self, optimizer: &dyn Optimizer, rate: f64, scale: f32, step: u64) -> Result<()> {
+    /// Those of the optimizer and of what an adapter does between steps.
+    pub fn update(&mut self, optimizer: &dyn Optimizer, rate: f64, scale: f32, step: u64, steps: u64) -> Result<()> {
         for (id, state) in self.trainable.iter().zip(&mut self.state) {
             let Some(gradient) = self.gradients.get(*id) else { continue };
             let parameter = self.decoder.parameters.get_mut(*id);
@@ -75,10 +88,18 @@ impl<'a> Learner<'a> {
             let (parameter, gradient) = (parameter.data_mut(), gradient.data());
             optimizer.step(Update { parameter, gradient, state, rate, scale, step, decays })?;
         }
-        Ok(())
+        let Some(upkeep) = &self.upkeep else { return Ok(()) };
+        let done = StepDone { gradients: &self.gradients, scale, step: step - 1, steps };
+        upkeep.after_step(&mut self.decoder.parameters, done)
     }
 
-    /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it.
+    /// What an adapter changes between steps.
+    fn kept(&self) -> &[ParameterId] {
+        self.upkeep.as_ref().map_or(&[], |upkeep| upkeep.kept())
+    }
+
+    /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it; and what an adapter
+    /// keeps.
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let mut tensors = Vec::new();
         for (id, state) in self.trainable.iter().zip(&self.state) {
@@ -86,14 +107,18 @@ impl<'a> Learner<'a> {
             tensors.push((name.to_owned(), self.decoder.parameters.get(*id).len()));
             tensors.extend((0..).zip(state).map(|(n, tensor)| (format!("{name}/{n}"), tensor.len())));
         }
+        let kept = self.kept().iter();
+        let of = |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).len());
+        tensors.extend(kept.map(of));
         tensors
     }
 
     /// The values of [`Learner::tensors`], in their order.
     pub fn values(&self) -> impl Iterator<Item = &[f32]> {
-        self.trainable.iter().zip(&self.state).flat_map(|(id, state)| {
+        let trained = self.trainable.iter().zip(&self.state).flat_map(|(id, state)| {
             std::iter::once(self.decoder.parameters.get(*id).data()).chain(state.iter().map(Tensor::data))
-        })
+        });
+        trained.chain(self.kept().iter().map(|id| self.decoder.parameters.get(*id).data()))
     }
 
     /// Lets `fill` write each of [`Learner::tensors`], in their order.
@@ -106,6 +131,9 @@ impl<'a> Learner<'a> {
             for tensor in state {
                 fill(tensor.data_mut())?;
             }
+        }
+        for id in self.upkeep.as_ref().map_or(&[][..], |upkeep| upkeep.kept()) {
+            fill(self.decoder.parameters.get_mut(*id).data_mut())?;
         }
         Ok(())
     }

@@ -200,7 +200,7 @@ fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
         "seed": [seed.bits(), seed.bits()],
         "tokenizer": shards.tokenizer_fingerprint(),
         "model": decoder.config().to_json(),
-        "scales": decoder.attached().iter().map(|(site, low_rank)| (&site.name, low_rank.scale.to_bits())).collect::<Vec<_>>(),
+        "adapter": decoder.adapter_identity(),
     });
     hash.update(identity.to_string().as_bytes());
     for document in shards.documents() {

@@ -29,6 +29,7 @@ pub(crate) struct Trainer<'a> {
     stream: &'a Stream,
     run: &'a Run<'a>,
     sampler_seed: Seed,
+    noise_seed: Seed,
     pub(crate) history: Vec<StepRecord>,
     /// `history` as it stands in `loss.jsonl`.
     log: String,
@@ -49,6 +50,7 @@ impl<'a> Trainer<'a> {
             stream,
             run,
             sampler_seed: run.seed.derive("sampler"),
+            noise_seed: run.seed.derive("noise"),
             history: Vec::new(),
             log: String::new(),
         })
@@ -73,7 +75,7 @@ impl<'a> Trainer<'a> {
         let mut work = Work::default();
         let mut loss = 0.0;
         self.learner.clear();
-        for (batch, weight) in batches.iter().zip(&weights) {
+        for (number, (batch, weight)) in (0..).zip(batches.iter().zip(&weights)) {
             if (self.run.stop)() {
                 return Ok(None);
             }
@@ -81,6 +83,8 @@ impl<'a> Trainer<'a> {
                 continue;
             }
             let share = weight / whole;
+            let group = step * settings.sequences as u64 + number;
+            self.learner.noise = Some(Seed::new(self.noise_seed.at(group).bits()));
             let mean = self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch))?;
             loss += share * mean;
             if !loss.is_finite() {
@@ -95,7 +99,7 @@ impl<'a> Trainer<'a> {
         }
         let factor = if settings.clip > 0.0 { (settings.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let rate = parts.optimizer.part.rate() * parts.schedule.part.factor(step, settings.steps);
-        self.learner.update(&*parts.optimizer.part, rate, factor as f32, step + 1)?;
+        self.learner.update(&*parts.optimizer.part, rate, factor as f32, step + 1, settings.steps)?;
         self.history.push(StepRecord {
             step: step + 1,
             loss: loss as f32,

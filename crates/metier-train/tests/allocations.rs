@@ -93,7 +93,7 @@ fn asked_per_step(precision: Precision, recompute: bool) -> Vec<usize> {
         learner.clear();
         let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, &batch)).unwrap();
         let scale = (1.0 / (learner.gradient_norm() + 1e-6)).min(1.0);
-        learner.update(&*optimizer, 1e-3, scale as f32, asked.len() as u64 + 1).unwrap();
+        learner.update(&*optimizer, 1e-3, scale as f32, asked.len() as u64 + 1, u64::MAX).unwrap();
         assert!(loss.is_finite());
         asked.push(ASKED.load(Ordering::Relaxed) - before);
     }

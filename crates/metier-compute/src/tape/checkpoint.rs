@@ -1,5 +1,6 @@
 //! Segments whose values are computed again in the walk back.
 
+use metier_core::seed::Seed;
 use metier_core::{Error, Result};
 
 use super::{Few, Pass, Record, Tape, Var};
@@ -8,6 +9,7 @@ use crate::tensor::Tensor;
 
 struct Checkpoint<'p, F> {
     precision: Precision,
+    noise: Option<Seed>,
     parameters: &'p super::Parameters,
     body: F,
     inputs: Few<(Var, Tensor)>,
@@ -30,6 +32,8 @@ impl<'p> Tape<'p> {
         let mut inner = Tape::inference(self.parameters);
         let precision = self.precision;
         inner.set_precision(precision);
+        let noise = self.noise;
+        inner.set_noise(noise);
         inner.angles = std::mem::take(&mut self.angles);
         let leaves: Few<Var> = values.iter().map(|value| inner.constant(value.clone())).collect();
         let output = body(&mut inner, &leaves)?;
@@ -41,7 +45,7 @@ impl<'p> Tape<'p> {
         let needs_gradient = trains || inputs.iter().any(|&input| self.needs_gradient(input));
         let parameters = self.parameters;
         let inputs = inputs.iter().copied().zip(values).collect();
-        Ok(self.add("checkpoint", value, needs_gradient.then_some(Checkpoint { precision, parameters, body, inputs })))
+        Ok(self.add("checkpoint", value, needs_gradient.then_some(Checkpoint { precision, noise, parameters, body, inputs })))
     }
 }
 
@@ -49,6 +53,7 @@ impl<'p, F: Fn(&mut Tape<'p>, &[Var]) -> Result<Var> + 'p> Record<'p> for Checkp
     fn backward(self, gradient: Tensor, pass: &mut Pass<'_, 'p>) -> Result<()> {
         let mut tape = Tape::training(self.parameters);
         tape.set_precision(self.precision);
+        tape.set_noise(self.noise);
         let mut leaves = Few::new();
         for (outer, value) in &self.inputs {
             let value = value.clone();

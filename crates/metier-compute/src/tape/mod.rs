@@ -8,6 +8,7 @@ mod room;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
 use smallvec::SmallVec;
 
@@ -57,6 +58,7 @@ pub struct Tape<'p> {
     /// Those used last: models have up to two kinds of layers with frequencies of their own.
     angles: [Option<Angles>; 2],
     precision: Precision,
+    noise: Option<Seed>,
     /// The value that was packed last: several projections in a row read the same one.
     packed: Option<(Var, Shared<Packed>)>,
 }
@@ -82,6 +84,7 @@ impl<'p> Tape<'p> {
             id,
             angles: [None, None],
             precision: Precision::F32,
+            noise: None,
             packed: None,
         }
     }
@@ -89,6 +92,16 @@ impl<'p> Tape<'p> {
     /// How the products of linear layers, heads and attention see their inputs from now on; `F32` at first.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
+    }
+
+    /// What dropout draws from in this pass; where there is none, as at first, nothing is left out.
+    pub fn set_noise(&mut self, noise: Option<Seed>) {
+        self.noise = noise;
+    }
+
+    /// What [`Tape::set_noise`] set.
+    pub fn noise(&self) -> Option<Seed> {
+        self.noise
     }
 
     pub(crate) fn precision(&self) -> Precision {

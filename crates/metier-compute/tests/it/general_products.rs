@@ -18,6 +18,39 @@ fn swapped([first, second]: [usize; 2], swap: bool) -> [usize; 2] {
     if swap { [second, first] } else { [first, second] }
 }
 
+/// The inverse of each matrix, which is much larger on its diagonal than beside it, by elimination from the end.
+fn inverses(values: &[f64], size: usize) -> Vec<f64> {
+    let mut all = Vec::new();
+    for matrix in values.chunks(size * size) {
+        let mut left = matrix.to_vec();
+        let mut right: Vec<f64> = (0..size * size).map(|at| f64::from(u8::from(at % (size + 1) == 0))).collect();
+        for pivot in (0..size).rev() {
+            for row in (0..size).filter(|row| *row != pivot) {
+                let factor = left[row * size + pivot] / left[pivot * size + pivot];
+                for column in 0..size {
+                    left[row * size + column] -= factor * left[pivot * size + column];
+                    right[row * size + column] -= factor * right[pivot * size + column];
+                }
+            }
+        }
+        all.extend((0..size * size).map(|at| right[at] / left[at / size * (size + 1)]));
+    }
+    all
+}
+
+#[test]
+fn inverses_of_matrices() {
+    let shapes: [&[usize]; 5] = [&[1, 1], &[3, 3], &[2, 4, 4], &[2, 1, 5, 5], &[0, 2, 2]];
+    for shape in shapes {
+        let size = *shape.last().unwrap();
+        let mut x = inputs(&[shape]);
+        for (at, value) in x[0].data_mut().iter_mut().enumerate() {
+            *value += if at % (size * size) % (size + 1) == 0 { 4.0 } else { 0.0 };
+        }
+        check(&format!("{shape:?}"), &x, &|tape, v| op::inverse(tape, v[0]), &|v| inverses(&v[0], size));
+    }
+}
+
 type Sizes = (&'static [usize], &'static [usize], [usize; 3]);
 
 #[test]

@@ -56,6 +56,11 @@ fn shapes_that_do_not_stretch_and_axes_that_are_not_there() {
     refused(two, &words("sum_axis"), |tape, v| op::sum_axis(tape, v[0], 2));
     refused(two, &words("log_sum_exp"), |tape, v| op::log_sum_exp(tape, v[0], 2));
     refused(two, &words("cumsum"), |tape, v| op::cumsum(tape, v[0], 2));
+    refused(two, &["inverse", "[2, 3]", "square"], |tape, v| op::inverse(tape, v[0]));
+    refused(&[&[2, 2]], &["inverse", "matrix 0", "no inverse"], |tape, v| {
+        let zeros = op::subtract(tape, v[0], v[0])?;
+        op::inverse(tape, zeros)
+    });
     refused(&[&[]], &["cumsum", "[]"], |tape, v| op::cumsum(tape, v[0], 0));
     for axis in [Some(1), None] {
         let words = |op: &'static str| [op, "[2, 0]", "no elements"];

@@ -87,6 +87,8 @@ pub struct Design {
     pub query_key_norm: bool,
     /// Whether the weights of queries and keys have the pairs of columns that turn together side by side.
     pub interleaved: bool,
+    /// Rows of virtual tokens before each text; the context is counted without them.
+    pub leading: usize,
     /// Experts in place of one feed-forward block.
     pub experts: Option<Experts>,
     /// The `config.json` it was read from; empty for a plain Llama, which the numbers say all of.
@@ -131,6 +133,7 @@ impl Default for Design {
             embedding_scale: 1.0,
             query_key_norm: false,
             interleaved: false,
+            leading: 0,
             experts: None,
             document: Map::new(),
         }

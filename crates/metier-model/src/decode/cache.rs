@@ -14,27 +14,31 @@ pub struct Pages {
     shape: PageShape,
     budget: Budget,
     prefixes: Mutex<Prefixes>,
-    /// False where the keys of a text change with its length.
+    /// False where the keys of a text change with its length, and where rows of virtual tokens come before it.
     alike: bool,
+    /// Rows of virtual tokens before each text.
+    leading: usize,
 }
 
 impl Pages {
     /// Pages for a model, which hold at most `limit` bytes together; a quarter of them may be kept beginnings alone.
     pub fn new(config: &Config, coding: KeyCoding, limit: Option<u64>) -> Self {
         let shape = PageShape { blocks: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, coding };
-        let whole = config.context_length.div_ceil(KeyPage::ROWS);
+        let leading = config.design.leading;
+        let whole = (config.context_length + leading).div_ceil(KeyPage::ROWS);
         let most = limit.map_or(whole, |limit| (limit / 4 / shape.bytes().max(1)) as usize);
         Self {
             shape,
             budget: Budget::new(limit),
             prefixes: Mutex::new(Prefixes::new(most)),
-            alike: !config.keys_follow_length(),
+            alike: !config.keys_follow_length() && leading == 0,
+            leading,
         }
     }
 
     /// Bytes that a text of `tokens` tokens takes.
     pub fn bytes_of(&self, tokens: usize) -> u64 {
-        self.shape.bytes().saturating_mul(tokens.div_ceil(KeyPage::ROWS) as u64)
+        self.shape.bytes().saturating_mul((tokens + self.leading).div_ceil(KeyPage::ROWS) as u64)
     }
 
     /// Bytes in use and the most there may be.
@@ -76,6 +80,8 @@ impl Pages {
 pub struct Cache {
     pages: Vec<Arc<KeyPage>>,
     length: usize,
+    /// Rows of virtual tokens before those of the tokens.
+    leading: usize,
     /// The last page that is among the kept beginnings, and how many are.
     kept: (Serial, usize),
 }
@@ -84,6 +90,16 @@ impl Cache {
     /// Tokens seen so far.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Rows of virtual tokens that were written.
+    pub(crate) fn leading(&self) -> usize {
+        self.leading
+    }
+
+    /// Rows that were written.
+    pub(crate) fn rows(&self) -> usize {
+        self.leading + self.length
     }
 
     /// Whether it holds any memory.
@@ -99,29 +115,31 @@ impl Cache {
     /// Forgets all tokens behind the first `length`.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
-        self.pages.truncate(self.length.div_ceil(KeyPage::ROWS));
+        self.pages.truncate(self.rows().div_ceil(KeyPage::ROWS));
         debug_assert!(self.kept.1 <= self.pages.len(), "kept rows are never taken back");
     }
 
-    /// Makes room for `rows` more, in pages that no other text has. Refused when `pages` has none left; what room there
+    /// Makes room for the rows of `rows` more tokens, in pages that no other text has. Refused when `pages` has none left; what room there
     /// is stays.
     pub fn reserve(&mut self, pages: &Pages, rows: usize) -> Result<()> {
-        if let Some(page) = self.pages.get_mut(self.length / KeyPage::ROWS)
+        let (written, rows) = (self.rows(), rows + pages.leading - self.leading);
+        if let Some(page) = self.pages.get_mut(written / KeyPage::ROWS)
             && rows > 0
             && Arc::get_mut(page).is_none()
         {
             let copied = pages.page(|| page.copy(&pages.budget))?;
             *page = copied;
         }
-        while self.pages.len() * KeyPage::ROWS < self.length + rows {
+        while self.pages.len() * KeyPage::ROWS < written + rows {
             self.pages.push(pages.page(|| KeyPage::new(pages.shape, &pages.budget))?);
         }
         Ok(())
     }
 
-    /// Notes that `rows` were written to the room that was made.
-    pub(crate) fn grow(&mut self, rows: usize) {
+    /// Notes that `rows` of tokens were written to the room that was made, `leading` of virtual tokens before them.
+    pub(crate) fn grow(&mut self, rows: usize, leading: usize) {
         self.length += rows;
+        self.leading = leading;
     }
 
     /// Where nothing has been read since the last whole page: takes over kept pages of the text `ids`, and gives the

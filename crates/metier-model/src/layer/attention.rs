@@ -71,7 +71,7 @@ impl Attention {
 
     /// What the rows `x` `[N, D]` gather from the keys they see: `[N, D]`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_, '_>) -> Result<Var> {
-        let [mut query, mut key, value] = self.project(tape, x, rows)?;
+        let [mut query, mut key, mut value] = self.project(tape, x, rows)?;
         if let Some(norm) = &self.query_norm {
             query = norm.forward_by_head(tape, query, self.shape.head_dim)?;
         }
@@ -82,6 +82,9 @@ impl Attention {
             let rotary = turning.in_text(rows.longest);
             query = op::rotary(tape, query, &rotary, rows.positions)?;
             key = op::rotary(tape, key, &rotary, rows.positions)?;
+        }
+        if let Some((leading, table)) = rows.keys {
+            [key, value] = leading.instead(tape, table, self.block, [key, value])?;
         }
         let mixed = match keys {
             Keys::Own(sequences) => op::attention(tape, query, key, value, &self.shape, sequences)?,

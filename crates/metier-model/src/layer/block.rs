@@ -1,9 +1,10 @@
 //! One block: attention and a feed-forward block, each with what it adds to the residual stream.
 
-use super::{Attention, Builder, FeedForward, Keys, Norm, Part, Rows};
+use super::{Attention, Builder, FeedForward, Keys, Norm, Part, Rows, Sublayer, SublayerAdapter};
 use metier_compute::op;
 use metier_compute::{Tape, Var};
 use metier_core::Result;
+use std::sync::Arc;
 
 /// One block.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Block {
     after_feed_forward: Option<Norm>,
     /// Whether the feed-forward block reads the residual stream without what attention adds to it.
     parallel: bool,
+    /// What adapters put around attention and around the feed-forward block.
+    adapters: [Option<Arc<dyn SublayerAdapter>>; 2],
 }
 
 impl Block {
@@ -29,7 +32,22 @@ impl Block {
             feed_forward: FeedForward::new(builder, number)?,
             after_feed_forward: builder.norm(Part::AfterFeedForwardNorm, number)?,
             parallel: builder.config.design.parallel,
+            adapters: [None, None],
         })
+    }
+
+    /// What an adapter puts around a sublayer.
+    pub fn adapter_mut(&mut self, sublayer: Sublayer) -> &mut Option<Arc<dyn SublayerAdapter>> {
+        &mut self.adapters[sublayer as usize]
+    }
+
+    /// What adapters put around both sublayers.
+    pub fn adapters(&self) -> impl Iterator<Item = &Arc<dyn SublayerAdapter>> {
+        self.adapters.iter().flatten()
+    }
+
+    fn adapted(&self, tape: &mut Tape<'_>, sublayer: Sublayer, read: Var, made: Var) -> Result<Var> {
+        self.adapters[sublayer as usize].as_ref().map_or(Ok(made), |adapter| adapter.forward(tape, read, made))
     }
 
     /// The residual stream after this block, `[N, D]` to `[N, D]`.
@@ -37,6 +55,7 @@ impl Block {
         let read = self.attention_norm.forward(tape, x)?;
         let mixed = self.attention.forward(tape, read, rows, keys)?;
         let mixed = through(tape, self.after_attention.as_ref(), mixed)?;
+        let mixed = self.adapted(tape, Sublayer::Attention, read, mixed)?;
         let after = op::add(tape, x, mixed)?;
         let read = match &self.feed_forward_norm {
             Some(norm) => norm.forward(tape, if self.parallel { x } else { after })?,
@@ -44,6 +63,7 @@ impl Block {
         };
         let made = self.feed_forward.forward(tape, read, rows.linears)?;
         let made = through(tape, self.after_feed_forward.as_ref(), made)?;
+        let made = self.adapted(tape, Sublayer::FeedForward, read, made)?;
         op::add(tape, after, made)
     }
 }

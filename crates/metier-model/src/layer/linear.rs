@@ -1,8 +1,10 @@
 //! The one linear layer; what differs between plain and adapted weights is a variant below it.
 
+use super::{Part, SiteAdapter};
 use metier_compute::op::{self, Projection};
 use metier_compute::{ParameterId, Tape, Var};
 use metier_core::Result;
+use std::sync::Arc;
 
 /// A low-rank addition to a frozen weight: `y = x Wᵀ + scale · (x Aᵀ) Bᵀ`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +22,8 @@ pub struct LowRank {
 pub struct Linear {
     /// Its name without `.weight`, as the checkpoint writes it: the site an adapter attaches to.
     pub site: String,
+    /// What it does.
+    pub part: Part,
     /// Width of `x`.
     pub inputs: usize,
     /// Width of `y`.
@@ -28,8 +32,8 @@ pub struct Linear {
     pub weight: ParameterId,
     /// `[outputs]`.
     pub bias: Option<ParameterId>,
-    /// The addition, when an adapter is attached.
-    pub low_rank: Option<LowRank>,
+    /// What stands in its place, when an adapter is attached.
+    pub adapter: Option<Arc<dyn SiteAdapter>>,
     /// The part of all rows that passes through it: below 1 in an expert.
     pub share: f64,
 }
@@ -69,35 +73,63 @@ impl std::ops::Index<LinearId> for Linears {
 }
 
 impl Linear {
-    /// Its weight and addition on the tape, when it has no bias.
+    /// Its weight and addition on the tape, when it has no bias and no adapter of another kind.
     pub fn projection(&self, tape: &mut Tape<'_>) -> Option<Projection> {
         if self.bias.is_some() {
             return None;
         }
-        let weight = tape.parameter(self.weight);
-        let low_rank = self.low_rank.map(|LowRank { a, b, scale }| op::LowRank {
-            a: tape.parameter(a),
-            b: tape.parameter(b),
-            scale,
-        });
-        Some(Projection { weight, low_rank })
+        let low_rank = match &self.adapter {
+            None => None,
+            Some(adapter) => Some(adapter.low_rank()?.on(tape)),
+        };
+        Some(Projection { weight: tape.parameter(self.weight), low_rank })
     }
 
     /// `y` of `x`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+        match &self.adapter {
+            None => self.plain(tape, x),
+            Some(adapter) => adapter.forward(tape, self, x),
+        }
+    }
+
+    /// `y` of `x` without what is attached.
+    pub fn plain(&self, tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         let weight = tape.parameter(self.weight);
         let bias = self.bias.map(|bias| tape.parameter(bias));
-        let Some(LowRank { a, b, scale }) = self.low_rank else {
-            return op::linear(tape, x, weight, bias);
-        };
-        let (a, b) = (tape.parameter(a), tape.parameter(b));
-        if bias.is_none() {
+        op::linear(tape, x, weight, bias)
+    }
+
+    /// `y` with its bias added, if it has one.
+    pub fn biased(&self, tape: &mut Tape<'_>, y: Var) -> Result<Var> {
+        let Some(bias) = self.bias else { return Ok(y) };
+        let bias = tape.parameter(bias);
+        op::add(tape, y, bias)
+    }
+}
+
+impl LowRank {
+    /// Its matrices on a tape.
+    fn on(self, tape: &mut Tape<'_>) -> op::LowRank {
+        op::LowRank { a: tape.parameter(self.a), b: tape.parameter(self.b), scale: self.scale }
+    }
+}
+
+impl SiteAdapter for LowRank {
+    fn forward(&self, tape: &mut Tape<'_>, linear: &Linear, x: Var) -> Result<Var> {
+        let op::LowRank { a, b, scale } = self.on(tape);
+        if linear.bias.is_none() {
+            let weight = tape.parameter(linear.weight);
             return op::low_rank_linear(tape, x, weight, a, b, scale);
         }
-        let plain = op::linear(tape, x, weight, bias)?;
+        let plain = linear.plain(tape, x)?;
         let narrow = op::linear(tape, x, a, None)?;
         let wide = op::linear(tape, narrow, b, None)?;
         let addition = op::scale(tape, wide, scale)?;
         op::add(tape, plain, addition)
+    }
+
+    fn low_rank(&self) -> Option<LowRank> {
+        Some(*self)
     }
 }

@@ -1,5 +1,6 @@
 //! Layers that every architecture is built from.
 
+mod adapter;
 mod attention;
 mod block;
 mod feed_forward;
@@ -9,6 +10,8 @@ mod norm;
 mod rotary;
 mod weights;
 
+pub(crate) use adapter::Attachments;
+pub use adapter::{Leading, SiteAdapter, StepDone, Sublayer, SublayerAdapter, Upkeep, VirtualKind, VirtualTokens};
 pub use attention::{Attention, Keys};
 pub use block::Block;
 pub use feed_forward::FeedForward;
@@ -19,7 +22,7 @@ pub use rotary::{Scaling, Turning};
 pub use weights::{Axis, Part, Presence, WeightPattern, WeightShape, shapes_of};
 
 use crate::config::{Config, Experts};
-use metier_compute::{ParameterId, Parameters};
+use metier_compute::{ParameterId, Parameters, Var};
 use metier_core::{Error, Result};
 
 /// Weight and bias of a module.
@@ -37,6 +40,8 @@ pub struct Rows<'a> {
     pub longest: usize,
     /// Every linear layer of the model.
     pub linears: &'a Linears,
+    /// Keys and values of virtual tokens, and where their rows are.
+    pub keys: Option<(&'a Leading, Var)>,
 }
 
 /// Finds the modules of a model by what they do.
@@ -106,6 +111,6 @@ impl<'a> Builder<'a> {
         let shape = self.parameters.get(weight).shape();
         let (outputs, inputs) = (shape[0], shape[1]);
         let share = self.config.design.experts.as_ref().filter(|_| pattern.is_of_expert()).map_or(1.0, Experts::share);
-        Ok(self.linears.push(Linear { site, inputs, outputs, weight, bias, low_rank: None, share }))
+        Ok(self.linears.push(Linear { site, part, inputs, outputs, weight, bias, adapter: None, share }))
     }
 }

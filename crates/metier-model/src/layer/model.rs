@@ -9,7 +9,7 @@ use metier_core::Result;
 /// The parts of a model and where its weights are.
 pub struct Model {
     /// `[V, D]`.
-    embedding: ParameterId,
+    pub embedding: ParameterId,
     /// `[P, D]`, where positions are learned.
     positions: Option<ParameterId>,
     /// What the rows of tokens are multiplied by.
@@ -41,13 +41,18 @@ impl Model {
         })
     }
 
-    /// The rows of tokens at their positions: `[N, D]`.
-    pub fn embed(&self, tape: &mut Tape<'_>, ids: &[u32], positions: &[u32]) -> Result<Var> {
+    /// The rows of tokens: `[N, D]`.
+    pub fn embed(&self, tape: &mut Tape<'_>, ids: &[u32]) -> Result<Var> {
         let table = tape.parameter(self.embedding);
-        let mut x = op::embedding(tape, table, ids)?;
-        if self.embedding_scale.to_bits() != 1.0_f32.to_bits() {
-            x = op::scale(tape, x, self.embedding_scale)?;
+        let x = op::embedding(tape, table, ids)?;
+        if self.embedding_scale.to_bits() == 1.0_f32.to_bits() {
+            return Ok(x);
         }
+        op::scale(tape, x, self.embedding_scale)
+    }
+
+    /// Rows at their positions: `[N, D]`.
+    pub fn place(&self, tape: &mut Tape<'_>, x: Var, positions: &[u32]) -> Result<Var> {
         let Some(table) = self.positions else { return Ok(x) };
         let table = tape.parameter(table);
         let places = op::embedding(tape, table, positions)?;

@@ -44,7 +44,7 @@ impl Axis {
             Self::Key => config.key_width(),
             Self::QueryKeyValue => config.query_width() + 2 * config.key_width(),
             Self::Head => config.head_dim,
-            Self::Positions => config.context_length,
+            Self::Positions => config.context_length + config.design.leading,
             Self::Experts => experts.map_or(0, |experts| experts.count),
             Self::One => 1,
         }

@@ -5,10 +5,12 @@ use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, Tape, Tensor};
 use metier_model::arch::{model_types, weight_shapes};
 use metier_model::decode::Session;
+use metier_model::layer::LowRank;
 use metier_model::{Batch, Decoder};
 use metier_testkit::{assert_close, golden, hashed};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Of the largest logit of a row.
 const RELATIVE: f32 = 1e-4;
@@ -197,7 +199,7 @@ fn an_addition_at_every_site_is_what_it_adds_to_the_weight() {
             }
             let a = decoder.parameters.insert(format!("{} a", site.name), a, true).unwrap();
             let b = decoder.parameters.insert(format!("{} b", site.name), b, true).unwrap();
-            decoder.attach_low_rank(&site.name, a, b, scale).unwrap();
+            decoder.attach_site(&site.name, Arc::new(LowRank { a, b, scale })).unwrap();
         }
         let vocabulary = decoder.config().vocabulary_size;
         case.close("with additions", &case.all_logits(&decoder), &case.all_logits(&folded), vocabulary);

@@ -4,9 +4,11 @@ use metier_compute::{Dtype, Gradients, Tape, Tensor, op};
 use metier_core::seam::{Generate, GenerateRequest, Prompt, Sampling, Score, ScoreRequest};
 use metier_model::checkpoint::Checkpoint;
 use metier_model::decode::Session;
+use metier_model::layer::LowRank;
 use metier_model::{Batch, Decoder, LocalModel};
 use metier_testkit::{asset, fixture, golden};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Logits after the last of `ids`, and the log-probability of `ids[1..]`, out of one pass.
@@ -172,8 +174,9 @@ fn an_addition_to_weights_as_stored_is_that_to_their_numbers() {
                 Tensor::from_vec(&[rows, columns], numbers.collect()).unwrap()
             };
             let a = decoder.parameters.insert(format!("{} a", site.name), part(1, 2, site.inputs), false).unwrap();
-            let b = decoder.parameters.insert(format!("{} b", site.name), part(5, site.outputs, 2), false).unwrap();
-            decoder.attach_low_rank(&site.name, a, b, 0.5).unwrap();
+            let b = decoder.in_order_of(&site.name, part(5, site.outputs, 2)).unwrap();
+            let b = decoder.parameters.insert(format!("{} b", site.name), b, false).unwrap();
+            decoder.attach_site(&site.name, Arc::new(LowRank { a, b, scale: 0.5 })).unwrap();
         }
         full_pass(&decoder, &ids).0
     };
@@ -200,8 +203,9 @@ fn training_beside_weights_in_blocks_is_that_beside_their_numbers() {
             Tensor::from_vec(&[rows, columns], values).unwrap()
         };
         let a = decoder.parameters.insert("a", part(4, site.inputs), true).unwrap();
-        let b = decoder.parameters.insert("b", part(site.outputs, 4), true).unwrap();
-        decoder.attach_low_rank(&site.name, a, b, 2.0).unwrap();
+        let b = decoder.in_order_of(&site.name, part(site.outputs, 4)).unwrap();
+        let b = decoder.parameters.insert("b", b, true).unwrap();
+        decoder.attach_site(&site.name, Arc::new(LowRank { a, b, scale: 2.0 })).unwrap();
         let mut gradients = Gradients::new();
         let mut tape = Tape::training(&decoder.parameters);
         let batch = Batch {

@@ -38,11 +38,7 @@ impl Adapter for Full {
         for id in ids {
             decoder.parameters.set_trainable(id, true);
         }
-        Ok(Attached::of(decoder))
-    }
-
-    fn fold(&self, _decoder: &mut Decoder) -> Result<()> {
-        Ok(())
+        Ok(Attached::of(decoder, None))
     }
 }
 

@@ -1,12 +1,40 @@
-//! The family of adapters: which weights a training changes, and how they become a plain model again.
+//! The family of adapters: which weights a training changes.
+//!
+//! An adapter attaches to the places of [`metier_model::layer`]: in the place of a linear layer, around a sublayer, as tokens
+//! before every text, or to the model's own weights. [`Decoder::detach`] takes it off, [`Decoder::fold`] works it into
+//! the weights.
 
+mod adalora;
+mod bitfit;
+mod bottleneck;
+mod dora;
 mod full;
+mod ia3;
+mod ln_tuning;
 mod lora;
+mod mam;
+mod oft;
+mod p_tuning;
+mod prefix_tuning;
+mod prompt_tuning;
+mod vera;
 
+pub use adalora::Adalora;
+pub use bitfit::Bitfit;
+pub use bottleneck::{Bottleneck, Middle, Placement};
+pub use dora::Dora;
 pub use full::Full;
+pub use ia3::Ia3;
+pub use ln_tuning::LnTuning;
 pub use lora::Lora;
-pub(crate) use lora::{freeze, parameter_name, put};
+pub use mam::Mam;
+pub use oft::Oft;
+pub use p_tuning::{Encoder, PTuning};
+pub use prefix_tuning::PrefixTuning;
+pub use prompt_tuning::{PromptTuning, Start};
+pub use vera::Vera;
 
+use crate::folder::{Form, Source};
 use metier_core::Result;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
@@ -17,37 +45,65 @@ pub trait Adapter: Send + Sync {
     /// Adds its parts to the model and says what is trainable. The same seed gives the same numbers, whatever
     /// else was attached before.
     fn attach(&self, decoder: &mut Decoder, seed: Seed) -> Result<Attached>;
-
-    /// Works its parts into the model's own weights and takes them off: the model is plain again.
-    fn fold(&self, decoder: &mut Decoder) -> Result<()>;
 }
 
 /// What an adapter made trainable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Attached {
     /// Numbers that training changes.
     pub trainable: u64,
     /// Numbers that stay as they are.
     pub frozen: u64,
-    /// The linear layers that have an addition, in the model's order.
+    /// The linear layers that are adapted, in the model's order.
     pub sites: Vec<String>,
+    /// What its files hold; none where the model itself is trained.
+    pub form: Option<Form>,
 }
 
 impl Attached {
     /// What is trainable in a model as it stands.
-    pub fn of(decoder: &Decoder) -> Self {
+    pub(crate) fn of(decoder: &Decoder, form: Option<Form>) -> Self {
         let trainable = decoder.trainable_numbers();
         let all: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
-        let sites = decoder.attached().into_iter().map(|(site, _)| site.name).collect();
-        Self { trainable, frozen: all - trainable, sites }
+        Self { trainable, frozen: all - trainable, sites: decoder.adapted_sites(), form }
     }
 }
 
 /// Every adapter.
 #[rustfmt::skip]
 pub static ADAPTERS: &[&Part<dyn Adapter>] = &[
+    &adalora::PART,
+    &bitfit::PART,
+    &bottleneck::PART,
+    &dora::PART,
     &full::PART,
+    &ia3::PART,
+    &ln_tuning::PART,
     &lora::PART,
+    &mam::PART,
+    &oft::PART,
+    &p_tuning::PART,
+    &prefix_tuning::PART,
+    &prompt_tuning::PART,
+    &vera::PART,
+];
+
+type Read = fn(&mut Decoder, &mut Source<'_>) -> Result<Form>;
+
+/// What reads files of each `peft_type` and attaches what they hold.
+pub(crate) static FORMATS: &[(&str, Read)] = &[
+    ("ADALORA", adalora::read),
+    ("IA3", ia3::read),
+    ("LN_TUNING", ln_tuning::read),
+    ("LORA", lora::read),
+    ("METIER_BITFIT", bitfit::read),
+    ("METIER_BOTTLENECK", bottleneck::read),
+    ("METIER_MAM", mam::read),
+    ("OFT", oft::read),
+    ("PREFIX_TUNING", prefix_tuning::read),
+    ("PROMPT_TUNING", prompt_tuning::read),
+    ("P_TUNING", prompt_tuning::read),
+    ("VERA", vera::read),
 ];
 
 /// What is said about each adapter.

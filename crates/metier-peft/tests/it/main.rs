@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
 #![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
 
+mod golden;
+mod support;
+
 use metier_compute::{Gradients, Tape};
 use metier_core::part::{Build, choose};
 use metier_core::seed::Seed;
@@ -15,14 +18,22 @@ use metier_testkit::{assert_close, scratch};
 use serde_json::{Value, json};
 
 fn decoder(seed: u64) -> Decoder {
+    sized(seed, 16)
+}
+
+fn wider() -> Decoder {
+    sized(1, 24)
+}
+
+fn sized(seed: u64, hidden_size: usize) -> Decoder {
     let config = Config {
         vocabulary_size: 50,
-        hidden_size: 16,
-        intermediate_size: 24,
+        hidden_size,
+        intermediate_size: hidden_size * 3 / 2,
         layers: 2,
         heads: 4,
         kv_heads: 2,
-        head_dim: 4,
+        head_dim: hidden_size / 4,
         context_length: 64,
         norm_epsilon: 1e-5,
         rope_theta: 10_000.0,
@@ -58,14 +69,18 @@ fn hidden(decoder: &Decoder) -> Vec<f32> {
     tape.value(hidden).unwrap().data().to_vec()
 }
 
-fn gradients(decoder: &Decoder) -> Gradients {
-    let batch = Batch {
+fn batch() -> Batch {
+    Batch {
         ids: vec![1, 2, 3, 4],
         targets: vec![2, 3, 4, 5],
         weights: vec![1.0; 4],
         positions: vec![0, 1, 2, 3],
         sequences: vec![0..4],
-    };
+    }
+}
+
+fn gradients(decoder: &Decoder) -> Gradients {
+    let batch = batch();
     let mut gradients = Gradients::new();
     let mut tape = Tape::training(&decoder.parameters);
     let loss = decoder.loss(&mut tape, &batch).unwrap();
@@ -97,7 +112,6 @@ fn lora_begins_at_the_base_and_only_its_matrices_train() {
     assert_eq!(hidden(&decoder), base);
     let widths: usize = decoder.sites().iter().map(|site| site.inputs + site.outputs).sum();
     assert_eq!((attached.trainable, attached.sites.len()), (3 * widths as u64, 14));
-    assert_eq!(attached, Attached::of(&decoder));
     let gradients = gradients(&decoder);
     for (id, name, _, trainable) in decoder.parameters.iter() {
         assert_eq!(
@@ -112,17 +126,16 @@ fn lora_begins_at_the_base_and_only_its_matrices_train() {
 fn folding_gives_the_adapted_model_as_plain_weights() {
     let mut decoder = decoder(1);
     let base = hidden(&decoder);
-    let adapter = lora(|s| s.rank = 2);
-    adapter.attach(&mut decoder, Seed::new(2)).unwrap();
+    lora(|s| s.rank = 2).attach(&mut decoder, Seed::new(2)).unwrap();
     disturb(&mut decoder);
     let adapted = hidden(&decoder);
     assert!(decoder.tensors().err().unwrap().to_string().contains("fold the adapter"));
-    adapter.fold(&mut decoder).unwrap();
+    decoder.fold().unwrap();
     let folded = hidden(&decoder);
     assert_close("folded against adapted", &folded, &adapted, 1e-5, 1e-5);
     assert!(base.iter().zip(&folded).any(|(a, b)| (a - b).abs() > 1e-2));
-    assert!(decoder.attached().is_empty() && decoder.trainable_numbers() == 0);
-    assert!(adapter.fold(&mut decoder).unwrap_err().to_string().contains("nothing to fold"));
+    assert!(decoder.adapted_at().is_none() && decoder.trainable_numbers() == 0);
+    assert!(decoder.fold().err().unwrap().to_string().contains("nothing to fold"));
     // Another one may follow, of another rank.
     lora(|s| s.rank = 5).attach(&mut decoder, Seed::new(3)).unwrap();
     assert_eq!(hidden(&decoder), folded);
@@ -159,19 +172,18 @@ fn unknown_targets_are_refused_with_the_known_ones() {
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let bad = Lora { rank: 0, alpha: -1.0, targets: vec![] };
+    let bad = Lora { rank: 0, alpha: -1.0, targets: vec![], dropout: 1.0, ..Lora::default() };
     let error = bad.build(&Place::key("adapter")).err().unwrap();
-    assert_eq!(error.faults.len(), 3, "{error}");
+    assert_eq!(error.faults.len(), 4, "{error}");
 }
 
 #[test]
-fn full_trains_everything_and_folds_to_itself() {
+fn full_trains_everything_and_adds_nothing() {
     let mut decoder = decoder(1);
     let adapter = Full::default().build(&Place::default()).unwrap();
     let attached = adapter.attach(&mut decoder, Seed::new(1)).unwrap();
     assert_eq!((attached.frozen, attached.sites.len()), (0, 0));
     let before = weights(&decoder);
-    adapter.fold(&mut decoder).unwrap();
     assert_eq!(weights(&decoder), before);
 }
 
@@ -179,19 +191,19 @@ fn full_trains_everything_and_folds_to_itself() {
 fn an_adapter_comes_back_from_its_folder() {
     let folder = scratch("adapter");
     let mut trained = decoder(1);
-    lora(|s| (s.rank, s.alpha, s.targets) = (2, 5.0, vec!["v_proj".into(), "up_proj".into()]))
+    let attached = lora(|s| (s.rank, s.alpha, s.targets) = (2, 5.0, vec!["v_proj".into(), "up_proj".into()]))
         .attach(&mut trained, Seed::new(2))
         .unwrap();
     disturb(&mut trained);
-    folder::save(&trained, "base", folder.path()).unwrap();
+    folder::save(&trained, &attached, "base", folder.path()).unwrap();
     let config: Value =
         serde_json::from_str(&std::fs::read_to_string(folder.path().join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["target_modules"], serde_json::json!(["up_proj", "v_proj"]));
     assert_eq!((config["r"].as_u64(), config["lora_alpha"].as_f64()), (Some(2), Some(5.0)));
 
     let mut other = decoder(1);
-    let attached = folder::load(&mut other, folder.path()).unwrap();
-    assert_eq!(attached, Attached::of(&trained));
+    let again = folder::load(&mut other, folder.path()).unwrap();
+    assert_eq!((again.trainable, again.frozen, again.sites), (attached.trainable, attached.frozen, attached.sites));
     assert_eq!(hidden(&other), hidden(&trained));
 }
 
@@ -199,16 +211,16 @@ fn an_adapter_comes_back_from_its_folder() {
 fn a_foreign_or_damaged_adapter_is_refused() {
     let folder = scratch("damaged");
     let mut trained = decoder(1);
-    lora(|s| s.rank = 2).attach(&mut trained, Seed::new(2)).unwrap();
-    folder::save(&trained, "base", folder.path()).unwrap();
+    let attached = lora(|s| s.rank = 2).attach(&mut trained, Seed::new(2)).unwrap();
+    folder::save(&trained, &attached, "base", folder.path()).unwrap();
     let load = || -> Result<Attached> { folder::load(&mut decoder(1), folder.path()) };
 
     let path = folder.path().join("adapter_config.json");
     let good = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, good.replace("\"use_dora\": false", "\"use_dora\": true").replace("\"r\": 2", "\"r\": 0"))
+    std::fs::write(&path, good.replace("\"lora_alpha\": 16.0", "\"lora_alpha\": null").replace("\"r\": 2", "\"r\": 0"))
         .unwrap();
     let text = load().unwrap_err().to_string();
-    assert!(text.contains("adapter_config.json: use_dora") && text.contains("r: 0 is no rank"), "{text}");
+    assert!(text.contains("adapter_config.json: lora_alpha") && text.contains("r: 0 is no number"), "{text}");
     std::fs::write(&path, good.replace("\"r\": 2", "\"r\": 3")).unwrap();
     let error = load().unwrap_err();
     assert_eq!(error.faults.len(), 28, "{error}");
@@ -221,7 +233,8 @@ fn a_foreign_or_damaged_adapter_is_refused() {
         ("alora_invocation_tokens", json!([1])),
         ("target_parameters", json!(["mlp.weight"])),
         ("init_lora_weights", json!("pissa")),
-        ("rank_pattern", json!({"q_proj": 4})),
+        ("rank_pattern", json!({"(q|k)_proj": 2})),
+        ("peft_type", json!("LORE")),
         ("bias", json!("all")),
     ] {
         let mut config: Value = serde_json::from_str(&good).unwrap();
@@ -239,19 +252,110 @@ fn a_foreign_or_damaged_adapter_is_refused() {
     assert!(load().unwrap_err().to_string().contains("adapter_model.safetensors: it is no safetensors file"));
     std::fs::remove_file(&tensors).unwrap();
     assert!(load().is_err());
-    assert!(folder::save(&decoder(1), "base", folder.path()).unwrap_err().to_string().contains("nothing to write"));
+    let nothing = Attached { form: None, ..attached };
+    assert!(folder::save(&decoder(1), &nothing, "base", folder.path()).unwrap_err().to_string().contains("nothing to write"));
 }
 
 #[test]
 fn every_adapter_is_chosen_by_name_and_keeps_its_settings() {
     for part in ADAPTERS {
-        let text = format!("method = \"{}\"\n", part.name);
+        // The model of these tests is smaller than what some defaults are for.
+        let more = match part.name {
+            "adalora" => "start_rank = 6\ntarget_rank = 3\n",
+            "oft" => "block = 8\n",
+            _ => "",
+        };
+        let text = format!("method = \"{}\"\n{more}", part.name);
         let file = File::parse("adapter.toml", &text).unwrap();
         let chosen = choose("adapter", ADAPTERS, &file.root()).unwrap();
         assert_eq!(chosen.name, part.name);
         let mut decoder = decoder(1);
+        let base = hidden(&decoder);
         let one = chosen.part.attach(&mut decoder, Seed::new(1)).unwrap();
         assert!(one.trainable > 0);
+        let begins_at_base = !["mam", "p_tuning", "prefix_tuning", "prompt_tuning"].contains(&part.name);
+        assert_eq!(begins_at_base, largest_difference(&hidden(&decoder), &base) < 1e-5, "{}", part.name);
+        if let Some(form) = &one.form {
+            let folder = scratch("each");
+            disturb(&mut decoder);
+            folder::save(&decoder, &one, "base", folder.path()).unwrap();
+            let mut other = self::decoder(1);
+            let again = folder::load(&mut other, folder.path()).unwrap();
+            assert_eq!(hidden(&other), hidden(&decoder), "{}", part.name);
+            assert_eq!(again.form.unwrap().tensors.len(), form.tensors.len(), "{}", part.name);
+            // On a model of another width every tensor is named, and nothing is left behind.
+            let mut foreign = wider();
+            let before = hidden(&foreign);
+            assert!(folder::load(&mut foreign, folder.path()).is_err(), "{}", part.name);
+            assert_eq!(hidden(&foreign), before, "{}", part.name);
+            assert!(foreign.adapted_at().is_none(), "{}", part.name);
+        }
+    }
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
+    metier_testkit::worst_difference(a, b).1
+}
+
+#[test]
+fn a_rank_above_the_matrix_is_refused() {
+    let error = lora(|s| s.rank = 9).attach(&mut decoder(1), Seed::new(1)).unwrap_err();
+    assert_eq!(error.faults.len(), 4, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("rank 9 is above what a matrix of 8 by 16 can have") && text.contains("at most 8"), "{text}");
+    lora(|s| {
+        s.rank = 9;
+        s.rank_pattern = [("k_proj".to_owned(), 8), ("v_proj".to_owned(), 2)].into();
+    })
+    .attach(&mut decoder(1), Seed::new(1))
+    .unwrap();
+}
+
+#[test]
+fn what_would_not_be_finite_is_not_folded() {
+    let mut decoder = decoder(1);
+    lora(|s| s.rank = 2).attach(&mut decoder, Seed::new(2)).unwrap();
+    disturb(&mut decoder);
+    let id = decoder.parameters.find("base_model.model.model.layers.1.mlp.up_proj.lora_B.weight").unwrap();
+    decoder.parameters.get_mut(id).data_mut()[3] = f32::NAN;
+    let trainable = decoder.trainable_numbers();
+    let error = decoder.fold().err().unwrap();
+    assert_eq!(error.faults.len(), 1, "{error}");
+    assert!(error.to_string().contains("model.layers.1.mlp.up_proj: the folded weight has numbers that are not finite"));
+    assert!(decoder.adapted_at().is_some() && decoder.trainable_numbers() == trainable);
+    decoder.detach();
+    assert_eq!(weights(&decoder), weights(&self::decoder(1)));
+}
+
+#[test]
+fn dropout_is_for_training_and_comes_again_with_its_seed() {
+    let mut decoder = decoder(1);
+    for dropout in [0.0, 0.4] {
+        for part in ["lora", "dora"] {
+            let text = format!("method = \"{part}\"\nrank = 3\ndropout = {dropout:?}\n");
+            let file = File::parse("adapter.toml", &text).unwrap();
+            let chosen = choose("adapter", ADAPTERS, &file.root()).unwrap();
+            chosen.part.attach(&mut decoder, Seed::new(2)).unwrap();
+            disturb(&mut decoder);
+            let batch = batch();
+            let gradients = |seed: Option<u64>| {
+                let mut gradients = Gradients::new();
+                let mut tape = Tape::training(&decoder.parameters);
+                tape.set_noise(seed.map(Seed::new));
+                let loss = decoder.loss(&mut tape, &batch).unwrap();
+                let value = tape.value(loss).unwrap().item().unwrap();
+                tape.backward(loss, &mut gradients).unwrap();
+                (value.to_bits(), gradients.norm().to_bits())
+            };
+            assert_eq!(gradients(Some(1)), gradients(Some(1)));
+            let is_same = |a: Option<u64>, b: Option<u64>| gradients(a) == gradients(b);
+            assert_eq!(is_same(Some(1), Some(2)), dropout == 0.0, "{part}");
+            assert_eq!(is_same(None, Some(2)), dropout == 0.0, "{part}");
+            let base = hidden(&decoder);
+            decoder.fold().unwrap();
+            assert_close("folded", &hidden(&decoder), &base, 2e-5, 2e-5);
+            decoder.detach();
+        }
     }
 }
 
@@ -266,9 +370,9 @@ fn a_shared_model_has_the_same_weights_once_and_an_adapter_of_its_own() {
         let pointer = |decoder: &Decoder| decoder.parameters.get(site.weight).data().as_ptr();
         assert_eq!(pointer(&base), pointer(&adapted), "{} was copied", site.name);
     }
-    assert!(base.attached().is_empty() && hidden(&base) == plain && hidden(&adapted) != plain);
+    assert!(base.adapted_at().is_none() && hidden(&base) == plain && hidden(&adapted) != plain);
     // What is taken of the one with an adapter is the plain model again.
     assert_eq!(hidden(&adapted.shared().unwrap()), plain);
-    let _ = lora(|_| {}).fold(&mut adapted);
+    adapted.fold().unwrap();
     assert_eq!(hidden(&base), plain, "folding into the one changes the other");
 }

@@ -78,7 +78,7 @@ fn losses(golden: &Value, shape: &Value, precision: Precision, steps: usize) -> 
             learner.clear();
             let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, batch)).unwrap();
             let scale = (clip / (learner.gradient_norm() + 1e-6)).min(1.0);
-            learner.update(&*optimizer, optimizer.rate(), scale as f32, step).unwrap();
+            learner.update(&*optimizer, optimizer.rate(), scale as f32, step, 50).unwrap();
             loss as f32
         })
         .collect()

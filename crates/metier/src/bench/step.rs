@@ -156,7 +156,7 @@ fn step(learner: &mut Learner<'_>, batch: &Batch, optimizer: &dyn Optimizer, num
     learner.clear();
     let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, batch))?;
     let scale = (1.0 / (learner.gradient_norm() + 1e-6)).min(1.0);
-    learner.update(optimizer, optimizer.rate(), scale as f32, number)?;
+    learner.update(optimizer, optimizer.rate(), scale as f32, number, u64::MAX)?;
     Ok(loss)
 }
 

@@ -9,7 +9,6 @@ use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Place, Result};
 use metier_model::Decoder;
 use metier_model::checkpoint::{Checkpoint, Dtype, GGUF_FILE, GgufPlan, Mixture, convert_folder, write_folder};
-use metier_peft::adapter::{Adapter, Lora};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -269,7 +268,7 @@ fn trained(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decod
     }
     let mut decoder = Decoder::from_checkpoint(checkpoint)?;
     metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
-    Lora::default().fold(&mut decoder)?;
+    decoder.fold()?;
     Ok(decoder)
 }
 

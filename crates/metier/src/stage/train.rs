@@ -130,7 +130,7 @@ impl Work for Train {
         let shards = Shards::open(&from.path)?;
         shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
         let mut decoder = Decoder::from_checkpoint(&checkpoint)?;
-        self.adapter.part.attach(&mut decoder, context.seed.derive("adapter"))?;
+        let attached = self.adapter.part.attach(&mut decoder, context.seed.derive("adapter"))?;
         let run = metier_train::Run {
             settings: &self.settings,
             parts: &self.parts,
@@ -144,10 +144,10 @@ impl Work for Train {
         for note in &report.notes {
             metier_core::progress::say(note);
         }
-        if decoder.attached().is_empty() {
+        if attached.form.is_none() {
             super::export::write_model(&checkpoint, &decoder, &context.work.join(MODEL_FOLDER))?;
         } else {
-            metier_peft::folder::save(&decoder, &model.name, &context.work.join(ADAPTER_FOLDER))?;
+            metier_peft::folder::save(&decoder, &attached, &model.name, &context.work.join(ADAPTER_FOLDER))?;
         }
         let base = json!(Base { id: model.id.clone(), name: model.name.clone() });
         write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;

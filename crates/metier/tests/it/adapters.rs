@@ -8,27 +8,30 @@ use metier_core::part::Build as _;
 use metier_core::seed::Seed;
 use metier_model::Decoder;
 use metier_model::checkpoint::Checkpoint;
+use metier_peft::Attached;
 use metier_peft::adapter::Lora;
 use serde_json::Value;
 use std::path::Path;
 
 /// Attaches an adapter that changes the replies.
-fn attach(decoder: &mut Decoder, rank: usize) {
+fn attach(decoder: &mut Decoder, rank: usize) -> Attached {
     let lora = Lora { rank, alpha: 8.0, ..Lora::default() };
-    lora.build(&Place::default()).unwrap().attach(decoder, Seed::new(7)).unwrap();
-    for (_, low_rank) in decoder.attached() {
-        for (number, value) in decoder.parameters.get_mut(low_rank.b).data_mut().iter_mut().enumerate() {
+    let attached = lora.build(&Place::default()).unwrap().attach(decoder, Seed::new(7)).unwrap();
+    let ids: Vec<_> = decoder.parameters.iter().filter(|(_, name, ..)| name.contains("lora_B")).map(|(id, ..)| id).collect();
+    for id in ids {
+        for (number, value) in decoder.parameters.get_mut(id).data_mut().iter_mut().enumerate() {
             *value = ((number * 37 % 11) as f32 - 5.0) * 0.02;
         }
     }
+    attached
 }
 
 /// An adapter on the tiny model, in a folder.
 pub fn of_tiny(folder: &Path) -> String {
     let checkpoint = Checkpoint::open(Path::new(&tiny())).unwrap();
     let mut decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
-    attach(&mut decoder, 4);
-    metier_peft::folder::save(&decoder, "tiny", folder).unwrap();
+    let attached = attach(&mut decoder, 4);
+    metier_peft::folder::save(&decoder, &attached, "tiny", folder).unwrap();
     folder.display().to_string()
 }
 
@@ -36,15 +39,13 @@ pub fn of_tiny(folder: &Path) -> String {
 fn folders(folder: &Path, rank: usize) -> [String; 3] {
     let [base, adapter, merged] = ["base", "adapter", "merged"].map(|name| folder.join(name));
     let base = models::folder(&base, None, |decoder| {
-        attach(decoder, rank);
-        metier_peft::folder::save(decoder, "base", &adapter).unwrap();
-        for (site, _) in decoder.attached() {
-            decoder.detach_low_rank(&site.name);
-        }
+        let attached = attach(decoder, rank);
+        metier_peft::folder::save(decoder, &attached, "base", &adapter).unwrap();
+        decoder.detach();
     });
     let merged = models::folder(&merged, None, |decoder| {
         attach(decoder, rank);
-        Lora::default().build(&Place::default()).unwrap().fold(decoder).unwrap();
+        decoder.fold().unwrap();
     });
     [base, adapter.display().to_string(), merged]
 }
