@@ -5,7 +5,7 @@ use crate::checkpoint::{AsStored, Checkpoint};
 use crate::config::Config;
 use crate::decode::{Cache, Pages};
 use crate::layer::{Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
-use metier_compute::op::{self, CachedText, Head, Sequence};
+use metier_compute::op::{self, Activation, CachedText, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
@@ -232,6 +232,17 @@ impl Decoder {
     /// The logits of last hidden states `[rows, hidden]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         op::head_logits(hidden, self.values_of_head())
+    }
+
+    /// The logits of last hidden states on a tape, whole: `[rows, hidden]` to `[rows, vocabulary]`.
+    pub fn logits_on(&self, tape: &mut Tape<'_>, hidden: Var) -> Result<Var> {
+        let Head { weight, bias, softcap } = self.model.head;
+        let (weight, bias) = (tape.parameter(weight), bias.map(|bias| tape.parameter(bias)));
+        let logits = op::linear(tape, hidden, weight, bias)?;
+        let Some(cap) = softcap else { return Ok(logits) };
+        let logits = op::scale(tape, logits, 1.0 / cap)?;
+        let logits = op::activation(tape, logits, Activation::Tanh)?;
+        op::scale(tape, logits, cap)
     }
 
     /// For each of the last hidden states `[rows, hidden]` the log-probability of its target, and whether that has the

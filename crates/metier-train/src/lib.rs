@@ -8,6 +8,7 @@
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
+//! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
 //! | [`mod@plan`] | what a run will cost, before it starts |
 //!
 //! Which windows a step sees is a function of the seed and the step alone, sums are taken in a fixed order
@@ -20,6 +21,7 @@
 
 pub mod checkpoint;
 mod learner;
+mod measure;
 pub mod objective;
 pub mod optimizer;
 pub mod plan;
@@ -30,6 +32,7 @@ pub mod settings;
 mod trainer;
 
 pub use learner::Learner;
+pub use measure::squared_gradients;
 pub use plan::{Plan, plan};
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings};

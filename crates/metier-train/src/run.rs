@@ -13,6 +13,7 @@ use metier_model::Decoder;
 use metier_tokenizer::pack::{DocumentEntry, Shards};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Everything a run needs besides the model and the tokens.
@@ -21,6 +22,8 @@ pub struct Run<'a> {
     pub settings: &'a TrainSettings,
     /// Objective, optimizer, schedule and sampler.
     pub parts: &'a Parts,
+    /// The model that the objective learns from, if it does.
+    pub teacher: Option<&'a Arc<Decoder>>,
     /// Decides every random choice.
     pub seed: Seed,
     /// The folder that gets `loss.jsonl` and `sampled.json`, and `scratch/` while the run lasts. A checkpoint
@@ -102,6 +105,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
     if plan.trainable == 0 {
         return Err(Error::program("no weight of the model is trainable: attach an adapter first"));
     }
+    check_teacher(decoder, run)?;
     let (context, most) = (run.settings.context, decoder.config().context_length);
     if context > most {
         let message = format!("{context} tokens are more than the {most} the model can attend to");
@@ -182,6 +186,31 @@ fn hinted(mut error: Error, hint: &str) -> Error {
     error
 }
 
+/// Refuses a teacher that cannot teach, one that is not asked for, and none where one is.
+fn check_teacher(decoder: &Decoder, run: &Run<'_>) -> Result<()> {
+    let name = run.parts.objective.name;
+    let refuse = |message: String, hint: &str| Err(Error::user(Place::key("teacher"), message).hint(hint));
+    let Some(teacher) = run.teacher else {
+        return match run.parts.objective.part.takes_teacher() {
+            true => refuse(format!("`{name}` learns from another model, and none is given"), "write `teacher = \"NAME\"`"),
+            false => Ok(()),
+        };
+    };
+    if !run.parts.objective.part.takes_teacher() {
+        return refuse(format!("`{name}` learns from no other model"), "leave `teacher` out, or choose `distill`");
+    }
+    let (theirs, own) = (teacher.config(), decoder.config());
+    if theirs.vocabulary_size != own.vocabulary_size {
+        let message = format!("it has {} ids where the model has {}", theirs.vocabulary_size, own.vocabulary_size);
+        return refuse(message, "take a teacher with the same tokenizer");
+    }
+    if theirs.context_length < run.settings.context {
+        let message = format!("it attends to {} tokens, and windows have {}", theirs.context_length, run.settings.context);
+        return refuse(message, "choose a shorter `context`");
+    }
+    Ok(())
+}
+
 fn last<T>(items: &[T], count: usize) -> &[T] {
     &items[items.len().saturating_sub(count)..]
 }
@@ -207,6 +236,15 @@ fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
         let (id, text) = (&document.id, &document.text_blake3);
         hash.update(format!("\n{id} {text} {}", document.tokens()).as_bytes());
     }
+    hash_weights(&mut hash, decoder);
+    if let Some(teacher) = run.teacher {
+        hash.update(format!("\nteacher {}", teacher.config().to_json()).as_bytes());
+        hash_weights(&mut hash, teacher);
+    }
+    hash.finalize().to_hex().to_string()
+}
+
+fn hash_weights(hash: &mut blake3::Hasher, decoder: &Decoder) {
     let mut bytes = Vec::new();
     for (_, name, tensor, trainable) in decoder.parameters.iter() {
         hash.update(format!("\n{name} {:?} {trainable}\n", tensor.shape()).as_bytes());
@@ -216,5 +254,4 @@ fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
             hash.update(&bytes);
         }
     }
-    hash.finalize().to_hex().to_string()
 }

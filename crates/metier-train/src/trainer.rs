@@ -67,7 +67,7 @@ impl<'a> Trainer<'a> {
         let windows = self.windows(step);
         let batches: Vec<Batch> = windows
             .chunks(settings.rows())
-            .map(|group| parts.objective.part.batch(&self.segments(group)?))
+            .map(|group| parts.objective.part.batch(&segments(self.shards, self.stream, group)?))
             .collect::<Result<_>>()?;
         let weights: Vec<f64> = batches.iter().map(weight).collect();
         let whole: f64 = weights.iter().sum();
@@ -85,7 +85,8 @@ impl<'a> Trainer<'a> {
             let share = weight / whole;
             let group = step * settings.sequences as u64 + number;
             self.learner.noise = Some(Seed::new(self.noise_seed.at(group).bits()));
-            let mean = self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch))?;
+            let teacher = self.run.teacher;
+            let mean = self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch, teacher))?;
             loss += share * mean;
             if !loss.is_finite() {
                 return Err(self.diverged(step, &windows, &format!("the loss is {loss}")));
@@ -116,17 +117,6 @@ impl<'a> Trainer<'a> {
         self.run.parts.sampler.part.windows(self.stream, &request)
     }
 
-    fn segments(&self, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
-        let pieces = windows.iter().flat_map(|window| self.stream.pieces(window));
-        pieces
-            .map(|piece| {
-                let end = piece.tokens.end + u64::from(piece.continues);
-                let mut tokens = self.shards.read(piece.document, piece.tokens.start..end)?;
-                let next = if piece.continues { tokens.pop() } else { None };
-                Ok(Segment { tokens, next })
-            })
-            .collect()
-    }
 
     fn diverged(&self, step: u64, windows: &[Range<u64>], what: &str) -> Error {
         const SHOWN: usize = 8;
@@ -198,6 +188,19 @@ impl<'a> Trainer<'a> {
             .map_err(|error| Error::program(format!("the list of documents does not serialize: {error}")))?;
         store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())
     }
+}
+
+/// The parts of documents that windows consist of, with their tokens.
+pub(crate) fn segments(shards: &Shards, stream: &Stream, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
+    let pieces = windows.iter().flat_map(|window| stream.pieces(window));
+    pieces
+        .map(|piece| {
+            let end = piece.tokens.end + u64::from(piece.continues);
+            let mut tokens = shards.read(piece.document, piece.tokens.start..end)?;
+            let next = if piece.continues { tokens.pop() } else { None };
+            Ok(Segment { tokens, next })
+        })
+        .collect()
 }
 
 fn weight(batch: &Batch) -> f64 {

@@ -8,6 +8,7 @@ mod adalora;
 mod bitfit;
 mod bottleneck;
 mod dora;
+mod fish;
 mod full;
 mod ia3;
 mod ln_tuning;
@@ -23,6 +24,7 @@ pub use adalora::Adalora;
 pub use bitfit::Bitfit;
 pub use bottleneck::{Bottleneck, Middle, Placement};
 pub use dora::Dora;
+pub use fish::Fish;
 pub use full::Full;
 pub use ia3::Ia3;
 pub use ln_tuning::LnTuning;
@@ -35,17 +37,32 @@ pub use prompt_tuning::{PromptTuning, Start};
 pub use vera::Vera;
 
 use crate::folder::{Form, Source};
+use metier_compute::{ParameterId, Tensor};
 use metier_core::Result;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
 use metier_model::Decoder;
+use std::collections::BTreeMap;
 
 /// A way to make a model trainable.
 pub trait Adapter: Send + Sync {
     /// Adds its parts to the model and says what is trainable. The same seed gives the same numbers, whatever
     /// else was attached before.
     fn attach(&self, decoder: &mut Decoder, seed: Seed) -> Result<Attached>;
+
+    /// How many windows of the text its choice rests on, if it is to see the gradients of all weights first.
+    fn measures(&self) -> Option<usize> {
+        None
+    }
+
+    /// As [`Adapter::attach`], having seen the gradients that [`Adapter::measures`] asks for.
+    fn attach_measured(&self, decoder: &mut Decoder, seed: Seed, _squares: &Squares) -> Result<Attached> {
+        self.attach(decoder, seed)
+    }
 }
+
+/// The mean of the squared gradient of each weight, over some windows.
+pub type Squares = BTreeMap<ParameterId, Tensor>;
 
 /// What an adapter made trainable.
 #[derive(Debug, Clone)]
@@ -76,6 +93,7 @@ pub static ADAPTERS: &[&Part<dyn Adapter>] = &[
     &bitfit::PART,
     &bottleneck::PART,
     &dora::PART,
+    &fish::PART,
     &full::PART,
     &ia3::PART,
     &ln_tuning::PART,
@@ -103,6 +121,7 @@ pub(crate) static FORMATS: &[(&str, Read)] = &[
     ("PREFIX_TUNING", prefix_tuning::read),
     ("PROMPT_TUNING", prompt_tuning::read),
     ("P_TUNING", prompt_tuning::read),
+    ("SHIRA", fish::read),
     ("VERA", vera::read),
 ];
 

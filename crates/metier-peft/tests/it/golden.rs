@@ -22,6 +22,8 @@ pub struct Case {
     config: Map<String, Value>,
     /// Shapes of the tensors of the file.
     file: BTreeMap<String, Vec<usize>>,
+    /// Whole numbers of tensors of the file.
+    indices: BTreeMap<String, Vec<Vec<i32>>>,
     /// Shape, and length and product of the gradient.
     parameters: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     trainable: u64,
@@ -37,6 +39,7 @@ pub fn cases() -> Vec<Case> {
         base: golden["bases"][case["base"].as_str().unwrap()].clone(),
         config: case["config"].as_object().unwrap().clone(),
         file: serde_json::from_value(case["file"].clone()).unwrap(),
+        indices: case.get("indices").map(|of| serde_json::from_value(of.clone()).unwrap()).unwrap_or_default(),
         parameters: case["parameters"]
             .as_object()
             .unwrap()
@@ -88,12 +91,16 @@ impl Case {
     fn write(&self, folder: &Path) {
         std::fs::write(folder.join("adapter_config.json"), Value::Object(self.config.clone()).to_string()).unwrap();
         let values = self.file.iter().map(|(name, shape)| {
+            if let Some(whole) = self.indices.get(name) {
+                let bytes: Vec<u8> = whole.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+                return (name, shape, Dtype::I32, bytes);
+            }
             let bytes: Vec<u8> = number(name, shape).iter().flat_map(|value| value.to_le_bytes()).collect();
-            (name, shape, bytes)
+            (name, shape, Dtype::F32, bytes)
         });
         let values: Vec<_> = values.collect();
         let views =
-            values.iter().map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, (*shape).clone(), bytes).unwrap()));
+            values.iter().map(|(name, shape, dtype, bytes)| (*name, TensorView::new(*dtype, (*shape).clone(), bytes).unwrap()));
         std::fs::write(folder.join("adapter_model.safetensors"), serialize(views, None).unwrap()).unwrap();
     }
 

@@ -7,6 +7,7 @@ use metier_core::{Place, Result};
 use metier_model::{Batch, Decoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// # What it does
 /// Asks the model for each token's follower, given the tokens of the same document up to it.
@@ -51,7 +52,13 @@ impl Objective for Causal {
         Ok(batch)
     }
 
-    fn loss<'p>(&self, decoder: &'p Decoder, tape: &mut Tape<'p>, batch: &Batch) -> Result<Var> {
+    fn loss<'p>(
+        &self,
+        decoder: &'p Decoder,
+        tape: &mut Tape<'p>,
+        batch: &Batch,
+        _teacher: Option<&Arc<Decoder>>,
+    ) -> Result<Var> {
         decoder.loss(tape, batch)
     }
 }

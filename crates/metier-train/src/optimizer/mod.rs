@@ -2,6 +2,8 @@
 
 mod adamw;
 mod adamw_8bit;
+mod lion;
+mod sgd;
 
 use metier_compute::Tensor;
 use metier_core::Result;
@@ -9,6 +11,8 @@ use metier_core::part::{Part, Record};
 
 pub use adamw::Adamw;
 pub use adamw_8bit::Adamw8bit;
+pub use lion::Lion;
+pub use sgd::Sgd;
 
 /// One tensor's share of a step.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub trait Optimizer: Send + Sync {
 pub static OPTIMIZERS: &[&Part<dyn Optimizer>] = &[
     &adamw::PART,
     &adamw_8bit::PART,
+    &lion::PART,
+    &sgd::PART,
 ];
 
 /// The members' records, alphabetical.

@@ -2,7 +2,9 @@
 
 mod constant;
 mod cosine;
+mod inverse_sqrt;
 mod linear;
+mod wsd;
 
 use crate::settings;
 use metier_core::part::{Part, Record};
@@ -10,7 +12,9 @@ use metier_core::{Error, Fault, Place};
 
 pub use constant::Constant;
 pub use cosine::Cosine;
+pub use inverse_sqrt::InverseSqrt;
 pub use linear::Linear;
+pub use wsd::{Fall, Wsd};
 
 /// The share of the optimizer's rate that a step is taken with.
 pub trait Schedule: Send + Sync {
@@ -23,7 +27,9 @@ pub trait Schedule: Send + Sync {
 pub static SCHEDULES: &[&Part<dyn Schedule>] = &[
     &constant::PART,
     &cosine::PART,
+    &inverse_sqrt::PART,
     &linear::PART,
+    &wsd::PART,
 ];
 
 /// The members' records, alphabetical.

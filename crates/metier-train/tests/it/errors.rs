@@ -31,6 +31,7 @@ fn too_little_memory_is_told_with_both_numbers_before_the_first_step() {
         let run = Run {
             settings: &bench.settings,
             parts: &bench.parts,
+            teacher: None,
             seed: Seed::new(3),
             work: &work,
             budget: &Budget::new(Some(limit)),

@@ -10,6 +10,7 @@ use metier_model::{Config, Decoder};
 use metier_tokenizer::pack::{PackSettings, Shards, pack};
 use metier_train::{Parts, Run, TrainReport, TrainSettings, train};
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Token `i` is the character `'0' + i`, for 64 ids.
@@ -141,6 +142,7 @@ pub struct Bench {
     pub shards: Shards,
     pub settings: TrainSettings,
     pub parts: Parts,
+    pub teacher: Option<Arc<Decoder>>,
     pub folder: TempDir,
 }
 
@@ -148,7 +150,7 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shards = shards(&folder.path().join("pack"), &documents());
-        Self { shards, settings: settings(), parts: parts(), folder }
+        Self { shards, settings: settings(), parts: parts(), teacher: None, folder }
     }
 
     /// A work folder of this name.
@@ -170,6 +172,7 @@ impl Bench {
         let run = Run {
             settings: &self.settings,
             parts: &self.parts,
+            teacher: self.teacher.as_ref(),
             seed: Seed::new(3),
             work,
             budget: &Budget::new(None),

@@ -3,6 +3,7 @@
 use super::model::{open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::part::Chosen;
+use metier_core::memory::{Budget, Reservation};
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Result};
@@ -13,6 +14,8 @@ use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The file of a training result that says what it was trained on top of.
 pub const BASE_FILE: &str = "base.json";
@@ -51,6 +54,13 @@ pub static VERB: Verb = Verb {
     inputs: &[
         InputSlot { key: "from", kind: Kind::Shards, required: true, many: false, text: "the shards to learn from" },
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to start from" },
+        InputSlot {
+            key: "teacher",
+            kind: Kind::Model,
+            required: false,
+            many: false,
+            text: "the model that an objective such as `distill` learns from",
+        },
     ],
     parts: &[ADAPTER, OBJECTIVE, OPTIMIZER, SAMPLER, SCHEDULE],
     settings: <TrainSettings as JsonSchema>::json_schema,
@@ -113,13 +123,19 @@ impl Work for Train {
         let mut decoder = open_decoder(path)?;
         self.adapter.part.attach(&mut decoder, metier_core::seed::Seed::new(0))?;
         let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)?;
+        let (mut flop, mut memory) = (plan.flop, plan.memory_bytes());
+        if let Some(path) = inputs.get("teacher").and_then(|flow| flow.path.as_deref()) {
+            let teacher = open_decoder(path)?;
+            flop += teacher.flop_per_token(false, self.settings.context) * plan.tokens as f64;
+            memory += teacher.memory_plan(0).weights;
+        }
         let estimate = Estimate {
             rows: Some(plan.steps.saturating_mul(self.settings.sequences as u64)),
             tokens: Some(plan.tokens),
-            flop: Some(plan.flop),
-            memory_bytes: Some(plan.memory_bytes()),
+            flop: Some(flop),
+            memory_bytes: Some(memory),
             disk_bytes: Some(plan.checkpoint_bytes + 4 * plan.trainable),
-            seconds: Some(plan.seconds(machine.flop_per_second * super::SHARE_OF_PEAK)),
+            seconds: Some(flop / (machine.flop_per_second * super::SHARE_OF_PEAK)),
         };
         Ok((estimate, Flow { path: None, ..inputs.get("model").cloned().unwrap_or_default() }))
     }
@@ -130,15 +146,25 @@ impl Work for Train {
         let shards = Shards::open(&from.path)?;
         shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
         let mut decoder = Decoder::from_checkpoint(&checkpoint)?;
-        let attached = self.adapter.part.attach(&mut decoder, context.seed.derive("adapter"))?;
+        let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, &shards));
+        let (teacher, _held) = teacher.transpose()?.unzip();
         let run = metier_train::Run {
             settings: &self.settings,
             parts: &self.parts,
+            teacher: teacher.as_ref(),
             seed: context.seed,
             work: context.work,
             budget: context.budget,
             peak: Some(context.machine.flop_per_second),
             stop: &metier_core::stop::requested,
+        };
+        let (adapter, seed) = (&self.adapter.part, context.seed.derive("adapter"));
+        let attached = match adapter.measures() {
+            None => adapter.attach(&mut decoder, seed)?,
+            Some(windows) => {
+                let squares = metier_train::squared_gradients(&mut decoder, &shards, &run, windows)?;
+                adapter.attach_measured(&mut decoder, seed, &squares)?
+            }
         };
         let report = metier_train::train(&mut decoder, &shards, &run)?;
         for note in &report.notes {
@@ -164,4 +190,16 @@ impl Work for Train {
         let windows = report.steps * self.settings.sequences as u64;
         Ok(Outcome { counts: Counts { read: windows, out: windows, ..Counts::default() }, figures, table: None })
     }
+}
+
+/// The model that another learns from, with the same tokenizer as the text, and the memory that it takes.
+fn teacher_of(path: &Path, budget: &Budget, shards: &Shards) -> Result<(Arc<Decoder>, Reservation)> {
+    let checkpoint = open_checkpoint(path)?;
+    shards.check_tokenizer(checkpoint.tokenizer.as_ref()).map_err(|error| error.in_file(path))?;
+    let mut numbers = 0;
+    for name in checkpoint.names() {
+        numbers += checkpoint.shape(&name)?.iter().product::<usize>() as u64;
+    }
+    let held = budget.reserve(4 * numbers, "the teacher")?;
+    Ok((Arc::new(Decoder::from_checkpoint(&checkpoint)?), held))
 }

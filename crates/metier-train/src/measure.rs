@@ -1,0 +1,53 @@
+//! What the gradients of a text say about a model before it is trained.
+
+use crate::run::Run;
+use crate::sampler::{Request, Stream};
+use crate::trainer::segments;
+use metier_compute::{Gradients, ParameterId, Tape, Tensor};
+use metier_core::{Error, Place, Result, stop};
+use metier_model::Decoder;
+use metier_tokenizer::pack::{DocumentEntry, Shards};
+use std::collections::BTreeMap;
+
+/// The mean of the squared gradient of each trainable weight over `windows` windows of a run, one window at a time: the diagonal of
+/// the empirical Fisher information. The windows are those that the sampler would give first with another seed.
+///
+/// # Errors
+/// Those of reading the documents and of the objective, a gradient that is not finite, with the window, and [`Run::stop`].
+pub fn squared_gradients(
+    decoder: &mut Decoder,
+    shards: &Shards,
+    run: &Run<'_>,
+    windows: usize,
+) -> Result<BTreeMap<ParameterId, Tensor>> {
+    let stream = Stream::new(shards.documents().iter().map(DocumentEntry::tokens))?;
+    decoder.set_recompute(run.settings.recompute);
+    let seed = run.seed.derive("measure");
+    let mut squares: BTreeMap<ParameterId, Tensor> = BTreeMap::new();
+    for step in 0..windows as u64 {
+        if (run.stop)() {
+            return Err(stop::interrupted());
+        }
+        let request = Request { step, sequences: 1, context: run.settings.context, seed };
+        let window = run.parts.sampler.part.windows(&stream, &request);
+        let batch = run.parts.objective.part.batch(&segments(shards, &stream, &window)?)?;
+        let mut gradients = Gradients::new();
+        let mut tape = Tape::training(&decoder.parameters);
+        tape.set_precision(run.settings.precision.into());
+        let loss = run.parts.objective.part.loss(decoder, &mut tape, &batch, run.teacher)?;
+        tape.backward(loss, &mut gradients)?;
+        if !gradients.norm().is_finite() {
+            return Err(Error::user(Place::key(format!("window {step}")), "the gradient is not finite")
+                .hint("the model or the text is broken; look at it with `metier eval`"));
+        }
+        for (id, gradient) in gradients.iter() {
+            if !squares.contains_key(&id) {
+                squares.insert(id, Tensor::zeros(gradient.shape())?);
+            }
+            let Some(sum) = squares.get_mut(&id) else { continue };
+            let share = 1.0 / windows as f32;
+            sum.data_mut().iter_mut().zip(gradient.data()).for_each(|(sum, value)| *sum += share * value * value);
+        }
+    }
+    Ok(squares)
+}
