@@ -189,6 +189,21 @@ class Encoding:
         return elapsed
 
 
+def learner():
+    """A tokenizer of the package `tokenizers` that has learned nothing, and its trainer."""
+    import tokenizers
+
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return made, tokenizers.trainers.BpeTrainer(
+        vocab_size=LEARNED,
+        min_frequency=2,
+        special_tokens=[END],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
 class Learning:
     tokens = LEARNED
 
@@ -196,21 +211,11 @@ class Learning:
         self.texts = documents()
 
     def step(self):
-        import tokenizers
-
-        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
-        learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=LEARNED,
-            min_frequency=2,
-            special_tokens=[END],
-            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
+        made, trainer = learner()
         start = time.perf_counter()
-        learner.train_from_iterator(self.texts, trainer)
+        made.train_from_iterator(self.texts, trainer)
         elapsed = time.perf_counter() - start
-        learner.save(str(FOLDER / "learned.json"))
+        made.save(str(FOLDER / "learned.json"))
         return elapsed
 
 

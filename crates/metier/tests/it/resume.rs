@@ -1,6 +1,6 @@
 //! A run that is killed at random moments ends with the same bytes as one that is left alone.
 
-use crate::command::{artifact, fine, json, tiny_run};
+use crate::command::{RECIPE, artifact, fine, json, metier, tiny_run};
 use metier_core::seed::Seed;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,4 +73,33 @@ fn twenty_kills_at_random_moments_change_no_byte() {
     for name in ["specialist/model.safetensors", "after/report.json"] {
         assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
     }
+}
+
+#[test]
+fn kills_while_a_vocabulary_is_learned_change_no_byte() {
+    let (head, _) = RECIPE.split_once("[[stage]]\nname = \"shards\"").unwrap();
+    let stage = "[[stage]]\nname = \"words\"\ndo = \"tokenizer\"\nfrom = \"documents\"\nlearn = { method = \"bpe\", vocabulary_size = 3000 }\n";
+    let run = |folder: &Path, more: &[&str]| {
+        let notes = folder.join("notes");
+        std::fs::create_dir_all(&notes).unwrap();
+        let mut letters = Seed::new(6).derive("letters").at(0);
+        for number in 0..24 {
+            let text: String = (0..40_000)
+                .map(|_| {
+                    if letters.unit() < 0.2 {
+                        ' '
+                    } else {
+                        char::from(b'a' + (letters.unit() * letters.unit() * 26.0) as u8)
+                    }
+                })
+                .collect();
+            std::fs::write(notes.join(format!("{number}.txt")), text).unwrap();
+        }
+        std::fs::copy(metier_testkit::fixture("models/tiny-llama.gguf"), folder.join("model.gguf")).unwrap();
+        std::fs::write(folder.join("recipe.toml"), format!("{head}{stage}")).unwrap();
+        let mut command = metier(folder);
+        command.args(["run", "recipe.toml"]).args(more);
+        command
+    };
+    assert_eq!(assert_kills_change_nothing(run, &["words"], KILLS), ["words/tokenizer.json"]);
 }
