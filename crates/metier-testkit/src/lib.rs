@@ -16,10 +16,12 @@ mod asset;
 pub mod bytes;
 mod close;
 pub mod corpus;
+mod damage;
 pub mod golden;
 pub mod hashed;
 mod place;
 
 pub use asset::asset;
 pub use close::{Number, assert_close, assert_near, worst_difference};
+pub use damage::mutated;
 pub use place::{Scratch, fixture, repository, scratch};

@@ -11,7 +11,7 @@ const EMPTY: u64 = u64::MAX;
 const SHORT: usize = 48;
 
 /// Pairs of neighbors with their rank and what they become, in one flat table.
-pub(super) struct Merges {
+pub(in crate::scheme) struct Merges {
     /// A pair, and its rank before the id it becomes; [`EMPTY`] where none is.
     slots: Vec<(u64, u64)>,
     shift: u32,
@@ -19,7 +19,7 @@ pub(super) struct Merges {
 
 /// Symbols being merged; kept between words so that none allocates.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(in crate::scheme) struct Scratch {
     symbols: Vec<TokenId>,
     ranks: Vec<u64>,
     /// Neighbors of each symbol, for long words.
@@ -29,7 +29,7 @@ pub(super) struct Scratch {
 
 impl Merges {
     /// A later rank of a pair replaces an earlier one.
-    pub(super) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Self {
+    pub(in crate::scheme) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Self {
         let size = (merges.len() * 2 + 2).next_power_of_two().max(16);
         let mut table = Self { slots: vec![(EMPTY, NONE); size], shift: 64 - size.trailing_zeros() };
         for (rank, &(left, right, merged)) in merges.iter().enumerate() {
@@ -57,7 +57,11 @@ impl Merges {
     }
 
     /// Merges neighbors, the pair of the lowest rank first and of equal ones the leftmost, until none is left.
-    pub(super) fn apply<'a>(&self, symbols: impl Iterator<Item = TokenId>, scratch: &'a mut Scratch) -> &'a [TokenId] {
+    pub(in crate::scheme) fn apply<'a>(
+        &self,
+        symbols: impl Iterator<Item = TokenId>,
+        scratch: &'a mut Scratch,
+    ) -> &'a [TokenId] {
         scratch.symbols.clear();
         scratch.symbols.extend(symbols);
         if scratch.symbols.len() > SHORT {

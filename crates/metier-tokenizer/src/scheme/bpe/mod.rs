@@ -7,11 +7,13 @@ mod added;
 mod cache;
 mod merges;
 
+pub(super) use added::Added;
+pub(super) use merges::{Merges, Scratch};
+
 use super::alphabet;
+use super::normalize::Normalizer;
 use super::words::Words;
-use added::Added;
 use cache::{Cache, Few, Key};
-use merges::{Merges, Scratch};
 use metier_core::data::TokenId;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -25,6 +27,7 @@ const BATCH: usize = 64;
 
 /// An encoder for texts, with what its threads remember from earlier ones.
 pub(super) struct Encoder {
+    normalizer: Normalizer,
     words: Words,
     merges: Merges,
     /// The token of each byte.
@@ -49,11 +52,7 @@ impl Encoder {
     pub(super) fn of(json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
         let model = &json["model"];
         let is_empty = |key: &str| model[key].is_null() || model[key] == "";
-        if !json["normalizer"].is_null()
-            || model["type"] != "BPE"
-            || !is_empty("continuing_subword_prefix")
-            || !is_empty("end_of_word_suffix")
-        {
+        if model["type"] != "BPE" || !is_empty("continuing_subword_prefix") || !is_empty("end_of_word_suffix") {
             return None;
         }
         let words = Words::of(&json["pre_tokenizer"])?;
@@ -81,15 +80,25 @@ impl Encoder {
         let whole = (model["ignore_merges"] == true).then(|| {
             vocabulary.iter().filter_map(|(token, &id)| Some((alphabet::bytes_of(token)?.into(), id))).collect()
         });
+        let special = Added::of(json, tokenizer, true)?;
+        if special.takes_space() {
+            return None;
+        }
         Some(Self {
+            normalizer: Normalizer::of(&json["normalizer"])?,
             words,
             merges: Merges::new(&merges),
             bytes,
             whole,
-            special: Added::of(json, tokenizer, true)?,
+            special,
             plain: Added::of(json, tokenizer, false)?,
             idle: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Whether a text is surely its own normal form, so that its tokens are its bytes.
+    pub(super) fn keeps(&self, text: &str) -> bool {
+        self.normalizer.keeps(text)
     }
 
     /// The ids of each text, the texts shared out among threads.
@@ -101,7 +110,7 @@ impl Encoder {
                 || Borrowed { encoder: self, worker: self.worker() },
                 |borrowed, text| {
                     let mut ids = Vec::with_capacity(text.len() / 4 + 1);
-                    added.split(text, |part, token| {
+                    added.split(text, &self.normalizer, |part, token| {
                         self.part(part.as_bytes(), &mut borrowed.worker, &mut ids);
                         ids.extend(token);
                     });
