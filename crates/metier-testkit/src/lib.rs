@@ -16,6 +16,7 @@ mod asset;
 pub mod bytes;
 mod close;
 pub mod corpus;
+mod damage;
 pub mod golden;
 pub mod hashed;
 mod pages;
@@ -23,5 +24,6 @@ mod place;
 
 pub use asset::asset;
 pub use close::{Number, assert_close, assert_near, worst_difference};
+pub use damage::mutated;
 pub use pages::assert_pages;
 pub use place::{Scratch, fixture, repository, scratch};

@@ -4,7 +4,7 @@ use super::{Checkpoint, MappedFile, SpecialTokens, Stored, pytorch, safetensors}
 use metier_core::data::TokenId;
 use metier_core::seam::Tokenize;
 use metier_core::{Error, Fault, Place, Result, store};
-use metier_tokenizer::scheme::HuggingFace;
+use metier_tokenizer::scheme::{self, HuggingFace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -19,31 +19,37 @@ const WEIGHTS: [(&str, &str, Read); 2] = [
 
 type Read = fn(&Path, &[u8], usize) -> Result<Vec<(String, Stored)>>;
 
-const TOKENIZER: &str = "tokenizer.json";
+/// Files of a vocabulary; the first that is there is read.
+const TOKENIZERS: [&str; 3] = ["tokenizer.json", "tokenizer.model", "tekken.json"];
 
-/// Opens a folder with `config.json`, `tokenizer.json` and weights: one file or several behind an index.
+/// Opens a folder with `config.json`, a vocabulary and weights: one file or several behind an index.
 pub(super) fn open(folder: &Path) -> Result<Checkpoint> {
     let config = read_object(&folder.join("config.json"))?.ok_or_else(|| {
         Error::file(folder.join("config.json"), "the file is missing: this folder is no Hugging Face model")
             .hint("name a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file")
     })?;
     let (files, tensors) = read_weights(folder)?;
-    let path = folder.join(TOKENIZER);
-    let tokenizer_json = std::fs::read_to_string(&path).map_err(|error| {
-        let fault = Error::io(&path, "read the tokenizer", &error);
-        if error.kind() == ErrorKind::NotFound {
-            fault.hint("only tokenizers in the form of tokenizer.json are read")
-        } else {
-            fault
-        }
-    })?;
-    let tokenizer = HuggingFace::from_json(&tokenizer_json).map_err(|error| error.in_file(&path))?;
+    let Some(name) = TOKENIZERS.into_iter().find(|name| folder.join(name).exists()) else {
+        let message = format!("there is no vocabulary: none of {} is here", TOKENIZERS.join(", "));
+        return Err(Error::file(folder, message).hint("`metier tokenizer convert` makes a tokenizer.json of others"));
+    };
     let settings = read_object(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+    // A tokenizer.json holds all that is added to a vocabulary.
+    let is_whole = name == TOKENIZERS[0];
+    let added = if is_whole { &Value::Null } else { &settings["added_tokens_decoder"] };
+    let (tokenizer, tokenizer_json) = scheme::from_file_with_added(&folder.join(name), added)?;
     let generation = read_object(&folder.join("generation_config.json"))?.unwrap_or_default();
     let special_tokens = special_tokens(&settings, &generation, &config, &tokenizer);
     let begin = match settings["add_bos_token"].as_bool() {
         Some(add) => special_tokens.begin.filter(|_| add),
-        None => tokenizer.begin_of_text(),
+        // The other files do not say it. Models that have the token were trained with it.
+        None => {
+            if is_whole {
+                tokenizer.begin_of_text()
+            } else {
+                special_tokens.begin
+            }
+        }
     };
     let tokenizer = tokenizer.with_begin(begin).with_ends(&special_tokens.ends);
     Ok(Checkpoint {

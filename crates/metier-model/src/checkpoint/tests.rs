@@ -169,7 +169,74 @@ fn a_tokenizer_of_another_model_is_refused() {
     fs::write(&path, "{\"model\": 3").unwrap();
     assert!(refusal(folder.path()).contains("tokenizer.json:1:"));
     fs::remove_file(&path).unwrap();
-    assert!(refusal(folder.path()).contains("tokenizer.json: cannot read the tokenizer"));
+    let error = refusal(folder.path());
+    assert!(error.contains("none of tokenizer.json, tokenizer.model, tekken.json is here"), "{error}");
+}
+
+/// A SentencePiece BPE of these pieces.
+fn sentence_piece_file(pieces: &[(&str, f32, u8)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (token, score, kind) in pieces {
+        let mut piece = vec![0x0a, token.len() as u8];
+        piece.extend(token.as_bytes());
+        piece.push(0x15);
+        piece.extend(score.to_le_bytes());
+        piece.extend([0x18, *kind]);
+        out.extend([0x0a, piece.len() as u8]);
+        out.extend(piece);
+    }
+    // The trainer's settings with the type of the model, and the normalizer's, which keeps all spaces.
+    out.extend([0x12, 2, 0x18, 2, 0x1a, 2, 0x20, 0]);
+    out
+}
+
+#[test]
+fn a_folder_with_another_vocabulary_opens() {
+    let checkpoint = tiny();
+    let folder = written(&checkpoint, &tensors_of(&checkpoint), Dtype::F32);
+    fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    let (normal, unknown, control) = (1, 2, 3);
+    let pieces = [
+        ("<unk>", 0.0, unknown),
+        ("<s>", 0.0, control),
+        ("</s>", 0.0, control),
+        ("▁a", -1.0, normal),
+        ("a", -2.0, normal),
+        ("b", -3.0, normal),
+        ("▁", -4.0, normal),
+    ];
+    fs::write(folder.path().join("tokenizer.model"), sentence_piece_file(&pieces)).unwrap();
+    let settings = folder.path().join("tokenizer_config.json");
+    let with = |id: &str| {
+        json!({ "bos_token": "<s>", "eos_token": { "content": "</s>" },
+            "added_tokens_decoder": { "0": { "content": "<unk>", "special": true }, (id): { "content": "<end>", "special": true } } })
+    };
+    fs::write(&settings, with("7").to_string()).unwrap();
+    let opened = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(opened.tokenizer.begin_of_text(), Some(1));
+    assert_eq!(opened.tokenizer.end_of_text(), [2]);
+    let encoded = opened.tokenizer.encode(&["ab  a", "a<end>"], true).unwrap();
+    assert_eq!((&encoded[0].ids[..], &encoded[0].ends[..]), (&[3, 5, 6, 3][..], &[1, 2, 3, 5][..]));
+    assert_eq!(encoded[1].ids, [3, 7]);
+    assert!(opened.tokenizer_json.contains("<end>"));
+    let mut settings_with_none = with("7");
+    settings_with_none["add_bos_token"] = json!(false);
+    fs::write(&settings, settings_with_none.to_string()).unwrap();
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().tokenizer.begin_of_text(), None);
+    fs::write(&settings, with("9").to_string()).unwrap();
+    let error = refusal(folder.path());
+    assert!(error.contains("tokenizer_config.json: added_tokens_decoder.9: `<end>` has the id 7"), "{error}");
+
+    fs::remove_file(folder.path().join("tokenizer.model")).unwrap();
+    fs::remove_file(&settings).unwrap();
+    let token = |rank: usize, bytes: &str| json!({ "rank": rank, "token_bytes": bytes, "token_str": null });
+    let tekken = json!({
+        "config": { "pattern": "\\w+|\\W", "default_vocab_size": 6, "default_num_special_tokens": 3 },
+        "vocab": [token(0, "YQ=="), token(1, "Yg=="), token(2, "YWI=")],
+    });
+    fs::write(folder.path().join("tekken.json"), tekken.to_string()).unwrap();
+    let opened = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(opened.tokenizer.encode(&["abb"], false).unwrap()[0].ids, [5, 4]);
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! A `tokenizer.json`, run by the `tokenizers` crate.
 
 use super::alphabet;
-use super::bpe::Encoder;
+use super::normalize::Charsmap;
+use super::pieces::{PieceModel, Pieces};
 use super::words::{Words, cut};
+use super::{bpe, marked};
 use metier_core::data::TokenId;
 use metier_core::seam::{Encoded, Tokenize};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::Value;
 use std::collections::HashSet;
 use tokenizers::{Encoding, Tokenizer};
+
+/// Longer tokens are no text that was learned.
+const LONGEST_TOKEN: usize = 1 << 16;
 
 const KNOWN_ENDS: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>"];
 
@@ -32,6 +37,14 @@ pub struct HuggingFace {
     fingerprint: String,
 }
 
+/// What encodes without the crate.
+enum Encoder {
+    /// Tokens are bytes of the text.
+    Bytes(bpe::Encoder),
+    /// Tokens are characters of the text's normal form, with marks for blanks.
+    Marked(marked::Encoder),
+}
+
 impl HuggingFace {
     /// The tokenizer that a `tokenizer.json` describes.
     pub fn from_json(text: &str) -> Result<Self> {
@@ -47,6 +60,8 @@ impl HuggingFace {
         if json["model"].get("dropout").is_some() {
             json["model"]["dropout"] = Value::Null;
         }
+        check_charsmaps(&json["normalizer"])?;
+        check_merges(&json["model"])?;
         let special = read(&json)?;
         let mut plain = match without_special_pieces(&json) {
             Some(json) => read(&json)?,
@@ -57,7 +72,9 @@ impl HuggingFace {
         let (bytes, is_special) = byte_table(&special, &style)?;
         let ends = KNOWN_ENDS.iter().filter_map(|name| special.token_to_id(name)).collect();
         let begin = begin_of_text(&special);
-        let encoder = Encoder::of(&json, &special);
+        let encoder = bpe::Encoder::of(&json, &special)
+            .map(Encoder::Bytes)
+            .or_else(|| marked::Encoder::of(&json, &special).map(Encoder::Marked));
         Ok(Self {
             special,
             plain,
@@ -70,6 +87,27 @@ impl HuggingFace {
             ends,
             fingerprint: fingerprint(&json),
         })
+    }
+
+    /// The tokenizer of a SentencePiece vocabulary, with SentencePiece's ids. Those of its `tokenizer.json` are the same but for
+    /// ties of a Unigram, and for characters that its table of replacements joins.
+    pub fn from_pieces(pieces: &Pieces) -> Result<Self> {
+        Self::from_described_pieces(pieces, &pieces.to_json()?)
+    }
+
+    /// The same, where `text` is their `tokenizer.json`, to which tokens may have been added.
+    pub(super) fn from_described_pieces(pieces: &Pieces, text: &str) -> Result<Self> {
+        let mut out = Self::from_json(text)?;
+        let json: Value = serde_json::from_str(text)
+            .map_err(|error| Error::program(format!("a tokenizer does not read: {error}")))?;
+        if let Some(encoder) = marked::Encoder::of_pieces(pieces, &json, &out.special) {
+            out.encoder = Some(Encoder::Marked(encoder));
+            if pieces.model == PieceModel::Unigram || !pieces.replacements.is_empty() {
+                out.fingerprint =
+                    blake3::hash(format!("sentencepiece {}", out.fingerprint).as_bytes()).to_hex().to_string();
+            }
+        }
+        Ok(out)
     }
 
     /// The same tokenizer with this begin-of-text token, or with none.
@@ -93,13 +131,21 @@ impl HuggingFace {
 
     /// The ids of each text, as [`Tokenize::encode`] gives them without ends.
     pub fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
-        let Some(encoder) = &self.encoder else {
-            return Ok(self.encode(texts, special)?.into_iter().map(|encoded| encoded.ids).collect());
+        let encoded = match &self.encoder {
+            Some(Encoder::Bytes(encoder)) => {
+                let pieces = self.pieces(texts);
+                let mut ids = encoder.encode(&pieces.concat(), special).into_iter();
+                return Ok(pieces.iter().map(|pieces| concatenated(ids.by_ref().take(pieces.len()))).collect());
+            }
+            Some(Encoder::Marked(encoder)) => encoder.encode(texts, special, false),
+            None => self.encode(texts, special)?,
         };
-        let pieces: Vec<Vec<&str>> =
-            texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect();
-        let mut ids = encoder.encode(&pieces.concat(), special).into_iter();
-        Ok(pieces.iter().map(|pieces| concatenated(ids.by_ref().take(pieces.len()))).collect())
+        Ok(encoded.into_iter().map(|encoded| encoded.ids).collect())
+    }
+
+    /// The texts in pieces that are encoded each for itself.
+    fn pieces<'a>(&self, texts: &[&'a str]) -> Vec<Vec<&'a str>> {
+        texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect()
     }
 
     /// The ids of a text's pieces with their ends; each stands for the next bytes of the text.
@@ -159,22 +205,35 @@ impl Tokenize for HuggingFace {
     }
 
     fn encode(&self, texts: &[&str], special: bool) -> Result<Vec<Encoded>> {
-        let pieces: Vec<Vec<&str>> =
-            texts.iter().map(|text| if self.can_cut { cut(text) } else { vec![*text] }).collect();
-        if let Some(encoder) = &self.encoder {
-            let mut ids = encoder.encode(&pieces.concat(), special).into_iter();
-            return Ok(pieces.iter().map(|pieces| self.joined(ids.by_ref().take(pieces.len()))).collect());
+        if let Some(Encoder::Marked(encoder)) = &self.encoder {
+            return Ok(encoder.encode(texts, special, true));
         }
+        let pieces = self.pieces(texts);
         let tokenizer = if special { &self.special } else { &self.plain };
-        let mut encodings =
-            tokenizer.encode_batch_fast(pieces.concat(), false).map_err(|error| refused(error.as_ref()))?.into_iter();
+        let mut ids = match &self.encoder {
+            Some(Encoder::Bytes(encoder)) => {
+                let ids = encoder.encode(&pieces.concat(), special);
+                if texts.iter().all(|text| encoder.keeps(text)) {
+                    let mut ids = ids.into_iter();
+                    return Ok(pieces.iter().map(|pieces| self.joined(ids.by_ref().take(pieces.len()))).collect());
+                }
+                ids
+            }
+            _ => tokenizer
+                .encode_batch_fast(pieces.concat(), false)
+                .map_err(|error| refused(error.as_ref()))?
+                .iter()
+                .map(|encoding| encoding.get_ids().to_vec())
+                .collect(),
+        }
+        .into_iter();
         let mut out = Vec::with_capacity(texts.len());
         for pieces in pieces {
             let mut encoded = Encoded::default();
             let mut before = 0;
-            for (piece, encoding) in pieces.into_iter().zip(&mut encodings) {
-                let ends = self.ends_of(piece, tokenizer, encoding.get_ids())?;
-                encoded.ids.extend_from_slice(encoding.get_ids());
+            for (piece, mut ids) in pieces.into_iter().zip(&mut ids) {
+                let ends = self.ends_of(piece, tokenizer, &ids)?;
+                encoded.ids.append(&mut ids);
                 encoded.ends.extend(ends.into_iter().map(|end| before + end));
                 before += piece.len();
             }
@@ -225,6 +284,44 @@ fn concatenated(mut pieces: impl Iterator<Item = Vec<TokenId>>) -> Vec<TokenId> 
         ids.append(&mut piece);
     }
     ids
+}
+
+/// Refuses a table of replacements that the crate would follow out of its bounds.
+fn check_charsmaps(step: &Value) -> Result<()> {
+    for step in step["normalizers"].as_array().into_iter().flatten() {
+        check_charsmaps(step)?;
+    }
+    if step["type"] == "Precompiled"
+        && step["precompiled_charsmap"].as_str().is_none_or(|table| Charsmap::of_base64(table).is_none())
+    {
+        let message = "the table `precompiled_charsmap` is damaged, or in no form that is known";
+        return Err(Error::user(Place::key("normalizer"), message));
+    }
+    Ok(())
+}
+
+/// Refuses merges that the crate would put together out of bounds: those whose second token has not the prefix that is
+/// taken off it, and those that are longer than every token.
+fn check_merges(model: &Value) -> Result<()> {
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    let longest = model["vocab"].as_object().into_iter().flatten().map(|(token, _)| token.len()).max().unwrap_or(0);
+    for (place, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
+        let pair = match merge.as_str() {
+            Some(text) => text.split_once(' '),
+            None => merge[0].as_str().zip(merge[1].as_str()),
+        };
+        // What is no pair is refused by the crate.
+        let Some((first, second)) = pair else { continue };
+        let fault = |message: String| Error::user(Place::key("model.merges"), message);
+        let Some(rest) = second.strip_prefix(prefix) else {
+            let message = format!("the second token of merge {place}, `{second}`, does not begin with `{prefix}`");
+            return Err(fault(message).hint("it is what `continuing_subword_prefix` asks of every token inside a word"));
+        };
+        if first.len() + rest.len() > longest {
+            return Err(fault(format!("merge {place}, of `{first}` and `{second}`, makes no token of the vocabulary")));
+        }
+    }
+    Ok(())
 }
 
 fn read(json: &Value) -> Result<Tokenizer> {
@@ -335,6 +432,11 @@ fn byte_table(tokenizer: &Tokenizer, style: &Style) -> Result<ByteTable> {
         }
     }
     for (id, token) in pairs {
+        if token.len() > LONGEST_TOKEN {
+            let message = format!("the token with the id {id} has {} bytes", token.len());
+            let error = Error::user(Place::key("model.vocab"), message);
+            return Err(error.hint(format!("tokens of up to {LONGEST_TOKEN} bytes are read")));
+        }
         bytes[id as usize] = Some(style.bytes_of(&token).into_boxed_slice());
     }
     let mut special = vec![false; size];
@@ -363,7 +465,10 @@ fn can_cut(json: &Value) -> bool {
         })
     });
     let split = Words::of(&json["pre_tokenizer"]).is_some();
-    json["normalizer"].is_null() && split && added && json["model"]["type"] == "BPE"
+    (json["normalizer"].is_null() || json["normalizer"]["type"] == "NFC")
+        && split
+        && added
+        && json["model"]["type"] == "BPE"
 }
 
 fn refused(error: &(dyn std::error::Error + Send + Sync)) -> Error {

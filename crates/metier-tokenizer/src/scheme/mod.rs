@@ -1,7 +1,7 @@
 //! Schemes: how a text becomes ids, and which bytes an id stands for.
 //!
 //! Every scheme is read from, or written as, a Hugging Face `tokenizer.json`, so that what is learned here
-//! encodes alike elsewhere. [`HuggingFace`] runs it. Vocabularies in other forms become one:
+//! encodes alike elsewhere. [`HuggingFace`] runs it: BPE and Unigram by encoders of our own, the rest by the `tokenizers` crate. Vocabularies in other forms become one:
 //!
 //! | form | read as |
 //! |---|---|
@@ -16,6 +16,8 @@ mod bpe;
 mod byte_level_bpe;
 mod file;
 mod hugging_face;
+mod marked;
+mod normalize;
 mod pieces;
 mod ranks;
 pub mod sentence_piece;
@@ -27,7 +29,7 @@ mod word_piece;
 pub(crate) mod words;
 
 pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};
-pub use file::{from_file, json_of_file};
+pub use file::{from_bytes, from_file, from_file_with_added, json_of_file};
 pub use hugging_face::HuggingFace;
 pub use pieces::{PieceModel, Pieces};
 pub use ranks::{ByteRanks, TIKTOKEN_ENCODINGS};

@@ -105,8 +105,13 @@ impl Pieces {
         }
     }
 
-    fn kind(&self, id: usize) -> TokenKind {
+    pub(super) fn kind(&self, id: usize) -> TokenKind {
         self.kinds.get(id).copied().unwrap_or(TokenKind::Normal)
+    }
+
+    /// The pieces of a kind with their ids.
+    pub(super) fn of_kind(&self, kind: TokenKind) -> impl Iterator<Item = (usize, &str)> {
+        self.tokens.iter().map(String::as_str).enumerate().filter(move |(id, _)| self.kind(*id) == kind)
     }
 
     /// The pieces, with spaces instead of marks in those that are looked for in the text itself.

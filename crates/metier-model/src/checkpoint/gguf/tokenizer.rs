@@ -18,7 +18,7 @@ pub(super) struct Described {
 
 pub(super) fn read(metadata: &Metadata) -> Result<Described> {
     let key = "tokenizer.ggml.model";
-    let ((json, tokens), begins_texts) = match metadata.text(key)?.unwrap_or_default() {
+    let ((tokenizer, json, tokens), begins_texts) = match metadata.text(key)?.unwrap_or_default() {
         "gpt2" => (byte_level_bpe(metadata)?, false),
         "llama" => (pieces(metadata)?, true),
         model => {
@@ -26,7 +26,6 @@ pub(super) fn read(metadata: &Metadata) -> Result<Described> {
             return Err(fault.hint("known: gpt2 (byte-level BPE), llama (SentencePiece's BPE)").into());
         }
     };
-    let path = path(metadata);
     let id = |key: &str| special(metadata, key, tokens);
     let begin = id("tokenizer.ggml.bos_token_id")?;
     let ends: Vec<TokenId> = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"]
@@ -34,10 +33,7 @@ pub(super) fn read(metadata: &Metadata) -> Result<Described> {
         .filter_map(|key| id(key).transpose())
         .collect::<Result<_>>()?;
     let add_begin = metadata.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(begins_texts);
-    let tokenizer = HuggingFace::from_json(&json)
-        .map_err(|error| error.in_file(&path))?
-        .with_begin(begin.filter(|_| add_begin))
-        .with_ends(&ends);
+    let tokenizer = tokenizer.with_begin(begin.filter(|_| add_begin)).with_ends(&ends);
     let special_tokens = SpecialTokens {
         begin,
         ends,
@@ -47,8 +43,10 @@ pub(super) fn read(metadata: &Metadata) -> Result<Described> {
     Ok(Described { tokenizer, json, special_tokens, tokens })
 }
 
-/// The `tokenizer.json` of a byte-level vocabulary, and its number of tokens.
-fn byte_level_bpe(metadata: &Metadata) -> Result<(String, usize)> {
+type Read = (HuggingFace, String, usize);
+
+/// A byte-level vocabulary, its `tokenizer.json` and its number of tokens.
+fn byte_level_bpe(metadata: &Metadata) -> Result<Read> {
     let key = "tokenizer.ggml.add_space_prefix";
     if metadata.boolean(key)? == Some(true) {
         return Err(metadata.fault(key, "true is not followed").hint("known: false").into());
@@ -60,11 +58,12 @@ fn byte_level_bpe(metadata: &Metadata) -> Result<(String, usize)> {
         pre: metadata.text("tokenizer.ggml.pre")?.unwrap_or("gpt-2").to_owned(),
     };
     let json = vocabulary.to_json().map_err(|error| error.in_file(path(metadata)))?;
-    Ok((json, vocabulary.tokens.len()))
+    let tokenizer = HuggingFace::from_json(&json).map_err(|error| error.in_file(path(metadata)))?;
+    Ok((tokenizer, json, vocabulary.tokens.len()))
 }
 
-/// The `tokenizer.json` of a vocabulary of pieces with scores, and its number of tokens.
-fn pieces(metadata: &Metadata) -> Result<(String, usize)> {
+/// A vocabulary of pieces with scores, its `tokenizer.json` and its number of tokens.
+fn pieces(metadata: &Metadata) -> Result<Read> {
     let key = "tokenizer.ggml.scores";
     let pieces = Pieces {
         model: PieceModel::Bpe,
@@ -77,7 +76,8 @@ fn pieces(metadata: &Metadata) -> Result<(String, usize)> {
         replacements: Vec::new(),
     };
     let json = pieces.to_json().map_err(|error| error.in_file(path(metadata)))?;
-    Ok((json, pieces.tokens.len()))
+    let tokenizer = HuggingFace::from_pieces(&pieces).map_err(|error| error.in_file(path(metadata)))?;
+    Ok((tokenizer, json, pieces.tokens.len()))
 }
 
 fn path(metadata: &Metadata) -> PathBuf {

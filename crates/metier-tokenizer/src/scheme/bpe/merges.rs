@@ -1,8 +1,9 @@
 //! The merges of a vocabulary, and merging by them.
 
 use metier_core::data::TokenId;
+use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 /// No merge: a rank above every other.
 const NONE: u32 = u32::MAX;
@@ -11,14 +12,14 @@ const SHORT: usize = 48;
 /// A slot of the table is a pair of ids of so many bits each, and a rank of the others.
 const ID_BITS: u32 = 20;
 /// Symbols are below this.
-pub(super) const IDS: TokenId = (1 << ID_BITS) - 1;
+pub(in crate::scheme) const IDS: TokenId = (1 << ID_BITS) - 1;
 const RANK_BITS: u32 = u64::BITS - 2 * ID_BITS;
 const EMPTY: u64 = u64::MAX;
 /// Pairs of ids below this have a table of their own: among them are most pairs of bytes, which every word begins with.
 const LOW: TokenId = 512;
 
 /// Pairs of neighbors with their rank and what they become.
-pub(super) struct Merges {
+pub(in crate::scheme) struct Merges {
     /// Pairs with their ranks in one flat table; [`EMPTY`] where none is.
     slots: Vec<u64>,
     shift: u32,
@@ -30,7 +31,7 @@ pub(super) struct Merges {
 
 /// Symbols being merged; kept between words so that none allocates.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(in crate::scheme) struct Scratch {
     symbols: Vec<TokenId>,
     ranks: Vec<u32>,
     /// Neighbors of each symbol, for long words.
@@ -50,7 +51,7 @@ impl Scratch {
 impl Merges {
     /// A later rank of a pair replaces an earlier one. `None` when there are more merges than fit the table, or an id
     /// from [`IDS`] on.
-    pub(super) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Option<Self> {
+    pub(in crate::scheme) fn new(merges: &[(TokenId, TokenId, TokenId)]) -> Option<Self> {
         let size = (merges.len() * 2 + 2).next_power_of_two().max(16);
         let mut table = Self {
             slots: vec![EMPTY; size],
@@ -95,7 +96,11 @@ impl Merges {
     }
 
     /// Merges neighbors, the pair of the lowest rank first and of equal ones the leftmost, until none is left.
-    pub(super) fn apply<'a>(&self, symbols: impl Iterator<Item = TokenId>, scratch: &'a mut Scratch) -> &'a [TokenId] {
+    pub(in crate::scheme) fn apply<'a>(
+        &self,
+        symbols: impl Iterator<Item = TokenId>,
+        scratch: &'a mut Scratch,
+    ) -> &'a [TokenId] {
         scratch.symbols.clear();
         scratch.symbols.extend(symbols);
         if scratch.symbols.len() > SHORT {
@@ -194,6 +199,22 @@ impl Merges {
         }
         symbols.retain(|&symbol| symbol != GONE);
     }
+}
+
+/// The pairs of a model's merges, each with what it becomes.
+pub(in crate::scheme) fn listed_merges(
+    model: &Value,
+    vocabulary: &HashMap<&str, TokenId>,
+) -> Option<Vec<(TokenId, TokenId, TokenId)>> {
+    let merge = |merge: &Value| {
+        let (left, right) = match merge {
+            Value::String(text) => text.split_once(' ')?,
+            _ => (merge[0].as_str()?, merge[1].as_str()?),
+        };
+        let made = vocabulary.get([left, right].concat().as_str())?;
+        Some((*vocabulary.get(left)?, *vocabulary.get(right)?, *made))
+    };
+    model["merges"].as_array()?.iter().map(merge).collect()
 }
 
 fn pair(left: TokenId, right: TokenId) -> u64 {

@@ -7,11 +7,13 @@ mod added;
 mod cache;
 mod merges;
 
+pub(super) use added::Added;
+pub(super) use merges::{IDS, Merges, Scratch, listed_merges};
+
 use super::alphabet;
+use super::normalize::Normalizer;
 use super::words::Words;
-use added::Added;
 use cache::{Cache, Key};
-use merges::{Merges, Scratch};
 use metier_core::data::TokenId;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -25,6 +27,7 @@ const BATCH: usize = 256;
 
 /// An encoder for texts, with what its threads remember from earlier ones.
 pub(super) struct Encoder {
+    normalizer: Normalizer,
     words: Words,
     merges: Merges,
     /// The token of each byte.
@@ -77,11 +80,7 @@ impl Encoder {
     pub(super) fn of(json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
         let model = &json["model"];
         let is_empty = |key: &str| model[key].is_null() || model[key] == "";
-        if !json["normalizer"].is_null()
-            || model["type"] != "BPE"
-            || !is_empty("continuing_subword_prefix")
-            || !is_empty("end_of_word_suffix")
-        {
+        if model["type"] != "BPE" || !is_empty("continuing_subword_prefix") || !is_empty("end_of_word_suffix") {
             return None;
         }
         let words = Words::of(&json["pre_tokenizer"])?;
@@ -93,34 +92,33 @@ impl Encoder {
         let mut bytes = [0; 256];
         for (byte, id) in (0..=255).zip(&mut bytes) {
             *id = *vocabulary.get(alphabet::character_of(byte).to_string().as_str())?;
-            if *id >= merges::IDS {
+            if *id >= IDS {
                 return None;
             }
         }
-        let merges = model["merges"]
-            .as_array()?
-            .iter()
-            .map(|merge| {
-                let (left, right) = match merge {
-                    Value::String(text) => text.split_once(' ')?,
-                    _ => (merge[0].as_str()?, merge[1].as_str()?),
-                };
-                let merged = vocabulary.get(format!("{left}{right}").as_str())?;
-                Some((*vocabulary.get(left)?, *vocabulary.get(right)?, *merged))
-            })
-            .collect::<Option<Vec<_>>>()?;
+        let merges = listed_merges(model, &vocabulary)?;
         let whole = (model["ignore_merges"] == true).then(|| {
             vocabulary.iter().filter_map(|(token, &id)| Some((alphabet::bytes_of(token)?.into(), id))).collect()
         });
+        let special = Added::of(json, tokenizer, true)?;
+        if special.takes_space() {
+            return None;
+        }
         Some(Self {
+            normalizer: Normalizer::of(&json["normalizer"])?,
             words,
             merges: Merges::new(&merges)?,
             bytes,
             whole,
-            special: Added::of(json, tokenizer, true)?,
+            special,
             plain: Added::of(json, tokenizer, false)?,
             idle: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Whether a text is surely its own normal form, so that its tokens are its bytes.
+    pub(super) fn keeps(&self, text: &str) -> bool {
+        self.normalizer.keeps(text)
     }
 
     /// The ids of each text, the texts shared out among threads.
@@ -133,7 +131,7 @@ impl Encoder {
                 |borrowed, text| {
                     let mut ids = Vec::with_capacity(text.len() / 3 + cache::INLINE);
                     let worker = borrowed.worker.get_or_insert_with(Worker::new);
-                    added.split(text, |part, token| {
+                    added.split(text, &self.normalizer, |part, token| {
                         self.part(part.as_bytes(), worker, &mut ids);
                         ids.extend(token);
                     });
