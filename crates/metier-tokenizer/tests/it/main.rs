@@ -1,5 +1,7 @@
 //! Vocabularies in the forms that models carry, against the goldens of `fixtures/reference/tokenizer_files.py`.
 
+mod compare;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use metier_core::seam::Tokenize;
