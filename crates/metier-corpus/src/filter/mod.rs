@@ -3,12 +3,14 @@
 mod control_characters;
 mod length;
 mod rfc_pages;
+mod script;
 
 pub use control_characters::ControlCharacters;
 pub use length::Length;
 pub use rfc_pages::RfcPages;
+pub use script::{Name as ScriptName, Script};
 
-use metier_core::data::Document;
+use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Part, Record};
 use std::ops::Range;
 
@@ -23,7 +25,7 @@ pub enum Verdict {
 
 /// Keeps a document, shortens it or drops it.
 pub trait Filter: Send + Sync {
-    /// The verdict. A filter only takes text away, so that `pieces` stay true.
+    /// The verdict. `pieces` stay true: text that a filter writes itself is in none of them.
     fn apply(&self, document: Document) -> Verdict;
 }
 
@@ -33,6 +35,7 @@ pub static FILTER: &[&Part<dyn Filter>] = &[
     &control_characters::PART,
     &length::PART,
     &rfc_pages::PART,
+    &script::PART,
 ];
 
 /// The records of all members.
@@ -45,6 +48,20 @@ fn keep_ranges(mut document: Document, ranges: &[Range<usize>]) -> Document {
     document.pieces = document.pieces.keep(ranges);
     document.text = ranges.iter().map(|range| &document.text[range.clone()]).collect();
     document
+}
+
+/// The map of a text of `length` bytes with some byte ranges of it (ordered, disjoint) replaced by text of the lengths beside
+/// them, which no piece covers.
+fn replace_ranges(pieces: &Pieces, replaced: &[(Range<usize>, usize)], length: usize) -> Pieces {
+    let mut out: Vec<Piece> = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    for (range, written) in replaced.iter().cloned().chain(std::iter::once((length..length, 0))) {
+        let kept = pieces.keep(std::slice::from_ref(&(from..range.start)));
+        out.extend(kept.0.into_iter().map(|piece| Piece { start: at + piece.start, ..piece }));
+        at += range.start - from + written;
+        from = range.end;
+    }
+    Pieces(out)
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ pub fn synthetic(name: &str, documents: usize, windows: usize, level: f64, share
                 hash: "0".repeat(16),
                 nats: bits * std::f64::consts::LN_2 * 1000.0,
                 bytes: 1000,
+                characters: 1000,
                 tokens: 250,
             });
         }

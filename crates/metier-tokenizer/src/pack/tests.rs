@@ -134,6 +134,24 @@ fn without_an_end_token_and_with_wide_ids() {
 }
 
 #[test]
+fn a_begin_token_stands_before_every_document_and_points_to_no_byte() {
+    let folder = metier_testkit::scratch("pack");
+    let settings = PackSettings { begin_of_document: true, ..PackSettings::default() };
+    let given = || documents(3).into_iter().map(|(document, _)| Ok(document));
+    let error = pack(given(), &tokenizer(), &settings, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("begin_of_document: the tokenizer has no begin-of-text token"), "{error}");
+    let end = tokenizer().id_of("<|endoftext|>");
+    let tokenizer = tokenizer().with_begin(end);
+    pack(given(), &tokenizer, &settings, folder.path()).unwrap();
+    let shards = Shards::open(folder.path()).unwrap();
+    shards.verify().unwrap();
+    for entry in shards.documents() {
+        let first = shards.locate(entry.shard, entry.start).unwrap();
+        assert_eq!((Some(first.id), first.text, first.source_bytes), (end, 0..0, None));
+    }
+}
+
+#[test]
 fn what_cannot_be_packed_is_refused() {
     let folder = metier_testkit::scratch("pack");
     let settings = PackSettings::default();

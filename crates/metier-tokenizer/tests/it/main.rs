@@ -1,5 +1,6 @@
 //! Vocabularies in the forms that models carry, against the goldens of `fixtures/reference/tokenizer_files.py`.
 
+mod compare;
 mod same;
 
 use base64::Engine;

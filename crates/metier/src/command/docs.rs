@@ -1,7 +1,7 @@
 //! `metier docs`: writes the files that are generated from the static lists.
 
 use super::Verdict;
-use crate::recipe::schema;
+use crate::recipe::{Condition, schema};
 use metier_core::{Error, Result};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -64,16 +64,18 @@ fn recipes(folder: &Path) -> Result<String> {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::file(&receipt, error.to_string()))?,
             Err(_) => serde_json::Value::Null,
         };
-        let checks: Vec<String> = recipe.checks.iter().map(|check| format!("`{}`", check.text)).collect();
-        let measured: Vec<String> = receipt["checks"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|check| {
-                let value = check["left"].as_f64().map_or("?".to_owned(), |value| format!("{value:.4}"));
-                format!("{value} ({})", if check["holds"] == true { "holds" } else { "fails" })
-            })
-            .collect();
+        // Checks that one table of the recipe stands for are one row, with the least and the greatest value.
+        let groups: Vec<&[Condition]> = recipe.checks.chunk_by(|one, other| one.written == other.written).collect();
+        let checks: Vec<String> = groups.iter().map(|group| format!("`{}`", group[0].written)).collect();
+        let mut judged = receipt["checks"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut measured = Vec::new();
+        for group in &groups {
+            let (these, rest) = judged.split_at(group.len().min(judged.len()));
+            judged = rest;
+            if !these.is_empty() {
+                measured.push(measured_values(these));
+            }
+        }
         let _ = writeln!(
             out,
             "| [{0}]({0}.toml) | {1} | {2} | {3} | {4} | {5} |",
@@ -86,6 +88,19 @@ fn recipes(folder: &Path) -> Result<String> {
         );
     }
     Ok(out)
+}
+
+/// What checks came to: `-0.0579 (holds)`, and of several `-9.1200 to -7.4000 (9 of 9 hold)`.
+fn measured_values(checks: &[serde_json::Value]) -> String {
+    let values = checks.iter().filter_map(|check| check["left"].as_f64());
+    let (least, most) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+    let value = if least > most { "?".to_owned() } else { format!("{least:.4}") };
+    let holding = checks.iter().filter(|check| check["holds"] == true).count();
+    match (checks.len(), holding) {
+        (1, 1) => format!("{value} (holds)"),
+        (1, _) => format!("{value} (fails)"),
+        (all, holding) => format!("{value} to {most:.4} ({holding} of {all} hold)"),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -5,8 +5,10 @@ use metier_core::{Fault, Place, Result};
 /// A comparison of two operands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// As the recipe wrote it.
+    /// As the recipe wrote it, with the values of lists in their places.
     pub text: String,
+    /// The same with the names of lists.
+    pub written: String,
     left: Operand,
     comparison: Comparison,
     right: Operand,
@@ -41,6 +43,7 @@ impl Condition {
         let (left, right) = text.split_once(sign).unwrap_or((text, ""));
         Ok(Self {
             text: text.to_owned(),
+            written: text.to_owned(),
             left: Operand::parse(left.trim())
                 .ok_or_else(|| fault(format!("`{}` is no figure or number", left.trim())))?,
             comparison,

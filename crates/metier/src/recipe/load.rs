@@ -394,10 +394,15 @@ pub(super) struct CheckSettings {
 fn read_checks(root: &Table, lists: &Table, stages: &[Stage], complete: bool, faults: &mut Faults) -> Vec<Condition> {
     let mut checks = Vec::new();
     let written = faults.take(root.tables("check")).unwrap_or_default();
-    for table in written.iter().flat_map(|table| each(table, lists, faults)).collect::<Vec<_>>() {
+    let each_of = |table: &Table, faults: &mut Faults| {
+        let text = table.string("that").ok().flatten().unwrap_or_default();
+        each(table, lists, faults).into_iter().map(|table| (text.clone(), table)).collect::<Vec<_>>()
+    };
+    for (written, table) in written.iter().flat_map(|table| each_of(table, faults)).collect::<Vec<_>>() {
         let Some(settings) = faults.take(table.read::<CheckSettings>()) else { continue };
         let place = table.value_place_of("that");
-        let Some(condition) = faults.take(Condition::parse(&settings.that, &place)) else { continue };
+        let Some(mut condition) = faults.take(Condition::parse(&settings.that, &place)) else { continue };
+        condition.written = written;
         for (stage, figure) in condition.figures() {
             match stages.iter().find(|known| known.name == stage) {
                 None if !complete => {}

@@ -8,7 +8,7 @@ use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Result, stop};
 use metier_corpus::{DocumentWriter, HELD_OUT, TRAIN};
-use metier_synthetic::world::{self, World};
+use metier_synthetic::world::{self, Grade, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -112,7 +112,7 @@ impl Work for Synthesize {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["boundaries", "bytes", "characters", "documents", "held_out_bytes", "held_out_documents"]
+        ["boundaries", "bytes", "characters", "documents", "grammar", "held_out_bytes", "held_out_documents"]
             .map(str::to_owned)
             .to_vec()
     }
@@ -157,6 +157,7 @@ impl Work for Synthesize {
                     boundaries: text.boundaries.clone(),
                 })?;
                 so_far = Written {
+                    grade: so_far.grade.plus(self.1.part.grade("", &text.text)),
                     documents: so_far.documents + 1,
                     bytes: so_far.bytes + text.text.len() as u64,
                     characters: so_far.characters + text.text.chars().count() as u64,
@@ -190,6 +191,7 @@ impl Work for Synthesize {
                 ("bytes".to_owned(), train.bytes as f64),
                 ("characters".to_owned(), train.characters as f64),
                 ("documents".to_owned(), train.documents as f64),
+                ("grammar".to_owned(), train.grade.agreeing as f64 / train.grade.sentences as f64),
                 ("held_out_bytes".to_owned(), held_out.bytes as f64),
                 ("held_out_documents".to_owned(), held_out.documents as f64),
             ]),
@@ -198,9 +200,10 @@ impl Work for Synthesize {
     }
 }
 
-/// How much was written.
+/// How much was written, and how right it is.
 #[derive(Clone, Copy, Default)]
 struct Written {
+    grade: Grade,
     documents: u64,
     bytes: u64,
     characters: u64,

@@ -15,6 +15,7 @@ mod fuzz;
 mod http;
 mod models;
 mod provenance;
+mod regional;
 mod resume;
 mod reuse;
 mod serve;
