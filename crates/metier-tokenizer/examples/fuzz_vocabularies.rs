@@ -94,7 +94,7 @@ fn damaged(whole: &[u8], seed: u64) -> Vec<u8> {
     let mut bytes = mutated(whole, seed);
     let draw = hashed::mixed(seed ^ 0x6e75_6d62) as usize;
     let digits = |byte: &u8| byte.is_ascii_digit();
-    if draw % 2 == 0
+    if draw.is_multiple_of(2)
         && let Some(start) = (draw / 2 % bytes.len().max(1)..bytes.len()).find(|&at| digits(&bytes[at]))
     {
         let length = bytes[start..].iter().take_while(|byte| digits(byte)).count();

@@ -1,4 +1,4 @@
-//! A `tokenizer.json`, run by the `tokenizers` crate.
+//! A `tokenizer.json`, run by the encoders of our own and, where they do not take it, by the `tokenizers` crate.
 
 use super::alphabet;
 use super::normalize::Charsmap;
@@ -17,7 +17,7 @@ const LONGEST_TOKEN: usize = 1 << 16;
 
 const KNOWN_ENDS: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>"];
 
-/// A tokenizer of the `tokenizers` crate behind the [`Tokenize`] seam.
+/// A tokenizer behind the [`Tokenize`] seam. What is not encoded here, and what decodes, is the `tokenizers` crate.
 ///
 /// Truncation, padding and dropout that a file asks for are left out: ids are a function of the text.
 pub struct HuggingFace {
@@ -40,9 +40,9 @@ pub struct HuggingFace {
 /// What encodes without the crate.
 enum Encoder {
     /// Tokens are bytes of the text.
-    Bytes(bpe::Encoder),
+    Bytes(Box<bpe::Encoder>),
     /// Tokens are characters of the text's normal form, with marks for blanks.
-    Marked(marked::Encoder),
+    Marked(Box<marked::Encoder>),
 }
 
 impl HuggingFace {
@@ -73,8 +73,8 @@ impl HuggingFace {
         let ends = KNOWN_ENDS.iter().filter_map(|name| special.token_to_id(name)).collect();
         let begin = begin_of_text(&special);
         let encoder = bpe::Encoder::of(&json, &special)
-            .map(Encoder::Bytes)
-            .or_else(|| marked::Encoder::of(&json, &special).map(Encoder::Marked));
+            .map(|encoder| Encoder::Bytes(Box::new(encoder)))
+            .or_else(|| marked::Encoder::of(&json, &special).map(|encoder| Encoder::Marked(Box::new(encoder))));
         Ok(Self {
             special,
             plain,
@@ -101,7 +101,7 @@ impl HuggingFace {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::program(format!("a tokenizer does not read: {error}")))?;
         if let Some(encoder) = marked::Encoder::of_pieces(pieces, &json, &out.special) {
-            out.encoder = Some(Encoder::Marked(encoder));
+            out.encoder = Some(Encoder::Marked(Box::new(encoder)));
             if pieces.model == PieceModel::Unigram || !pieces.replacements.is_empty() {
                 out.fingerprint =
                     blake3::hash(format!("sentencepiece {}", out.fingerprint).as_bytes()).to_hex().to_string();

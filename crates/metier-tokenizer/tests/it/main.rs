@@ -51,7 +51,7 @@ fn texts_come_back_from_vocabularies_that_lose_nothing() {
             let text = expected["text"].as_str().unwrap();
             let ids = tokenizer.encode(&[text], false).unwrap().remove(0).ids;
             // A vocabulary that writes spaces as marks has no others.
-            let text = if name.ends_with(".model") { text.replace('▁', " ") } else { text.to_owned() };
+            let text = if name.contains(".model") { text.replace('▁', " ") } else { text.to_owned() };
             assert_eq!(tokenizer.decode(&ids, false).unwrap(), text, "{name}");
         }
     }
@@ -114,7 +114,7 @@ fn what_no_program_could_have_written_is_refused() {
     let tekken = |ranks: [usize; 2]| {
         let vocab = ranks.map(|rank| serde_json::json!({"rank": rank, "token_bytes": "IQ=="}));
         let config = serde_json::json!({"pattern": ".", "default_vocab_size": 4, "default_num_special_tokens": 2});
-        serde_json::json!({"config": config, "vocab": vocab}).to_string()
+        serde_json::json!({"config": config, "vocab": vocab, "special_tokens": []}).to_string()
     };
     let bpe = |more: &str| format!("{{\"model\": {{\"type\": \"BPE\", \"vocab\": {{\"a\": 0, \"bc\": 1}}, {more}}}}}");
     let long = "x".repeat((1 << 16) + 1);

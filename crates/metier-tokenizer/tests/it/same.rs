@@ -75,16 +75,16 @@ fn texts(count: usize) -> Vec<String> {
 
 /// The `tokenizer.json` of a golden's vocabulary.
 fn vocabulary(name: &str) -> Value {
-    let case = cases().into_iter().find(|case| case["file"] == name).unwrap();
+    let case = cases().into_iter().find(|case| case["file"] == name).expect("a golden");
     let folder = scratch("tokenizer_same");
     let path = folder.path().join(name);
-    std::fs::write(&path, data(&case)).unwrap();
-    serde_json::from_str(&scheme::json_of_file(&path).unwrap()).unwrap()
+    std::fs::write(&path, data(&case)).expect("the folder is writable");
+    serde_json::from_str(&scheme::json_of_file(&path).expect("the golden is read")).expect("JSON")
 }
 
 fn agrees(name: &str, json: &Value) {
-    let ours = HuggingFace::from_json(&json.to_string()).unwrap();
-    let special = Tokenizer::from_bytes(json.to_string()).unwrap();
+    let ours = HuggingFace::from_json(&json.to_string()).expect("we read it");
+    let special = Tokenizer::from_bytes(json.to_string()).expect("the crate reads it");
     let mut plain = special.clone();
     plain.set_encode_special_tokens(true);
     let is_unigram = json["model"]["type"] == "Unigram";
@@ -94,9 +94,9 @@ fn agrees(name: &str, json: &Value) {
         let wanted = |text: &&str| asked || !is_unigram || !text.contains(['<', '[']);
         let texts: Vec<&str> = texts.iter().map(String::as_str).filter(wanted).collect();
         assert!(texts.len() > 100);
-        let ids = ours.ids(&texts, asked).unwrap();
-        for ((text, encoded), ids) in texts.iter().zip(ours.encode(&texts, asked).unwrap()).zip(ids) {
-            let expected = theirs.encode(*text, false).unwrap();
+        let ids = ours.ids(&texts, asked).expect("texts encode");
+        for ((text, encoded), ids) in texts.iter().zip(ours.encode(&texts, asked).expect("texts encode")).zip(ids) {
+            let expected = theirs.encode(*text, false).expect("a text encodes");
             assert_eq!(encoded.ids, expected.get_ids(), "{name}, special {asked}: {text:?}");
             assert_eq!(encoded.ids, ids);
             let mut last = 0;
@@ -106,7 +106,10 @@ fn agrees(name: &str, json: &Value) {
             });
             let found = encoded.ends.iter().map(|&end| text.ceil_char_boundary(end));
             assert!(places.eq(found), "{name}, special {asked}: {text:?} {:?} {encoded:?}", expected.get_offsets());
-            assert_eq!(ours.decode(&encoded.ids, true).unwrap(), theirs.decode(&encoded.ids, false).unwrap());
+            assert_eq!(
+                ours.decode(&encoded.ids, true).expect("ids decode"),
+                theirs.decode(&encoded.ids, false).expect("ids decode")
+            );
         }
     }
 }

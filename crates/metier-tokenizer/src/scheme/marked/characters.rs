@@ -52,9 +52,10 @@ impl Characters {
             Some(token) => Some(Unknown { id: *vocabulary.get(token)?, fused: model["fuse_unk"] == true }),
             None => None,
         };
-        let bytes = match model["byte_fallback"] == true {
-            true => Some(byte_pieces(|name| vocabulary.get(name).copied())?),
-            false => None,
+        let bytes = if model["byte_fallback"] == true {
+            Some(byte_pieces(|name| vocabulary.get(name).copied())?)
+        } else {
+            None
         };
         // Without both, the crate leaves characters out and loses their places.
         if bytes.is_none() && unknown.is_none() {
@@ -172,13 +173,15 @@ fn ascii(ids: &HashMap<char, TokenId>) -> [TokenId; 128] {
 }
 
 /// Where no token goes across a mark.
-fn split<'a>(mut tokens: impl Iterator<Item = &'a str> + Clone) -> Split {
+fn split<'a>(tokens: impl Iterator<Item = &'a str> + Clone) -> Split {
     // What is unknown to the left of a mark that is unknown too goes across it.
     if !tokens.clone().any(|token| token == MARK) {
         return Split::Whole;
     }
     let mut crossed = Box::new([false; 256]);
-    tokens.by_ref().for_each(|token| cross(token, &mut crossed));
+    for token in tokens {
+        cross(token, &mut crossed);
+    }
     Split::Uncrossed(crossed)
 }
 
@@ -186,7 +189,9 @@ fn split<'a>(mut tokens: impl Iterator<Item = &'a str> + Clone) -> Split {
 fn split_with(split: Split, tokens: &[&str]) -> Split {
     match split {
         Split::Uncrossed(mut crossed) => {
-            tokens.iter().for_each(|token| cross(token, &mut crossed));
+            for token in tokens {
+                cross(token, &mut crossed);
+            }
             Split::Uncrossed(crossed)
         }
         other => other,

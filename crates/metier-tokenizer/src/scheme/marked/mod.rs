@@ -70,7 +70,7 @@ enum Split {
 }
 
 enum Model {
-    Bpe(Characters),
+    Bpe(Box<Characters>),
     Unigram(Unigram),
 }
 
@@ -98,7 +98,7 @@ impl Encoder {
         let (model, split) = match json["model"]["type"].as_str()? {
             "BPE" => {
                 let (model, split) = Characters::of(&json["model"])?;
-                (Model::Bpe(model), split)
+                (Model::Bpe(Box::new(model)), split)
             }
             "Unigram" => (Model::Unigram(Unigram::of(json)?), Split::Whole),
             _ => return None,
@@ -126,7 +126,7 @@ impl Encoder {
         let (model, split) = match pieces.model {
             PieceModel::Bpe => {
                 let (model, split) = Characters::of_pieces(pieces, &json["model"])?;
-                (Model::Bpe(model), split)
+                (Model::Bpe(Box::new(model)), split)
             }
             PieceModel::Unigram => (Model::Unigram(Unigram::of_pieces(pieces)?), Split::Whole),
         };
@@ -278,7 +278,7 @@ fn pre_tokenizer(step: &Value, normalizer: &Normalizer) -> Option<(Option<Metasp
 }
 
 impl Metaspace {
-    fn apply<'a>(self, mut text: Normalized<'a>, is_first: bool, with_ends: bool) -> Normalized<'a> {
+    fn apply(self, mut text: Normalized<'_>, is_first: bool, with_ends: bool) -> Normalized<'_> {
         if self.words_only {
             return words_marked(&text.text, with_ends);
         }

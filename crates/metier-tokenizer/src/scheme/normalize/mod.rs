@@ -198,7 +198,7 @@ fn changed<'a>(step: &NormalizerWrapper, before: Normalized<'a>, with_ends: bool
     }
     let text = string.get().to_owned();
     let ends = with_ends.then(|| {
-        let end = |at| string.convert_offsets(tokenizers::tokenizer::normalizer::Range::Normalized(at..at + 1));
+        let end = |at| string.convert_offsets(tokenizers::tokenizer::normalizer::Range::Normalized(at..=at));
         (0..text.len()).map(|at| before.end(end(at).map_or(0, |range| range.end))).collect()
     });
     Normalized::changed(text, ends)
