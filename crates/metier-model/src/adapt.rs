@@ -86,7 +86,8 @@ impl Decoder {
     pub fn attach_virtual_tokens(&mut self, tokens: Arc<dyn VirtualTokens>) -> Result<()> {
         let count = tokens.count();
         if count >= self.config.context_length {
-            let message = format!("{count} virtual tokens leave no room in a context of {}", self.config.context_length);
+            let message =
+                format!("{count} virtual tokens leave no room in a context of {}", self.config.context_length);
             return Err(Error::user(Place::key("virtual_tokens"), message));
         }
         occupy(&mut self.attachments.virtual_tokens, tokens, "virtual tokens")?;
@@ -136,9 +137,7 @@ impl Decoder {
         let site = self.linears().find(|linear| linear.adapter.is_some()).map(|linear| linear.site.clone());
         let block = || self.model.blocks.iter().position(|block| block.adapters().next().is_some());
         let tokens = || self.attachments.virtual_tokens.as_ref().map(|_| "virtual tokens".to_owned());
-        let in_place = || {
-            self.attachments.originals.first().map(|(id, _)| self.parameters.name(*id).to_owned())
-        };
+        let in_place = || self.attachments.originals.first().map(|(id, _)| self.parameters.name(*id).to_owned());
         site.or_else(|| block().map(|block| format!("block {block}"))).or_else(tokens).or_else(in_place)
     }
 

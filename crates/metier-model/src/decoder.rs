@@ -383,7 +383,8 @@ impl Decoder {
         }
         let leading = self.leading(rows.iter().cloned());
         let count = leading.as_ref().map_or(0, |leading| leading.count);
-        let positions = leading.as_ref().map_or_else(|| List::from(&positions[..]), |leading| leading.positions(&positions));
+        let positions =
+            leading.as_ref().map_or_else(|| List::from(&positions[..]), |leading| leading.positions(&positions));
         let longest = texts.iter().map(|text| text.length + count).max().unwrap_or(0);
         let mut tape = Tape::inference(&self.parameters);
         tape.set_precision(self.parameters.precision(positions.len()));

@@ -273,7 +273,8 @@ impl Source<'_> {
     /// The form of the files, with the settings as they were read, when there was no fault and no tensor is left.
     fn end(mut self, form: Form) -> Result<Form> {
         for name in std::mem::take(&mut self.left) {
-            let fault = Fault::new(Place::file(&self.paths[1]).with_key(name), "the model has no place for this tensor");
+            let fault =
+                Fault::new(Place::file(&self.paths[1]).with_key(name), "the model has no place for this tensor");
             self.faults.push(fault.hint("the adapter belongs to another model"));
         }
         let config = form.config.into_iter().chain(self.config).collect();

@@ -23,8 +23,7 @@ pub(crate) fn choose(decoder: &Decoder, targets: &[String]) -> Result<Vec<Site>>
     let sites = decoder.sites();
     let known: BTreeSet<&str> = sites.iter().map(Site::leaf).collect();
     let known: Vec<&str> = known.into_iter().collect();
-    let is_found =
-        |target: &String| target == ALL_LINEAR || sites.iter().any(|site| ends_with(&site.name, target));
+    let is_found = |target: &String| target == ALL_LINEAR || sites.iter().any(|site| ends_with(&site.name, target));
     let faults = targets.iter().filter(|target| !is_found(target)).map(|target| {
         let list = format!("known: {}, {ALL_LINEAR}", known.join(", "));
         let hint = match near_miss(target, known.iter().copied().chain([ALL_LINEAR])) {
@@ -34,8 +33,7 @@ pub(crate) fn choose(decoder: &Decoder, targets: &[String]) -> Result<Vec<Site>>
         Fault::new(Place::key("adapter.targets"), format!("the model has no layer `{target}`")).hint(hint)
     });
     Error::collect((), faults.collect())?;
-    let is_chosen =
-        |site: &Site| targets.iter().any(|target| target == ALL_LINEAR || ends_with(&site.name, target));
+    let is_chosen = |site: &Site| targets.iter().any(|target| target == ALL_LINEAR || ends_with(&site.name, target));
     Ok(sites.into_iter().filter(is_chosen).collect())
 }
 
@@ -106,7 +104,8 @@ pub(crate) fn check_ranks<'s>(ranks: impl IntoIterator<Item = (&'s Site, usize)>
     let faults = high.map(|(site, rank)| {
         let (outputs, inputs) = (site.outputs, site.inputs);
         let message = format!("rank {rank} is above what a matrix of {outputs} by {inputs} can have");
-        Fault::new(Place::key(&site.name), message).hint(format!("write at most {}, or leave it out of the targets", most(site)))
+        Fault::new(Place::key(&site.name), message)
+            .hint(format!("write at most {}, or leave it out of the targets", most(site)))
     });
     Error::collect((), faults.collect())
 }

@@ -108,7 +108,8 @@ impl<'a> Learner<'a> {
             tensors.extend((0..).zip(state).map(|(n, tensor)| (format!("{name}/{n}"), tensor.len())));
         }
         let kept = self.kept().iter();
-        let of = |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).len());
+        let of =
+            |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).len());
         tensors.extend(kept.map(of));
         tensors
     }

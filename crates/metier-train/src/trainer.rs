@@ -86,7 +86,8 @@ impl<'a> Trainer<'a> {
             let group = step * settings.sequences as u64 + number;
             self.learner.noise = Some(Seed::new(self.noise_seed.at(group).bits()));
             let teacher = self.run.teacher;
-            let mean = self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch, teacher))?;
+            let mean =
+                self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch, teacher))?;
             loss += share * mean;
             if !loss.is_finite() {
                 return Err(self.diverged(step, &windows, &format!("the loss is {loss}")));
@@ -116,7 +117,6 @@ impl<'a> Trainer<'a> {
         let request = Request { step, sequences, context, seed: self.sampler_seed };
         self.run.parts.sampler.part.windows(self.stream, &request)
     }
-
 
     fn diverged(&self, step: u64, windows: &[Range<u64>], what: &str) -> Error {
         const SHOWN: usize = 8;

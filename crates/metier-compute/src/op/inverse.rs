@@ -29,7 +29,8 @@ pub fn inverse(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
     by_blocks(out.data_mut(), size * size, steps, |number, out| {
         invert(out, &value.data()[number * size * size..][..out.len()], size);
     });
-    let broken = out.data().chunks(size.max(1) * size.max(1)).position(|matrix| matrix.iter().any(|value| !value.is_finite()));
+    let broken =
+        out.data().chunks(size.max(1) * size.max(1)).position(|matrix| matrix.iter().any(|value| !value.is_finite()));
     if let Some(number) = broken {
         return Err(refuse(OP, format!("matrix {number} of x {:?} has no inverse", value.shape())));
     }

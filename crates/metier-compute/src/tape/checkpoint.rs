@@ -45,7 +45,11 @@ impl<'p> Tape<'p> {
         let needs_gradient = trains || inputs.iter().any(|&input| self.needs_gradient(input));
         let parameters = self.parameters;
         let inputs = inputs.iter().copied().zip(values).collect();
-        Ok(self.add("checkpoint", value, needs_gradient.then_some(Checkpoint { precision, noise, parameters, body, inputs })))
+        Ok(self.add(
+            "checkpoint",
+            value,
+            needs_gradient.then_some(Checkpoint { precision, noise, parameters, body, inputs }),
+        ))
     }
 }
 

@@ -88,7 +88,12 @@ impl Build<dyn Adapter> for Adalora {
     fn build(self, place: &Place) -> Result<Box<dyn Adapter>> {
         let mut check = Check::new(place);
         check.count("target_rank", self.target_rank);
-        check.require("start_rank", self.start_rank, self.start_rank >= self.target_rank, "it is at least `target_rank`");
+        check.require(
+            "start_rank",
+            self.start_rank,
+            self.start_rank >= self.target_rank,
+            "it is at least `target_rank`",
+        );
         check.positive("alpha", self.alpha);
         check.targets(&self.targets);
         check.require("every", self.every, self.every >= 1, "it is at least 1");
@@ -135,7 +140,8 @@ impl Adapter for Adalora {
                 tensor.data_mut().fill_with(|| 0.02 * stream.normal() as f32);
                 Ok(tensor)
             };
-            let (a, b) = (normal("lora_A", [self.start_rank, site.inputs])?, normal("lora_B", [site.outputs, self.start_rank])?);
+            let (a, b) =
+                (normal("lora_A", [self.start_rank, site.inputs])?, normal("lora_B", [site.outputs, self.start_rank])?);
             let e = Tensor::zeros(&[self.start_rank, 1])?;
             all.push(put(decoder, &mut form, site, [a, b, e], scale(self.alpha, self.start_rank))?);
         }
@@ -198,7 +204,8 @@ impl Allocation {
         let mut watched = Vec::new();
         for site in sites {
             let mut keep = |id: ParameterId, what: &str, value: f32| -> Result<ParameterId> {
-                let (name, shape) = (format!("{} {what}", decoder.parameters.name(id)), decoder.parameters.get(id).shape().to_vec());
+                let (name, shape) =
+                    (format!("{} {what}", decoder.parameters.name(id)), decoder.parameters.get(id).shape().to_vec());
                 let id = decoder.put_parameter(&name, Tensor::full(&shape, value)?, false)?;
                 kept.push(id);
                 Ok(id)
@@ -214,7 +221,8 @@ impl Allocation {
 
     /// How many ranks all sites have together after a step.
     fn budget(&self, step: u64, steps: u64) -> usize {
-        let (start, target) = (self.settings.start_rank * self.sites.len(), self.settings.target_rank * self.sites.len());
+        let (start, target) =
+            (self.settings.start_rank * self.sites.len(), self.settings.target_rank * self.sites.len());
         let (initial, last) = (self.settings.initial_steps, steps.saturating_sub(self.settings.final_steps));
         if step <= initial {
             return start;
@@ -280,7 +288,7 @@ impl Allocation {
         for site in &self.sites {
             let marks = parameters.get(site.stays).clone();
             let e = parameters.get_mut(site.site.e).data_mut();
-            e.iter_mut().zip(marks.data()).filter(|(_, mark)| **mark == 0.0).for_each(|(e, _)| *e = 0.0);
+            e.iter_mut().zip(marks.data()).filter(|(_, mark)| **mark < 0.5).for_each(|(e, _)| *e = 0.0);
         }
     }
 }
@@ -341,7 +349,15 @@ fn put(decoder: &mut Decoder, form: &mut Form, site: &Site, tensors: [Tensor; 3]
 
 /// Reads files of this method. Ranks that were taken away may be missing in them.
 pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
-    source.without(&["bias", "layer_replication", "lora_bias", "modules_to_save", "target_parameters", "use_dora", "use_rslora"]);
+    source.without(&[
+        "bias",
+        "layer_replication",
+        "lora_bias",
+        "modules_to_save",
+        "target_parameters",
+        "use_dora",
+        "use_rslora",
+    ]);
     let scale = scale(source.number("lora_alpha"), source.count("init_r"));
     source.settings()?;
     let mut form = Form::default();

@@ -39,9 +39,11 @@ impl Adapter for Bitfit {
     fn attach(&self, decoder: &mut Decoder, _seed: Seed) -> Result<Attached> {
         let biases = biases(decoder);
         if biases.is_empty() {
-            let message = format!("a model of the type `{}` has no biases", decoder.config().design.architecture.model_type);
+            let message =
+                format!("a model of the type `{}` has no biases", decoder.config().design.architecture.model_type);
             return Err(Error::from(
-                Fault::new(Place::key("adapter.method"), message).hint("`ln_tuning` or `ia3` train about as few numbers"),
+                Fault::new(Place::key("adapter.method"), message)
+                    .hint("`ln_tuning` or `ia3` train about as few numbers"),
             ));
         }
         decoder.freeze();
@@ -56,7 +58,10 @@ impl Adapter for Bitfit {
 /// The names of all biases.
 fn biases(decoder: &Decoder) -> Vec<String> {
     let names = decoder.parameters.iter().map(|(_, name, ..)| name);
-    names.filter(|name| name.strip_suffix(".bias").is_some_and(|name| !name.starts_with("base_model."))).map(str::to_owned).collect()
+    names
+        .filter(|name| name.strip_suffix(".bias").is_some_and(|name| !name.starts_with("base_model.")))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn in_file(name: &str) -> String {
@@ -67,7 +72,7 @@ fn in_file(name: &str) -> String {
 pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
     decoder.refuse_interleaved("bitfit")?;
     source.settings()?;
-    ln_tuning::read_in_place(decoder, source, biases(decoder), |name| in_file(name))
+    ln_tuning::read_in_place(decoder, source, biases(decoder), in_file)
 }
 
 /// The record of this part.

@@ -123,7 +123,8 @@ impl Bottleneck {
     }
 
     fn sublayers(&self) -> &'static [(Sublayer, &'static str)] {
-        const BOTH: &[(Sublayer, &str)] = &[(Sublayer::Attention, "attention"), (Sublayer::FeedForward, "feed_forward")];
+        const BOTH: &[(Sublayer, &str)] =
+            &[(Sublayer::Attention, "attention"), (Sublayer::FeedForward, "feed_forward")];
         if self.placement == Placement::Houlsby { BOTH } else { &BOTH[1..] }
     }
 

@@ -204,9 +204,8 @@ impl SiteAdapter for Dropped {
 /// Puts both matrices of a site into the model.
 fn put(decoder: &mut Decoder, form: &mut Form, site: &Site, a: Tensor, b: Tensor, scale: f32) -> Result<LowRank> {
     let b = decoder.in_order_of(&site.name, b)?;
-    let mut put = |part: &str, tensor: Tensor| -> Result<ParameterId> {
-        form.put(decoder, name_at(&site.name, part), tensor)
-    };
+    let mut put =
+        |part: &str, tensor: Tensor| -> Result<ParameterId> { form.put(decoder, name_at(&site.name, part), tensor) };
     Ok(LowRank { a: put("lora_A.weight", a)?, b: put("lora_B.weight", b)?, scale })
 }
 
@@ -237,7 +236,9 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
         alpha: source.number("lora_alpha"),
         dropout: if source.value("lora_dropout").is_null() { 0.0 } else { source.number("lora_dropout") },
         rank_stabilized: source.flag("use_rslora", false),
-        rank_pattern: patterns(source, "rank_pattern", |value| value.as_u64().filter(|rank| *rank > 0).map(|rank| rank as usize)),
+        rank_pattern: patterns(source, "rank_pattern", |value| {
+            value.as_u64().filter(|rank| *rank > 0).map(|rank| rank as usize)
+        }),
         alpha_pattern: patterns(source, "alpha_pattern", Value::as_f64),
         ..Lora::default()
     };

@@ -71,7 +71,8 @@ impl Adapter for Oft {
         let faults = uneven.map(|site| {
             let message = format!("{} inputs do not fall into blocks of {}", site.inputs, self.block);
             let most = (2..=self.block).rev().find(|block| site.inputs.is_multiple_of(*block));
-            let hint = most.map_or("leave it out of the targets".to_owned(), |most| format!("{most} would divide them"));
+            let hint =
+                most.map_or("leave it out of the targets".to_owned(), |most| format!("{most} would divide them"));
             Fault::new(Place::key(&site.name), message).hint(hint)
         });
         Error::collect((), faults.collect())?;

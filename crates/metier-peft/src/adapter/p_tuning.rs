@@ -99,9 +99,9 @@ impl Adapter for PTuning {
             }
             shapes = vec![[2 * self.width, 2 * self.width], [hidden, 2 * self.width]];
         }
-        let head = (0..).zip(shapes).map(|(number, shape)| {
-            Layer::new(decoder, &format!("mlp_head.{}", 2 * number), shape, seed)
-        });
+        let head = (0..)
+            .zip(shapes)
+            .map(|(number, shape)| Layer::new(decoder, &format!("mlp_head.{}", 2 * number), shape, seed));
         let head = head.collect::<Result<_>>()?;
         let tokens = Encoded { count: self.tokens, rows, width: self.width, directions, head };
         prompt_tuning::put_computed(decoder, &mut form, Arc::new(tokens))?;

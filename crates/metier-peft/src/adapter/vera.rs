@@ -143,7 +143,13 @@ fn put_shared(decoder: &mut Decoder, form: &mut Form, shared: [Tensor; 2]) -> Re
     Ok([put(A, a)?, put(B, b)?])
 }
 
-fn put(decoder: &mut Decoder, form: &mut Form, site: &Site, [a, b]: [ParameterId; 2], factors: [Tensor; 2]) -> Result<()> {
+fn put(
+    decoder: &mut Decoder,
+    form: &mut Form,
+    site: &Site,
+    [a, b]: [ParameterId; 2],
+    factors: [Tensor; 2],
+) -> Result<()> {
     let [outer, inner] = factors;
     let outer = form.put(decoder, name_at(&site.name, "vera_lambda_b"), outer)?;
     let inner = form.put(decoder, name_at(&site.name, "vera_lambda_d"), inner)?;
@@ -155,7 +161,10 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
     decoder.refuse_interleaved("vera")?;
     source.without(&["bias", "modules_to_save"]);
     if !source.flag("save_projection", true) {
-        source.refuse("save_projection", "the random matrices are not in the file, and those of its seed are the PEFT library's own");
+        source.refuse(
+            "save_projection",
+            "the random matrices are not in the file, and those of its seed are the PEFT library's own",
+        );
     }
     let rank = source.count("r");
     source.settings()?;

@@ -3,9 +3,9 @@
 
 use crate::support::{bits, decode, frozen, gradients_of, logits};
 use metier_compute::{Gradients, Tape, Tensor, op};
+use metier_core::Place;
 use metier_core::part::Build;
 use metier_core::seed::Seed;
-use metier_core::Place;
 use metier_model::layer::StepDone;
 use metier_model::{Batch, Decoder};
 use metier_peft::adapter::{Adalora, Encoder, PTuning, PrefixTuning};
@@ -99,8 +99,9 @@ impl Case {
             (name, shape, Dtype::F32, bytes)
         });
         let values: Vec<_> = values.collect();
-        let views =
-            values.iter().map(|(name, shape, dtype, bytes)| (*name, TensorView::new(*dtype, (*shape).clone(), bytes).unwrap()));
+        let views = values
+            .iter()
+            .map(|(name, shape, dtype, bytes)| (*name, TensorView::new(*dtype, (*shape).clone(), bytes).unwrap()));
         std::fs::write(folder.join("adapter_model.safetensors"), serialize(views, None).unwrap()).unwrap();
     }
 
@@ -141,7 +142,13 @@ impl Case {
         targets.push(0);
         let mut weights = vec![1.0; rows];
         weights[rows - 1] = 0.0;
-        Batch { ids: self.ids.clone(), targets, weights, positions: (0..rows as u32).collect(), sequences: vec![0..rows] }
+        Batch {
+            ids: self.ids.clone(),
+            targets,
+            weights,
+            positions: (0..rows as u32).collect(),
+            sequences: vec![0..rows],
+        }
     }
 
     fn check_gradients(&self, gradients: &Gradients, decoder: &Decoder, attached: &Attached) {
@@ -181,7 +188,13 @@ fn files_of_the_peft_library_give_its_logits_and_gradients() {
         let (_, worst) = metier_testkit::worst_difference(&got, &case.logits);
         eprintln!("{}: logits differ by at most {worst:.1e}", case.name);
         assert_close(&format!("{}: logits", case.name), &got, &case.logits, ABSOLUTE, ABSOLUTE);
-        assert_close(&format!("{}: decoded", case.name), &decode(&decoder, &case.ids), &case.logits, ABSOLUTE, ABSOLUTE);
+        assert_close(
+            &format!("{}: decoded", case.name),
+            &decode(&decoder, &case.ids),
+            &case.logits,
+            ABSOLUTE,
+            ABSOLUTE,
+        );
         for recompute in [false, true] {
             decoder.set_recompute(recompute);
             let (loss, gradients) = gradients_of(&decoder, &case.batch());
@@ -341,9 +354,8 @@ fn what_adalora_adds_to_the_loss_is_that_of_the_peft_library() {
     assert_close("loss", &[value], &[want["loss"].as_f64().unwrap()], ABSOLUTE, ABSOLUTE);
     tape.backward(loss, &mut gradients).unwrap();
     let parameters = want["gradients"].as_object().unwrap();
-    let parameters = parameters.iter().map(|(name, want)| {
-        (name.clone(), (case.parameters[name].0.clone(), golden::numbers(want)))
-    });
+    let parameters =
+        parameters.iter().map(|(name, want)| (name.clone(), (case.parameters[name].0.clone(), golden::numbers(want))));
     let case = Case { parameters: parameters.collect(), ..case };
     case.check_gradients(&gradients, &decoder, &attached);
 }

@@ -254,7 +254,12 @@ fn a_foreign_or_damaged_adapter_is_refused() {
     std::fs::remove_file(&tensors).unwrap();
     assert!(load().is_err());
     let nothing = Attached { form: None, ..attached };
-    assert!(folder::save(&decoder(1), &nothing, "base", folder.path()).unwrap_err().to_string().contains("nothing to write"));
+    assert!(
+        folder::save(&decoder(1), &nothing, "base", folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("nothing to write")
+    );
 }
 
 #[test]
@@ -317,9 +322,11 @@ fn fish_trains_the_weights_with_the_greatest_squares() {
     let mut all: Vec<(f32, String, u32, u32)> = Vec::new();
     for site in decoder.sites().iter().filter(|site| ["k_proj", "down_proj"].contains(&site.leaf())) {
         let weight = decoder.parameters.get(site.weight).data();
-        all.extend((0..).zip(weight).map(|(at, value)| {
-            (*value, site.name.clone(), at / site.inputs as u32, at % site.inputs as u32)
-        }));
+        all.extend(
+            (0..)
+                .zip(weight)
+                .map(|(at, value)| (*value, site.name.clone(), at / site.inputs as u32, at % site.inputs as u32)),
+        );
     }
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut want: Vec<_> = all[..10].iter().map(|(_, site, row, column)| (site.clone(), *row, *column)).collect();
@@ -362,7 +369,9 @@ fn what_would_not_be_finite_is_not_folded() {
     let trainable = decoder.trainable_numbers();
     let error = decoder.fold().err().unwrap();
     assert_eq!(error.faults.len(), 1, "{error}");
-    assert!(error.to_string().contains("model.layers.1.mlp.up_proj: the folded weight has numbers that are not finite"));
+    assert!(
+        error.to_string().contains("model.layers.1.mlp.up_proj: the folded weight has numbers that are not finite")
+    );
     assert!(decoder.adapted_at().is_some() && decoder.trainable_numbers() == trainable);
     decoder.detach();
     assert_eq!(weights(&decoder), weights(&self::decoder(1)));

@@ -131,7 +131,7 @@ impl Objective for Distill {
             })?;
             sum = op::add(tape, sum, part)?;
         }
-        if self.hard == 0.0 {
+        if self.hard <= 0.0 {
             return Ok(sum);
         }
         let own = decoder.loss(tape, batch)?;

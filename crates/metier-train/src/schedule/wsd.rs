@@ -79,15 +79,13 @@ impl Schedule for Wsd {
 
 impl Build<dyn Schedule> for Wsd {
     fn build(self, place: &Place) -> Result<Box<dyn Schedule>> {
-        let shares = [
-            ("warmup_fraction", self.warmup_fraction),
-            ("decay_fraction", self.decay_fraction),
-            ("floor", self.floor),
-        ];
+        let shares =
+            [("warmup_fraction", self.warmup_fraction), ("decay_fraction", self.decay_fraction), ("floor", self.floor)];
         super::check(place, &shares)?;
         if self.warmup_steps.is_none() && self.warmup_fraction + self.decay_fraction > 1.0 {
             let place = crate::settings::key_place(place, "decay_fraction");
-            let message = format!("{} and a warm-up of {} are more than the whole", self.decay_fraction, self.warmup_fraction);
+            let message =
+                format!("{} and a warm-up of {} are more than the whole", self.decay_fraction, self.warmup_fraction);
             return Err(Error::from(Fault::new(place, message).hint("together they are at most 1")));
         }
         Ok(Box::new(self))

@@ -32,8 +32,7 @@ fn losses_and_gradients_are_those_of_pytorch() {
     let teacher = Arc::new(model(&golden["models"]["teacher"]));
     let mut student = model(&golden["models"]["student"]);
     let texts = golden["texts"].as_array().unwrap();
-    let segments: Vec<Segment> =
-        texts.iter().map(|ids| Segment { tokens: golden::ids(ids), next: None }).collect();
+    let segments: Vec<Segment> = texts.iter().map(|ids| Segment { tokens: golden::ids(ids), next: None }).collect();
     for (name, case) in golden["cases"].as_object().unwrap() {
         let settings: Distill = serde_json::from_value(case["settings"].clone()).unwrap();
         let objective = chosen::<dyn Objective, _>("distill", settings).unwrap().part;

@@ -2,8 +2,8 @@
 
 use super::model::{open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
-use metier_core::part::Chosen;
 use metier_core::memory::{Budget, Reservation};
+use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Result};

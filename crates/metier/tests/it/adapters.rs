@@ -17,7 +17,8 @@ use std::path::Path;
 fn attach(decoder: &mut Decoder, rank: usize) -> Attached {
     let lora = Lora { rank, alpha: 8.0, ..Lora::default() };
     let attached = lora.build(&Place::default()).unwrap().attach(decoder, Seed::new(7)).unwrap();
-    let ids: Vec<_> = decoder.parameters.iter().filter(|(_, name, ..)| name.contains("lora_B")).map(|(id, ..)| id).collect();
+    let ids: Vec<_> =
+        decoder.parameters.iter().filter(|(_, name, ..)| name.contains("lora_B")).map(|(id, ..)| id).collect();
     for id in ids {
         for (number, value) in decoder.parameters.get_mut(id).data_mut().iter_mut().enumerate() {
             *value = ((number * 37 % 11) as f32 - 5.0) * 0.02;
