@@ -76,7 +76,7 @@ fn write(to: &Path, text: &str) -> Result<()> {
     let ids: Vec<u32> = (0..16).map(|at| (at * 37 + 5) % 256).collect();
     let positions: Vec<u32> = (0..16).collect();
     let mut tape = Tape::inference(&decoder.parameters);
-    let hidden = decoder.hidden(&mut tape, &ids, &positions, &[0..16])?;
+    let hidden = decoder.hidden(&mut tape, &ids, &positions, std::slice::from_ref(&(0..16)))?;
     let logits = decoder.logits(tape.value(hidden)?)?;
     store::write_atomic(to.join("logits.json"), json!({ "ids": ids, "logits": logits.data() }).to_string())
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Before the first step the mean of the squared gradient of each weight is taken over some batches, an estimate of its Fisher information. Of
 /// all weights of the adapted layers together the `share` with the greatest is trained: a site with the weight `W` computes with `W + M`, where
 /// `M` is zero but at those places. The additions begin at zero. Files hold places and additions as those of the PEFT
-/// library's method SHiRA.
+/// library's method `SHiRA`.
 ///
 /// # When to use
 /// Where what changes is to stay small and single: a file says which weights of the model were changed. Training takes as
@@ -157,7 +157,7 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
         }
         let count = source.shape(&names[0]).and_then(|shape| shape.first().copied()).unwrap_or(0);
         let additions = source.tensor(&names[0], &[count])?;
-        let indices = source.whole(&names[1], &[2, count])?;
+        let indices = source.whole(&names[1], &[2, count]);
         let (Some(additions), Some(indices)) = (additions, indices) else { continue };
         let (rows, columns) = indices.split_at(count);
         let place = |(row, column): (&i64, &i64)| {
