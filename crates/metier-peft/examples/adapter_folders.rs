@@ -20,10 +20,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Names of folders, and adapters as a recipe has them.
-const CASES: [(&str, &str); 15] = [
+const CASES: [(&str, &str); 14] = [
     ("adalora", "method = 'adalora'\nstart_rank = 5\ntarget_rank = 3\ntargets = ['q_proj', 'down_proj']"),
     ("dora", "method = 'dora'\nrank = 3"),
-    ("fish", "method = 'fish'\nshare = 0.01"),
     ("ia3", "method = 'ia3'"),
     ("ln_tuning", "method = 'ln_tuning'"),
     ("lora", "method = 'lora'\nrank = 4\nalpha = 6.0\nrank_stabilized = true"),
