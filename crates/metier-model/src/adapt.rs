@@ -215,17 +215,14 @@ impl Decoder {
         let mut made = Vec::new();
         for linear in self.linears() {
             let Some(adapter) = &linear.adapter else { continue };
-            let weight = match adapter.low_rank() {
-                Some(addition) => {
-                    let mut weight = self.parameters.get(linear.weight).clone();
-                    let (a, b) = (self.parameters.get(addition.a), self.parameters.get(addition.b));
-                    add_product(weight.data_mut(), a.data(), b.data(), linear.inputs, addition.scale);
-                    weight
-                }
-                None => {
-                    let plain = Linear { bias: None, ..linear.clone() };
-                    self.made_of(&plain, &identity(linear.inputs)?)?
-                }
+            let weight = if let Some(addition) = adapter.low_rank() {
+                let mut weight = self.parameters.get(linear.weight).clone();
+                let (a, b) = (self.parameters.get(addition.a), self.parameters.get(addition.b));
+                add_product(weight.data_mut(), a.data(), b.data(), linear.inputs, addition.scale);
+                weight
+            } else {
+                let plain = Linear { bias: None, ..linear.clone() };
+                self.made_of(&plain, &identity(linear.inputs)?)?
             };
             made.push((&linear.site, linear.weight, weight));
             if let (Some(bias), None) = (linear.bias, adapter.low_rank()) {

@@ -281,7 +281,7 @@ impl Decoder {
             };
             let next = if self.recompute {
                 let inputs = [x, keys.unwrap_or(x)];
-                let inputs = &inputs[..1 + usize::from(keys.is_some())];
+                let inputs = &inputs[..=usize::from(keys.is_some())];
                 tape.checkpoint(inputs, move |tape, inputs| forward(tape, inputs[0], inputs.get(1).copied()))?
             } else {
                 tape.scope(|tape| forward(tape, x, keys))?

@@ -240,11 +240,11 @@ impl Source<'_> {
 
     /// Takes a tensor; one that is missing or has another shape is noted.
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
-        self.take(name, shape, read_numbers)?.map(|values| Tensor::from_vec(shape, values)).transpose()
+        self.take(name, shape, read_numbers).map(|values| Tensor::from_vec(shape, values)).transpose()
     }
 
     /// Takes a tensor of whole numbers.
-    pub(crate) fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Option<Vec<i64>>> {
+    pub(crate) fn whole(&mut self, name: &str, shape: &[usize]) -> Option<Vec<i64>> {
         self.take(name, shape, read_whole)
     }
 
@@ -253,7 +253,7 @@ impl Source<'_> {
         name: &str,
         shape: &[usize],
         read: impl FnOnce(&TensorView<'_>) -> Result<T, String>,
-    ) -> Result<Option<T>> {
+    ) -> Option<T> {
         self.left.remove(name);
         let found = match self.file.tensor(name) {
             Err(_) => Err(format!("the tensor is missing, its shape would be {shape:?}")),
@@ -262,7 +262,7 @@ impl Source<'_> {
             }
             Ok(view) => read(&view),
         };
-        Ok(found.map_err(|message| self.fault(name, message)).ok())
+        found.map_err(|message| self.fault(name, message)).ok()
     }
 
     /// Notes a fault of a tensor.

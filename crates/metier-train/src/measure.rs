@@ -8,6 +8,7 @@ use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
 use metier_tokenizer::pack::{DocumentEntry, Shards};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The mean of the squared gradient of each trainable weight over `windows` windows of a run, one window at a time: the diagonal of
 /// the empirical Fisher information. The windows are those that the sampler would give first with another seed.
@@ -41,10 +42,10 @@ pub fn squared_gradients(
                 .hint("the model or the text is broken; look at it with `metier eval`"));
         }
         for (id, gradient) in gradients.iter() {
-            if !squares.contains_key(&id) {
-                squares.insert(id, Tensor::zeros(gradient.shape())?);
-            }
-            let Some(sum) = squares.get_mut(&id) else { continue };
+            let sum = match squares.entry(id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Tensor::zeros(gradient.shape())?),
+            };
             let share = 1.0 / windows as f32;
             sum.data_mut().iter_mut().zip(gradient.data()).for_each(|(sum, value)| *sum += share * value * value);
         }

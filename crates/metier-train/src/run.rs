@@ -191,12 +191,11 @@ fn check_teacher(decoder: &Decoder, run: &Run<'_>) -> Result<()> {
     let name = run.parts.objective.name;
     let refuse = |message: String, hint: &str| Err(Error::user(Place::key("teacher"), message).hint(hint));
     let Some(teacher) = run.teacher else {
-        return match run.parts.objective.part.takes_teacher() {
-            true => {
-                refuse(format!("`{name}` learns from another model, and none is given"), "write `teacher = \"NAME\"`")
-            }
-            false => Ok(()),
-        };
+        if run.parts.objective.part.takes_teacher() {
+            let message = format!("`{name}` learns from another model, and none is given");
+            return refuse(message, "write `teacher = \"NAME\"`");
+        }
+        return Ok(());
     };
     if !run.parts.objective.part.takes_teacher() {
         return refuse(format!("`{name}` learns from no other model"), "leave `teacher` out, or choose `distill`");

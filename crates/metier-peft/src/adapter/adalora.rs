@@ -11,6 +11,7 @@ use metier_model::{Decoder, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// # What it does
@@ -288,7 +289,7 @@ impl Allocation {
         for site in &self.sites {
             let marks = parameters.get(site.stays).clone();
             let e = parameters.get_mut(site.site.e).data_mut();
-            e.iter_mut().zip(marks.data()).filter(|(_, mark)| **mark == 0.0).for_each(|(e, _)| *e = 0.0);
+            e.iter_mut().zip(marks.data()).filter(|(_, mark)| **mark < 0.5).for_each(|(e, _)| *e = 0.0);
         }
     }
 }
@@ -319,15 +320,15 @@ impl Upkeep for Allocation {
     fn after_step(&self, parameters: &mut Parameters, done: StepDone<'_>) -> Result<()> {
         let StepDone { step, steps, .. } = done;
         let last = steps.saturating_sub(self.settings.final_steps);
-        if step < last {
-            self.watch(parameters, done);
-            if step > self.settings.initial_steps && step % self.settings.every == 0 {
-                self.choose(parameters, self.budget(step, steps));
+        match step.cmp(&last) {
+            Ordering::Less => {
+                self.watch(parameters, done);
+                if step > self.settings.initial_steps && step.is_multiple_of(self.settings.every) {
+                    self.choose(parameters, self.budget(step, steps));
+                }
             }
-        } else if step == last {
-            self.choose(parameters, self.budget(step, steps));
-        } else {
-            self.clear(parameters);
+            Ordering::Equal => self.choose(parameters, self.budget(step, steps)),
+            Ordering::Greater => self.clear(parameters),
         }
         Ok(())
     }

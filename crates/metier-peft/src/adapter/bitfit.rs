@@ -23,7 +23,7 @@ use serde_json::json;
 /// There is no head of a task to train beside them.
 ///
 /// # Source
-/// Ben Zaken, Goldberg and Ravfogel, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+/// Ben Zaken, Goldberg and Ravfogel, "`BitFit`: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
 /// Language-models", arXiv 2106.10199, section 3.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,7 +72,7 @@ fn in_file(name: &str) -> String {
 pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
     decoder.refuse_interleaved("bitfit")?;
     source.settings()?;
-    ln_tuning::read_in_place(decoder, source, biases(decoder), |name| in_file(name))
+    ln_tuning::read_in_place(decoder, source, biases(decoder), in_file)
 }
 
 /// The record of this part.

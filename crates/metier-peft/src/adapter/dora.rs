@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// Nothing; constants in backward are its section 4.3.
 ///
 /// # Source
-/// Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", arXiv 2402.09353, equations 5 and 11.
+/// Liu et al., "`DoRA`: Weight-Decomposed Low-Rank Adaptation", arXiv 2402.09353, equations 5 and 11.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Dora(pub Lora);

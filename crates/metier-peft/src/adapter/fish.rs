@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Before the first step the mean of the squared gradient of each weight is taken over some batches, an estimate of its Fisher information. Of
 /// all weights of the adapted layers together the `share` with the greatest is trained: a site with the weight `W` computes with `W + M`, where
 /// `M` is zero but at those places. The additions begin at zero. Files hold places and additions as those of the PEFT
-/// library's method SHiRA.
+/// library's method `SHiRA`, which are read too; that library has as many places in every layer, so it does not read these.
 ///
 /// # When to use
 /// Where what changes is to stay small and single: a file says which weights of the model were changed. Training takes as
@@ -96,16 +96,8 @@ impl Fish {
             all.truncate(wanted);
         }
         all.sort_unstable_by_key(|(_, site, place)| (*site, *place));
-        let config = json!({
-            "r": 1,
-            "mask_type": "random",
-            "random_seed": null,
-            "target_modules": targets::modules(decoder, &sites),
-            "fan_in_fan_out": false,
-            "init_weights": true,
-            "modules_to_save": null,
-        });
-        let mut form = Form::new("SHIRA", config);
+        let config = json!({ "share": self.share, "target_modules": targets::modules(decoder, &sites) });
+        let mut form = Form::new("METIER_FISH", config);
         for chosen in all.chunk_by(|a, b| a.1 == b.1) {
             let site = &sites[chosen[0].1 as usize];
             let places: Vec<u32> = chosen.iter().map(|(.., place)| *place).collect();
@@ -144,7 +136,7 @@ fn put(decoder: &mut Decoder, form: &mut Form, site: &Site, places: Vec<u32>, ad
     decoder.attach_site(&site.name, Arc::new(Sparse { additions, places }))
 }
 
-/// Reads files of this method and others of the same format.
+/// Reads files of this method and of the PEFT library's `SHiRA`.
 pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
     decoder.refuse_interleaved("fish")?;
     source.without(&["modules_to_save"]);
@@ -157,7 +149,7 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
         }
         let count = source.shape(&names[0]).and_then(|shape| shape.first().copied()).unwrap_or(0);
         let additions = source.tensor(&names[0], &[count])?;
-        let indices = source.whole(&names[1], &[2, count])?;
+        let indices = source.whole(&names[1], &[2, count]);
         let (Some(additions), Some(indices)) = (additions, indices) else { continue };
         let (rows, columns) = indices.split_at(count);
         let place = |(row, column): (&i64, &i64)| {

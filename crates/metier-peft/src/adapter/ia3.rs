@@ -2,10 +2,10 @@ use super::{Adapter, Attached};
 use crate::folder::{Form, Source, name_at};
 use crate::targets;
 use metier_compute::{ParameterId, Tape, Tensor, Var, op};
-use metier_core::part::{Build, Part as Record};
+use metier_core::part::{Build, Part};
 use metier_core::seed::Seed;
 use metier_core::{Place, Result};
-use metier_model::layer::{Linear, Part, SiteAdapter};
+use metier_model::layer::{self, Linear, SiteAdapter};
 use metier_model::{Decoder, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ impl Build<dyn Adapter> for Ia3 {
 
 /// Whether factors are on what the layer reads.
 fn is_inside(site: &Site) -> bool {
-    matches!(site.part, Part::Down | Part::SharedDown)
+    matches!(site.part, layer::Part::Down | layer::Part::SharedDown)
 }
 
 impl Ia3 {
@@ -55,7 +55,8 @@ impl Ia3 {
             return targets::choose(decoder, &self.targets);
         }
         let makes_keys = |site: &Site| {
-            matches!(site.part, Part::Key | Part::Value | Part::QueryKeyValue | Part::QueryKeyValueByHead)
+            use layer::Part::{Key, QueryKeyValue, QueryKeyValueByHead, Value};
+            matches!(site.part, Key | Value | QueryKeyValue | QueryKeyValueByHead)
         };
         Ok(decoder.sites().into_iter().filter(|site| is_inside(site) || makes_keys(site)).collect())
     }
@@ -132,4 +133,4 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
 }
 
 /// The record of this part.
-pub static PART: Record<dyn Adapter> = Record::of::<Ia3>("ia3", 1);
+pub static PART: Part<dyn Adapter> = Part::of::<Ia3>("ia3", 1);

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 /// The paper trains the norms of a model that reads images, together with the layer that brings these in.
 ///
 /// # Source
-/// Zhao et al., "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", arXiv 2312.11420.
+/// Zhao et al., "Tuning `LayerNorm` in Attention: Towards Efficient Multi-Modal LLM Finetuning", arXiv 2312.11420.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LnTuning {}

@@ -110,7 +110,7 @@ impl Lora {
         let sites = targets::choose(decoder, &self.targets)?;
         targets::check_ranks(sites.iter().map(|site| (site, self.at(&site.name).0)))?;
         decoder.freeze();
-        let mut form = Form::new("LORA", self.config(targets::modules(decoder, &sites), is_dora));
+        let mut form = Form::new("LORA", self.config(&targets::modules(decoder, &sites), is_dora));
         for site in sites {
             let (rank, scale) = self.at(&site.name);
             let mut stream = seed.derive(&site.name).at(0);
@@ -125,7 +125,7 @@ impl Lora {
         Ok(Attached::of(decoder, Some(form)))
     }
 
-    fn config(&self, targets: Vec<String>, is_dora: bool) -> Value {
+    fn config(&self, targets: &[String], is_dora: bool) -> Value {
         json!({
             "r": self.rank,
             "lora_alpha": self.alpha,

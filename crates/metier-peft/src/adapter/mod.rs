@@ -116,6 +116,7 @@ pub(crate) static FORMATS: &[(&str, Read)] = &[
     ("LORA", lora::read),
     ("METIER_BITFIT", bitfit::read),
     ("METIER_BOTTLENECK", bottleneck::read),
+    ("METIER_FISH", fish::read),
     ("METIER_MAM", mam::read),
     ("OFT", oft::read),
     ("PREFIX_TUNING", prefix_tuning::read),

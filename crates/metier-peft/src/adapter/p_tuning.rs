@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// As `prompt_tuning`, with rows that a small network makes of others while they are trained.
 ///
 /// # How
-/// Rows `E` `[tokens, hidden]` of the model's width pass through three layers with ReLU between them, or through a recurrent network (LSTM) of
-/// `layers` layers that reads them in both directions and two layers with ReLU. What comes out is put before each text. Files hold
+/// Rows `E` `[tokens, hidden]` of the model's width pass through three layers with `ReLU` between them, or through a recurrent network (LSTM) of
+/// `layers` layers that reads them in both directions and two layers with `ReLU`. What comes out is put before each text. Files hold
 /// what comes out only, so a training cannot go on from them.
 ///
 /// # When to use
@@ -50,10 +50,10 @@ pub struct PTuning {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoder {
-    /// Three layers with ReLU.
+    /// Three layers with `ReLU`.
     #[default]
     Mlp,
-    /// A recurrent network in both directions, and two layers with ReLU.
+    /// A recurrent network in both directions, and two layers with `ReLU`.
     Lstm,
 }
 

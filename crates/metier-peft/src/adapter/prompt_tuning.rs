@@ -104,7 +104,7 @@ impl Start {
 struct Table {
     count: usize,
     kind: VirtualKind,
-    table: ParameterId,
+    numbers: ParameterId,
 }
 
 impl VirtualTokens for Table {
@@ -117,7 +117,7 @@ impl VirtualTokens for Table {
     }
 
     fn table(&self, tape: &mut Tape<'_>) -> Result<Var> {
-        Ok(tape.parameter(self.table))
+        Ok(tape.parameter(self.numbers))
     }
 }
 
@@ -170,8 +170,8 @@ pub(super) fn config(decoder: &Decoder, count: usize) -> Value {
 /// Puts a table of virtual tokens into the model and before every text.
 pub(super) fn put(decoder: &mut Decoder, form: &mut Form, table: Tensor, kind: VirtualKind) -> Result<()> {
     let count = table.shape()[0];
-    let table = form.put(decoder, NAME.to_owned(), table)?;
-    decoder.attach_virtual_tokens(Arc::new(Table { count, kind, table }))
+    let numbers = form.put(decoder, NAME.to_owned(), table)?;
+    decoder.attach_virtual_tokens(Arc::new(Table { count, kind, numbers }))
 }
 
 /// Puts virtual tokens before every text that are computed from parameters; files hold what they come to.

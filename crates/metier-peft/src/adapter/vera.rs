@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// Nothing known. Random numbers are not those of the PEFT library for the same seed, so both matrices are always in the files.
 ///
 /// # Source
-/// Kopiczko, Blankevoort and Asano, "VeRA: Vector-based Random Matrix Adaptation", arXiv 2310.11454, section 3.
+/// Kopiczko, Blankevoort and Asano, "`VeRA`: Vector-based Random Matrix Adaptation", arXiv 2310.11454, section 3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vera {

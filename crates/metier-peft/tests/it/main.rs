@@ -1,6 +1,7 @@
 //! Adapters on a tiny seeded model.
 
 #![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
+#![expect(clippy::panic, reason = "a case that cannot be read fails by its name")]
 #![expect(clippy::single_range_in_vec_init, reason = "one text is one range of rows")]
 
 mod golden;

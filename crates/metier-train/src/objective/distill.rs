@@ -29,7 +29,7 @@ use std::sync::Arc;
 /// in Hinton's paper; TRL leaves it out.
 ///
 /// # Source
-/// Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, arXiv:1503.02531, section 2; Gu et al., *MiniLLM*, arXiv:2306.08543
+/// Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, arXiv:1503.02531, section 2; Gu et al., *`MiniLLM`*, arXiv:2306.08543
 /// (reverse); Agarwal et al., *On-Policy Distillation of Language Models*, arXiv:2306.13649, equation 1 (jsd).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -131,7 +131,7 @@ impl Objective for Distill {
             })?;
             sum = op::add(tape, sum, part)?;
         }
-        if self.hard == 0.0 {
+        if self.hard <= 0.0 {
             return Ok(sum);
         }
         let own = decoder.loss(tape, batch)?;

@@ -62,7 +62,7 @@ impl Optimizer for Lion {
         for ((x, g), m) in parameter.iter_mut().zip(gradient).zip(mean.data_mut()) {
             let g = scale * g;
             let direction = beta1 * *m + (1.0 - beta1) * g;
-            let sign = if direction == 0.0 { 0.0 } else { direction.signum() };
+            let sign = f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
             *x = *x * keep - rate * sign;
             *m = beta2 * *m + (1.0 - beta2) * g;
         }

@@ -87,7 +87,7 @@ impl Build<dyn Optimizer> for Sgd {
         require("rate", self.rate, 100.0, "write a number from 0 to 100, such as 0.1");
         require("momentum", self.momentum, 0.999_999, "write a number from 0 to below 1, such as 0.9");
         require("decay", self.decay, 10.0, "write a number from 0 to 10");
-        if self.nesterov && self.momentum == 0.0 {
+        if self.nesterov && self.momentum <= 0.0 {
             let fault = Fault::new(key_place(place, "nesterov"), "there is nothing to look ahead along");
             faults.push(fault.hint("set `momentum` above 0"));
         }

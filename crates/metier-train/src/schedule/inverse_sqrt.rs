@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Lets the rate rise to its full value and then fall as one over the root of the step, without an end.
 ///
 /// # How
-/// With `w` warm-up steps, the share of the rate at step `s` (counted from 0) is `(s + 1) / w` while `s < w`, and `√(t / (t + s - w))` from there on;
-/// `t` is `timescale`, or `w` where it is left out.
+/// With `w` warm-up steps, the share of the rate at step `s` (counted from 0) is `(s + 1) / w` while `s < w`, and from there on
+/// `√(t / (t + s - w))`, where `t` is `timescale`, or `w` where that is left out.
 ///
 /// # When to use
 /// When it is not known how long a run will be: what comes next does not depend on the number of steps.

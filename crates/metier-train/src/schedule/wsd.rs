@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// The paper's fall is exponential; a linear one and one minus the root do as well (Hägele et al.).
 ///
 /// # Source
-/// Hu et al., *MiniCPM*, arXiv:2404.06395, section 4; Hägele et al., *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*,
+/// Hu et al., *`MiniCPM`*, arXiv:2404.06395, section 4; Hägele et al., *Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations*,
 /// arXiv:2405.18392, section 3.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

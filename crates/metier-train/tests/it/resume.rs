@@ -1,12 +1,16 @@
 //! A run that was killed, stopped or moved to other threads ends with the same bytes.
 
 use crate::kit::{Bench, Trained, decoder, never};
-use metier_core::stop;
+use metier_compute::{ParameterId, Parameters, Tape, Tensor, Var, op};
+use metier_core::{Result, stop};
+use metier_model::Decoder;
+use metier_model::layer::{StepDone, Upkeep};
 use metier_train::optimizer::{Adamw, Adamw8bit};
 use metier_train::settings::chosen;
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -182,4 +186,66 @@ fn frozen_weights_stay_and_are_not_checkpointed() {
     }
     let bytes = fs::metadata(checkpoints(&work).pop().unwrap()).unwrap().len();
     assert!(bytes < 12 * trained.trainable_numbers() + 2000, "{bytes} bytes");
+}
+
+/// What an adapter may do between steps: it adds to the loss, counts in a parameter of its own, and changes a weight by that.
+#[derive(Debug)]
+struct Counting {
+    kept: [ParameterId; 1],
+    weight: ParameterId,
+}
+
+impl Upkeep for Counting {
+    fn penalty(&self, tape: &mut Tape<'_>) -> Result<Var> {
+        let weight = tape.parameter(self.weight);
+        let squares = op::multiply(tape, weight, weight)?;
+        let sum = op::sum(tape, squares)?;
+        op::scale(tape, sum, 0.5)
+    }
+
+    fn after_step(&self, parameters: &mut Parameters, done: StepDone<'_>) -> Result<()> {
+        assert!(done.step < done.steps && done.gradients.get(self.weight).is_some());
+        let count = &mut parameters.get_mut(self.kept[0]).data_mut()[0];
+        *count += 1.0;
+        let count = *count;
+        parameters.get_mut(self.weight).data_mut()[0] += count * count;
+        Ok(())
+    }
+
+    fn kept(&self) -> &[ParameterId] {
+        &self.kept
+    }
+}
+
+#[test]
+fn what_an_adapter_keeps_between_steps_is_resumed() {
+    let bench = Bench::new();
+    let counting = || {
+        let mut decoder = decoder();
+        let weight = decoder.sites()[0].weight;
+        let kept = [decoder.put_parameter("count", Tensor::zeros(&[1]).unwrap(), false).unwrap()];
+        decoder.attach_upkeep(Arc::new(Counting { kept, weight })).unwrap();
+        assert!(decoder.attach_upkeep(Arc::new(Counting { kept, weight })).is_err());
+        decoder
+    };
+    let ends = |decoder: &Decoder| -> Vec<u32> {
+        let tensors = decoder.parameters.iter().flat_map(|(_, _, tensor, _)| tensor.data());
+        tensors.map(|value| value.to_bits()).collect()
+    };
+    let mut whole = counting();
+    bench.train_model(&mut whole, &bench.work("whole"), &never).unwrap();
+    let count = whole.parameters.find("count").unwrap();
+    assert!((whole.parameters.get(count).data()[0] - 7.0).abs() < 1e-6, "7 steps are counted");
+    let mut plain = decoder();
+    bench.train_model(&mut plain, &bench.work("plain"), &never).unwrap();
+    assert_ne!(ends(&plain)[..], ends(&whole)[..ends(&plain).len()]);
+    for moment in [3, 8, 13] {
+        let work = bench.work(&format!("counting-{moment}"));
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == moment;
+        assert!(stop::is_interruption(&bench.train_model(&mut counting(), &work, &stop).err().unwrap()));
+        let mut resumed = counting();
+        bench.train_model(&mut resumed, &work, &never).unwrap();
+        assert_eq!(ends(&resumed), ends(&whole), "stopped at moment {moment}");
+    }
 }

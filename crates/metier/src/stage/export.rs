@@ -4,6 +4,7 @@ use super::model::open_checkpoint;
 use super::train::{ADAPTER_FOLDER, BASE_FILE, Base, MODEL_FOLDER};
 use super::{Context, Flow, Input, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use crate::command::{count, size, table};
+use metier_compute::Tape;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Place, Result};
@@ -268,8 +269,33 @@ fn trained(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decod
     }
     let mut decoder = Decoder::from_checkpoint(checkpoint)?;
     metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    let adapted = probe(&decoder)?;
     decoder.fold()?;
+    let folded = probe(&decoder)?;
+    let apart: f64 = adapted.iter().zip(&folded).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let length: f64 = adapted.iter().map(|a| f64::from(*a).powi(2)).sum();
+    let share = (apart / length.max(f64::MIN_POSITIVE)).sqrt();
+    if share.is_nan() || share > FOLDED_APART {
+        let message = format!("the folded model's logits are off those of the adapter by {share:.1e} of their length");
+        return Err(Error::user(Place::file(&from.path), message).hint(
+            "the adapter's numbers are too large for f32; use it beside its base, or train it with a lower rate",
+        ));
+    }
     Ok(decoder)
+}
+
+/// How far logits may be off after folding, as a share of their length. Rounding leaves some 1e-6.
+const FOLDED_APART: f64 = 1e-3;
+
+/// The logits of a text of tokens from all over the vocabulary.
+fn probe(decoder: &Decoder) -> Result<Vec<f32>> {
+    let (context, vocabulary) = (decoder.config().context_length, decoder.config().vocabulary_size);
+    let rows = context.min(32);
+    let ids: Vec<u32> = (1..=rows).map(|number| (number * 7919 % vocabulary) as u32).collect();
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let mut tape = Tape::inference(&decoder.parameters);
+    let hidden = decoder.hidden(&mut tape, &ids, &positions, std::slice::from_ref(&(0..rows)))?;
+    Ok(decoder.logits(tape.value(hidden)?)?.data().to_vec())
 }
 
 /// Refuses a base that the training result does not belong to.
