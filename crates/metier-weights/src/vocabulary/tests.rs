@@ -119,7 +119,9 @@ fn safetensors(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
     for (name, shape, values) in tensors {
         let from = bytes.len();
         // All numbers here are ones that bf16 has.
-        values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()[2..]));
+        for x in values {
+            bytes.extend_from_slice(&x.to_le_bytes()[2..]);
+        }
         header.insert(name.clone(), json!({ "dtype": "BF16", "shape": shape, "data_offsets": [from, bytes.len()] }));
     }
     let header = Value::Object(header).to_string();
