@@ -4,6 +4,7 @@
 //! and from the back, shift each letter by what stands before it and by the word's length, so that all letters of a word
 //! depend on all of them: words that share letters look as unlike as any two, and no two words become the same.
 
+use crate::read::hex;
 use metier_core::data::{Document, Pieces};
 use metier_core::seed::Seed;
 use sha2::{Digest, Sha256};
@@ -58,7 +59,7 @@ impl Cipher {
         Document {
             id: document.id.clone(),
             source: format!("{} ciphered", document.source),
-            source_sha256: Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+            source_sha256: hex(&Sha256::digest(text.as_bytes())),
             license: document.license.clone(),
             pieces: Pieces::whole(text.len()),
             text,

@@ -136,7 +136,9 @@ mod tests {
         let folder = metier_testkit::scratch("lines");
         let lines = vec![vec![1, 2, 70_000], vec![], vec![5]];
         let mut writer = LinesWriter::create(folder.path()).unwrap();
-        lines.iter().for_each(|line| writer.push(line).unwrap());
+        for line in &lines {
+            writer.push(line).unwrap();
+        }
         writer.finish().unwrap();
         let read = Lines::open(folder.path()).unwrap();
         assert_eq!(read.iter().collect::<Vec<_>>(), lines);

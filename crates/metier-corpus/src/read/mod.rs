@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 pub use text::Text;
+pub(crate) use text::hex;
 
 /// What a reader finds, in a fixed order.
 pub type Found<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;

@@ -63,7 +63,9 @@ impl Extend for DropUnused {
         let tokenizer = HuggingFace::from_json(given.json)?;
         let mut counts: HashMap<TokenId, u64> = HashMap::new();
         written(&tokenizer, wanted(&given)?, |ids, count| {
-            ids.into_iter().for_each(|id| *counts.entry(id).or_default() += count);
+            for id in ids {
+                *counts.entry(id).or_default() += count;
+            }
         })?;
         let mut file = read(given.json)?;
         let steps = Steps::of(&file)?;

@@ -5,8 +5,6 @@
 
 mod drop_unused;
 mod learn;
-#[cfg(test)]
-mod tests;
 mod transplant;
 
 pub use drop_unused::DropUnused;
@@ -171,3 +169,6 @@ fn written(tokenizer: &HuggingFace, words: &Counted, mut take: impl FnMut(Vec<To
 fn wanted<'a>(given: &Given<'a>) -> Result<&'a Counted> {
     given.words.ok_or_else(|| Error::program("words are wanted, and none are given"))
 }
+
+#[cfg(test)]
+mod tests;

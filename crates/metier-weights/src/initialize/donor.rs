@@ -105,7 +105,9 @@ impl Map {
             for id in ids {
                 mean.iter_mut().zip(rows.row(id as usize)).for_each(|(mean, x)| *mean += f64::from(*x));
             }
-            mean.iter_mut().for_each(|mean| *mean /= shared.len() as f64);
+            for mean in &mut mean {
+                *mean /= shared.len() as f64;
+            }
             mean
         };
         let to = mean(ours, &mut shared.iter().map(|(ours, _)| *ours));

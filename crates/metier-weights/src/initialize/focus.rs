@@ -87,7 +87,9 @@ impl Initialize for Focus {
         let counts = known.counts();
         for row in rows.values.chunks_exact_mut(self.width) {
             let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-            row.iter_mut().for_each(|x| *x /= length);
+            for x in row {
+                *x /= length;
+            }
         }
         let met: Vec<usize> = (0..old).filter(|id| counts[*id] > 0).collect();
         let shares = |new: usize| -> Vec<(TokenId, f64)> {
@@ -148,7 +150,7 @@ mod tests {
         let mut stream = Seed::new(4).at(0);
         // Tokens 0 to 5 and 6 to 11 stand among themselves; 12 is one of the first, and 13 is not met.
         let line = |number: u64| -> Vec<TokenId> {
-            let group = if number % 2 == 0 { [0, 1, 2, 3, 4, 5, 12] } else { [6, 7, 8, 9, 10, 11, 6] };
+            let group = if number.is_multiple_of(2) { [0, 1, 2, 3, 4, 5, 12] } else { [6, 7, 8, 9, 10, 11, 6] };
             (0..10).map(|_| group[stream.below(7) as usize]).collect()
         };
         let lines = Lines::from((0..400).map(line).collect::<Vec<_>>());

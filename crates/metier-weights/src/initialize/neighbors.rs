@@ -84,9 +84,13 @@ impl Initialize for Neighbors {
             near.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             near.truncate(self.count);
             let most = near.first().map_or(0.0, |first| first.1);
-            near.iter_mut().for_each(|(_, x)| *x = ((*x - most) / self.temperature).exp());
+            for (_, x) in &mut near {
+                *x = ((*x - most) / self.temperature).exp();
+            }
             let sum: f64 = near.iter().map(|(_, x)| x).sum();
-            near.iter_mut().for_each(|(_, x)| *x /= sum);
+            for (_, x) in &mut near {
+                *x /= sum;
+            }
             near
         };
         let unseen = (0..known.parts.len()).filter(|new| donor.tokens[*new].is_none()).collect();

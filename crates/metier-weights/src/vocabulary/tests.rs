@@ -3,7 +3,7 @@ use crate::initialize::{Cw2v, Mean, Multivariate, Random, SubwordMean};
 use metier_model::Decoder;
 use metier_model::checkpoint::write_folder;
 use metier_model::decode::Session;
-use metier_testkit::{Scratch, fixture, scratch};
+use metier_testkit::{Scratch, assert_close, fixture, golden, scratch};
 use metier_tokenizer::extend::{DropUnused, Extend, Given, LearnTokens, Transplant, split_of};
 use metier_tokenizer::train::{Counted, Counting};
 use std::borrow::Cow;
@@ -119,7 +119,9 @@ fn safetensors(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
     for (name, shape, values) in tensors {
         let from = bytes.len();
         // All numbers here are ones that bf16 has.
-        values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()[2..]));
+        for x in values {
+            bytes.extend_from_slice(&x.to_le_bytes()[2..]);
+        }
         header.insert(name.clone(), json!({ "dtype": "BF16", "shape": shape, "data_offsets": [from, bytes.len()] }));
     }
     let header = Value::Object(header).to_string();
@@ -209,30 +211,22 @@ fn a_model_without_unused_tokens_reads_the_rest_as_before() {
 fn a_transplant_keeps_rows_and_roles_or_is_refused() {
     let checkpoint = open();
     let json = checkpoint.tokenizer_json.clone();
-    let end = checkpoint.tokenizer.bytes_of(checkpoint.special_tokens.ends[0]).unwrap();
-    let end = String::from_utf8(end).unwrap();
-    // The donor is the same vocabulary in another order, with another end of text.
-    let renamed = json.replace(&end, "<|stop|>");
+    let text_of = |id: &TokenId| String::from_utf8(checkpoint.tokenizer.bytes_of(*id).unwrap()).unwrap();
+    let ends: Vec<String> = checkpoint.special_tokens.ends.iter().map(text_of).collect();
+    // The donor has the same tokens and some more, and writes the ends of texts in another way.
+    let renamed = (0..).zip(&ends).fold(json.clone(), |json, (at, end)| json.replace(end, &format!("<|stop {at}|>")));
     let donor = extended(&renamed, 10).json;
     let moved = |same: &[(&str, &str)]| {
         let same = same.iter().map(|(theirs, ours)| ((*theirs).to_owned(), (*ours).to_owned())).collect();
         Transplant { same }.extend(Given { json: &json, words: None, donor: Some(&donor) }).unwrap()
     };
     let folder = scratch("moved");
-    let all: Vec<String> = open()
-        .special_tokens
-        .ends
-        .iter()
-        .map(|id| String::from_utf8(open().tokenizer.bytes_of(*id).unwrap()).unwrap())
-        .collect();
-    if all.len() == 1 {
-        let refused = written(open(), &moved(&[]), &SubwordMean::default(), folder.path()).unwrap_err().to_string();
-        assert!(refused.contains(&format!("no token has the role of {end:?}")), "{refused}");
-    }
-    let moved = moved(&[("<|stop|>", &end)]);
+    let refused = written(open(), &moved(&[]), &SubwordMean::default(), folder.path()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("no token has the role of {:?}", ends[0])), "{refused}");
+    let moved = moved(&[("<|stop 0|>", &ends[0])]);
     written(open(), &moved, &SubwordMean::default(), folder.path()).unwrap();
     let after = Checkpoint::open(folder.path()).unwrap();
-    assert_eq!(after.tokenizer.bytes_of(after.special_tokens.ends[0]).unwrap(), b"<|stop|>");
+    assert_eq!(after.tokenizer.bytes_of(after.special_tokens.ends[0]).unwrap(), b"<|stop 0|>");
     let (_, old) = open().tensor("model.embed_tokens.weight").unwrap();
     let (shape, new) = after.tensor("model.embed_tokens.weight").unwrap();
     let row = |values: &[f32], id: usize| values[id * shape[1]..][..shape[1]].to_vec();
@@ -251,4 +245,32 @@ fn another_models_vocabulary_is_refused() {
     extended.tokens[0] = Origin::Kept(100_000);
     let refused = written(open(), &extended, &Random::default(), folder.path()).unwrap_err();
     assert!(refused.to_string().contains("it keeps the token 100000"), "{refused}");
+}
+
+/// The real model with tokens for Hindi against the logits that transformers computed of it without them.
+#[test]
+fn smollm2_with_tokens_for_hindi_reads_english_as_before() {
+    let Some(path) = metier_testkit::asset("smollm2") else { return };
+    let golden = golden::read(fixture("golden/smollm2_logits.json"));
+    let cases = || golden["prompts"].as_array().unwrap().iter().take(8);
+    let logits = |checkpoint: &Checkpoint| -> Vec<Vec<f32>> {
+        let decoder = Decoder::from_checkpoint(checkpoint).unwrap();
+        cases().map(|case| Session::new(&decoder).feed(&golden::ids(&case["ids"])).unwrap()).collect()
+    };
+    let base = Checkpoint::open(&path).unwrap();
+    let old = base.tokenizer.vocabulary_size();
+    let before = logits(&base);
+    let extended = extended(&base.tokenizer_json, 30);
+    let folder = scratch("smollm2");
+    written(base, &extended, &SubwordMean::default(), folder.path()).unwrap();
+    let after = Checkpoint::open(folder.path()).unwrap();
+    let indices = golden::ids(&golden["indices"]);
+    for ((case, before), after) in cases().zip(&before).zip(&logits(&after)) {
+        assert_eq!(after.len(), old + 30);
+        assert_close("logits beside the model's own", &after[..old], before, 1e-4, 0.0);
+        let some: Vec<f32> = indices.iter().map(|index| after[*index as usize]).collect();
+        assert_close("logits beside transformers'", &some, &golden::numbers(&case["logits"]), 1e-3, 0.0);
+        let most = (0..after.len()).max_by(|a, b| after[*a].total_cmp(&after[*b])).unwrap();
+        assert_eq!(Some(most as u64), case["argmax"].as_u64());
+    }
 }

@@ -43,12 +43,12 @@ fn project(folder: &Path, times: usize) {
 #[test]
 fn kills_while_a_vocabulary_grows_change_no_byte() {
     let run = |folder: &Path, more: &[&str]| {
-        project(folder, 60);
+        project(folder, 8);
         let mut command = metier(folder);
-        command.args(["run", "recipe.toml", "--set", "extended.initialize.passes=6"]).args(more);
+        command.args(["run", "recipe.toml", "--set", "extended.initialize.passes=4"]).args(more);
         command
     };
-    let names = assert_kills_change_nothing(run, &["extended"], 12);
+    let names = assert_kills_change_nothing(run, &["extended"], 8);
     let wanted = ["config.json", "model.safetensors", "new_tokens.json", "tokenizer.json"];
     for name in wanted.map(|name| format!("extended/{name}")) {
         assert!(names.contains(&name), "{name} is not in {names:?}");
@@ -96,4 +96,62 @@ fn a_model_learns_tokens_of_another_script_and_answers_with_them() {
     let unknown = recipe().replace("\"cw2v\"", "\"cw3v\"");
     fs::write(at("unknown.toml"), unknown).unwrap();
     refused(metier(folder.path()).args(["check", "unknown.toml"]), &["no initializer is called `cw3v`", "`cw2v`"]);
+}
+
+#[test]
+fn a_vocabulary_is_transplanted_and_cut_down_by_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    project(folder.path(), 6);
+    let stages = r#"
+[[stage]]
+name = "moved"
+do = "extend"
+from = "documents"
+model = "model"
+donor = "extended"
+vocabulary = { method = "transplant" }
+initialize = { method = "donor" }
+
+[[stage]]
+name = "smaller"
+do = "extend"
+from = "documents"
+model = "moved"
+vocabulary = { method = "drop_unused" }
+"#;
+    fs::write(folder.path().join("more.toml"), recipe() + stages).unwrap();
+    let report = json(&fine(metier(folder.path()).args(["run", "more.toml", "--json"])));
+    let figure = |stage: &str, key: &str| {
+        let record = fs::read(artifact(&report, stage).join("record.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["figures"][key].as_f64().unwrap_or_else(|| panic!("{stage}.{key}: {record}"))
+    };
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} for {b}");
+    near(figure("moved", "tokens_after"), figure("extended", "tokens_after"));
+    near(figure("moved", "token_ratio"), figure("extended", "token_ratio"));
+    assert!(figure("smaller", "tokens_after") < figure("smaller", "tokens_before") - 50.0);
+    near(figure("smaller", "token_ratio"), 1.0);
+    // The donor is the model itself with rows more: what is carried over are those rows.
+    let rows = |stage: &str| fs::read(artifact(&report, stage).join("model.safetensors")).unwrap();
+    assert_eq!(rows("moved").len(), rows("extended").len());
+    let said = fine(metier(folder.path()).arg("generate").arg(artifact(&report, "smaller")).args([
+        "--prompt",
+        "यह",
+        "--max-tokens",
+        "4",
+    ]));
+    assert!(!said.stdout.is_empty());
+    let none = (recipe() + stages).replace("donor = \"extended\"\n", "");
+    fs::write(folder.path().join("none.toml"), none).unwrap();
+    refused(metier(folder.path()).args(["run", "none.toml"]), &["`transplant` works on another model", "write `donor"]);
+}
+
+/// Every stage of the recipe about vocabularies, at the tiny size.
+#[test]
+fn the_recipe_of_vocabulary_expansion_runs_at_the_tiny_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = metier_testkit::repository().join("recipes/cw2v-vocab-expansion.toml");
+    let report = json(&fine(metier(folder.path()).arg("run").arg(path).args(["--tiny", "--json", "--quiet"])));
+    let checks = report["checks"].as_array().unwrap();
+    assert!(!checks.is_empty() && checks.iter().all(|check| check["left"].is_f64()), "{checks:?}");
 }
