@@ -72,6 +72,6 @@ fn document(text: &str) -> Document {
         source: "a".into(),
         source_sha256: String::new(),
         license: String::new(),
-        pieces: metier_core::data::Pieces::whole(text.len()),
+        pieces: Pieces::whole(text.len()),
     }
 }
