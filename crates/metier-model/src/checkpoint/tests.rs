@@ -233,6 +233,7 @@ fn a_folder_with_another_vocabulary_opens() {
     let tekken = json!({
         "config": { "pattern": "\\w+|\\W", "default_vocab_size": 6, "default_num_special_tokens": 3 },
         "vocab": [token(0, "YQ=="), token(1, "Yg=="), token(2, "YWI=")],
+        "special_tokens": [],
     });
     fs::write(folder.path().join("tekken.json"), tekken.to_string()).unwrap();
     let opened = Checkpoint::open(folder.path()).unwrap();

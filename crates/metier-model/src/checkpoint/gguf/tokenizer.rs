@@ -65,11 +65,19 @@ fn byte_level_bpe(metadata: &Metadata) -> Result<Read> {
 /// A vocabulary of pieces with scores, its `tokenizer.json` and its number of tokens.
 fn pieces(metadata: &Metadata) -> Result<Read> {
     let key = "tokenizer.ggml.scores";
+    let kinds = kinds(metadata)?;
+    let mut tokens = texts(metadata, "tokenizer.ggml.tokens")?;
+    for (token, kind) in tokens.iter_mut().zip(&kinds) {
+        // Some files write blanks where SentencePiece has marks.
+        if *kind == TokenKind::UserDefined {
+            *token = token.replace(' ', "\u{2581}");
+        }
+    }
     let pieces = Pieces {
         model: PieceModel::Bpe,
-        tokens: texts(metadata, "tokenizer.ggml.tokens")?,
+        tokens,
         scores: metadata.floats(key)?.ok_or_else(|| metadata.fault(key, "the key is missing"))?.to_vec(),
-        kinds: kinds(metadata)?,
+        kinds,
         unknown: metadata.size("tokenizer.ggml.unknown_token_id")?,
         add_space_prefix: metadata.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
         remove_extra_spaces: metadata.boolean("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
