@@ -74,14 +74,18 @@ impl Grammar {
                 grammar.know(unit);
             }
         }
+        let mut apart: Vec<Unit> = Vec::new();
         if level < joins::CASE {
-            Case::ALL.into_iter().for_each(|case| grammar.know(Unit::Case(case)));
+            apart.extend(Case::ALL.map(Unit::Case));
         }
         if level < joins::EMPHASIS {
-            (0..language.emphases().len()).for_each(|which| grammar.know(Unit::Emphasis(which)));
+            apart.extend((0..language.emphases().len()).map(Unit::Emphasis));
         }
         if level < joins::AUXILIARY {
-            grammar.auxiliaries().into_iter().for_each(|form| grammar.know(Unit::Auxiliary(form)));
+            apart.extend(grammar.auxiliaries().into_iter().map(Unit::Auxiliary));
+        }
+        for unit in apart {
+            grammar.know(unit);
         }
         Ok(grammar)
     }

@@ -3,8 +3,11 @@
 use super::{CompareSettings, Row};
 use std::fmt::Write;
 
-/// What is drawn: a figure, its title, and where it is read.
-const PLOTS: [(&str, fn(&Row) -> Option<f64>); 4] = [
+/// Where a figure is read.
+type Figure = fn(&Row) -> Option<f64>;
+
+/// What is drawn, by its title.
+const PLOTS: [(&str, Figure); 4] = [
     ("Tokens a word (fewer is cheaper)", |row| Some(row.fertility)),
     ("Bytes a token", |row| Some(row.bytes_per_token)),
     ("Rényi efficiency", |row| Some(row.efficiency)),
@@ -39,7 +42,7 @@ pub fn page(rows: &[Row], settings: CompareSettings) -> String {
     out + "</body></html>\n"
 }
 
-fn plot(out: &mut String, title: &str, rows: &[Row], names: &[&str], figure: fn(&Row) -> Option<f64>) {
+fn plot(out: &mut String, title: &str, rows: &[Row], names: &[&str], figure: Figure) {
     let largest = rows.iter().filter_map(figure).filter(|value| value.is_finite()).fold(0.0, f64::max);
     if largest <= 0.0 {
         return;

@@ -68,7 +68,8 @@ impl Recipe {
         };
         // What [tiny] would make of the recipe is checked too, though it is not what runs.
         if let Some(other) = other {
-            other.read(root, options, &mut faults);
+            let options = other.options(options);
+            other.read(root, &options, &mut faults);
         }
         let (assets, stages, checks) = tables.read(root, options, &mut faults);
         match head {
@@ -105,6 +106,19 @@ struct Tables {
 }
 
 impl Tables {
+    /// The options without what `--set` says of stages that only the other size of the recipe has.
+    fn options(&self, options: &Options) -> Options {
+        let stages = each_named(&self.stages, &self.lists, &mut Faults::default());
+        let is_here = |assignment: &String| {
+            let stage = assignment.split(['.', '=']).next().unwrap_or_default().trim();
+            stages.iter().any(|(name, _)| name == stage)
+        };
+        Options {
+            set: options.set.iter().filter(|assignment| is_here(assignment)).cloned().collect(),
+            ..options.clone()
+        }
+    }
+
     /// What they say once `--set` is laid over them: assets, stages in the order they run, and checks.
     fn read(
         mut self,

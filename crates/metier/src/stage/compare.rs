@@ -136,14 +136,13 @@ pub fn domain(name: &str, folder: &Path, documents: Vec<Document>) -> Result<Dom
     let mut samples = Vec::new();
     for document in documents {
         let known = gold.remove(&document.id);
-        let language = match &known {
-            Some(known) => known.language.clone(),
-            None => {
-                spans.clear();
-                layout.set(&document.text);
-                guess.tag(&layout, &mut spans);
-                spans.first().and_then(|span| kinds.get(usize::from(span.kind))).cloned().unwrap_or_default()
-            }
+        let language = if let Some(known) = &known {
+            known.language.clone()
+        } else {
+            spans.clear();
+            layout.set(&document.text);
+            guess.tag(&layout, &mut spans);
+            spans.first().and_then(|span| kinds.get(usize::from(span.kind))).cloned().unwrap_or_default()
         };
         samples.push(Sample {
             text: document.text,

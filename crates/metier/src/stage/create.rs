@@ -90,6 +90,10 @@ struct Create(CreateSettings);
 
 fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     let settings: CreateSettings = table.read()?;
+    if settings.heads == 0 || !settings.hidden.is_multiple_of(settings.heads) {
+        let message = format!("{} heads do not divide {}, the width of `hidden`", settings.heads, settings.hidden);
+        return Err(Fault::new(table.place_of("heads"), message).into());
+    }
     let create = Create(settings);
     // Whether heads divide what they must is known without a vocabulary.
     Config::from_json(&create.config(ROWS, &SpecialTokens::default())).map_err(|error| Error {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::BufRead;
 use std::path::Path;
 
@@ -165,10 +166,7 @@ impl Work for Synthesize {
                 };
                 documents.write(&Document {
                     source: format!("world:{}/{id}", self.1.name),
-                    source_sha256: Sha256::digest(text.text.as_bytes())
-                        .iter()
-                        .map(|byte| format!("{byte:02x}"))
-                        .collect(),
+                    source_sha256: sha256(&text.text),
                     license: settings.license.clone(),
                     pieces: Pieces::whole(text.text.len()),
                     text: text.text,
@@ -198,6 +196,14 @@ impl Work for Synthesize {
             table: None,
         })
     }
+}
+
+/// In hexadecimal.
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// How much was written, and how right it is.
