@@ -1,6 +1,6 @@
 """Encoding texts and learning vocabularies by other programs, timed: the peers of `metier bench --encode` and `--learn`.
 
-requires: tokenizers==0.23.3, tiktoken==0.14.0, gigatoken==0.10.0, numpy
+requires: tokenizers==0.23.3, tiktoken==0.14.0, gigatoken==0.10.0, numpy==2.4.6
 
     python bench/text.py --work encode --peer tokenizers --seconds 10
     python bench/text.py --work learn --peer tokenizers --seconds 10 --serve
