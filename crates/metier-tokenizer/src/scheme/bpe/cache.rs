@@ -1,6 +1,6 @@
 //! Words that were encoded before, with their ids.
 
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use metier_core::data::TokenId;
 use std::collections::HashMap;
 
@@ -197,7 +197,7 @@ fn memory(lines: usize) -> Option<MmapMut> {
     let memory = MmapMut::map_anon(lines * size_of::<Line>()).ok()?;
     // Without them it is slower and as right.
     #[cfg(target_os = "linux")]
-    let _ = memory.advise(Advice::HugePage);
+    let _ = memory.advise(memmap2::Advice::HugePage);
     Some(memory)
 }
 
