@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`metric`] | which number sums up what was measured |
 //! | [`report`] | how sure is it, and how is it shown |
+//! | [`law`] | which curve do losses follow, and where does it lead |
 //!
 //! [`evaluate`] cuts held-out documents into windows, asks a [`Score`](metier_core::seam::Score) for the
 //! log-probability of each and writes one line a window, so that an interrupted evaluation goes on where it
 //! stopped. Two evaluations of the same windows are compared by [`report::paired_bootstrap`].
 
 mod evaluate;
+pub mod law;
 pub mod metric;
 pub mod report;
 mod window;

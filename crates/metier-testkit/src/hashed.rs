@@ -15,3 +15,13 @@ pub fn even(name: &str) -> impl Iterator<Item = f64> + use<> {
         .fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (0..).map(move |index| (mixed(base.wrapping_add(index)) >> 40) as f64 / f64::from(1 << 23) - 1.0)
 }
+
+/// The numbers that the scripts give a tensor of a model by its name: norms near 1, biases and matrices around 0.
+pub fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
+    let change = |even: f64| match shape.len() {
+        _ if name.strip_suffix(".bias").is_some() => even / 4.0,
+        1 => 1.0 + even / 4.0,
+        _ => even * 0.375,
+    };
+    even(name).take(shape.iter().product()).map(|even| change(even) as f32).collect()
+}

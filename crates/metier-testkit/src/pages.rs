@@ -15,6 +15,7 @@ pub fn assert_pages(records: &[Record]) {
             assert!(at.is_some(), "{}: no heading {heading}", record.name);
             from += at.unwrap_or_default();
         }
+        assert!(!record.summary().is_empty(), "{}: no summary", record.name);
     }
     for pair in records.windows(2) {
         assert!(pair[0].name < pair[1].name, "{} stands before {}", pair[0].name, pair[1].name);

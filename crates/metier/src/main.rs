@@ -10,12 +10,13 @@ mod fetch;
 mod recipe;
 mod stage;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use metier_core::Blame;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = match command::Arguments::try_parse() {
+    let matches = command::line().try_get_matches();
+    let arguments = match matches.and_then(|matches| command::Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();

@@ -41,16 +41,9 @@ pub fn records() -> Vec<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metier_core::part::PAGE_HEADINGS;
 
     #[test]
     fn every_metric_has_a_page() {
-        for record in records() {
-            let page = record.page();
-            for heading in PAGE_HEADINGS {
-                assert!(page.contains(&format!("# {heading}\n")), "{}: {heading}", record.name);
-            }
-            assert!(!record.summary().is_empty());
-        }
+        metier_testkit::assert_pages(&records());
     }
 }

@@ -276,7 +276,7 @@ fn draw(count: usize, resamples: usize, seed: Seed, mut each: impl FnMut(&[usize
 }
 
 /// The middle 95 % of the draws that are finite.
-fn interval(value: f64, mut draws: Vec<f64>) -> Result<Interval> {
+pub(crate) fn interval(value: f64, mut draws: Vec<f64>) -> Result<Interval> {
     draws.retain(|draw| draw.is_finite());
     draws.sort_by(f64::total_cmp);
     if draws.is_empty() || !value.is_finite() {

@@ -3,5 +3,6 @@
 mod bootstrap;
 mod table;
 
+pub(crate) use bootstrap::interval;
 pub use bootstrap::{Interval, Paired, Resampled, Single, bootstrap, paired_bootstrap};
 pub use table::{comparison_table, single_table};

@@ -46,21 +46,11 @@ pub fn cases() -> Vec<Case> {
     golden["cases"].as_object().unwrap().iter().map(case).collect()
 }
 
-/// The numbers that the script gives a tensor.
-fn values(name: &str, shape: &[usize]) -> Vec<f32> {
-    let change = |even: f64| match shape.len() {
-        _ if name.strip_suffix(".bias").is_some() => even / 4.0,
-        1 => 1.0 + even / 4.0,
-        _ => even * 0.375,
-    };
-    hashed::even(name).take(shape.iter().product()).map(|even| change(even) as f32).collect()
-}
-
 impl Case {
     pub fn decoder(&self) -> Decoder {
         Decoder::from_weights(&self.config, self.tensors.keys().map(String::as_str), |name| {
             let (shape, _) = &self.tensors[name];
-            Ok((shape.clone(), values(name, shape)))
+            Ok((shape.clone(), hashed::weight(name, shape)))
         })
         .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
@@ -218,7 +208,7 @@ fn weights_come_out_as_they_went_in() {
             let (shape, _) = &case.tensors[name];
             assert_eq!(
                 (tensor.shape(), tensor.data()),
-                (&shape[..], &values(name, shape)[..]),
+                (&shape[..], &hashed::weight(name, shape)[..]),
                 "{}: {name}",
                 case.name
             );
@@ -234,7 +224,7 @@ fn tensors_that_do_not_fit_are_named_together() {
         names.push("model.layers.0.mlp.surplus.weight");
         let error = Decoder::from_weights(&case.config, names.iter().copied(), |name| {
             let (shape, _) = &case.tensors[name];
-            let values = values(name, shape);
+            let values = hashed::weight(name, shape);
             Ok((if name == misshapen { vec![values.len(), 1] } else { shape.clone() }, values))
         });
         let error = error.err().unwrap();
@@ -263,7 +253,7 @@ fn names_without_their_beginning_are_found() {
         let decoder = Decoder::from_weights(&case.config, names, |name| {
             let name = stored[name];
             let (shape, _) = &case.tensors[name];
-            Ok((shape.clone(), values(name, shape)))
+            Ok((shape.clone(), hashed::weight(name, shape)))
         });
         let decoder = decoder.unwrap_or_else(|error| panic!("{}: {error}", case.name));
         let bits = |decoder: &Decoder| -> Vec<u32> { case.all_logits(decoder).into_iter().map(f32::to_bits).collect() };

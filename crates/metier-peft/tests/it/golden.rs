@@ -56,16 +56,6 @@ pub fn cases() -> Vec<Case> {
     golden["cases"].as_object().unwrap().iter().map(read).collect()
 }
 
-/// The numbers that the script gives a tensor of a base.
-fn weight(name: &str, shape: &[usize]) -> Vec<f32> {
-    let change = |even: f64| match shape.len() {
-        _ if name.strip_suffix(".bias").is_some() => even / 4.0,
-        1 => 1.0 + even / 4.0,
-        _ => even * 0.375,
-    };
-    hashed::even(name).take(shape.iter().product()).map(|even| change(even) as f32).collect()
-}
-
 /// The numbers that the script gives a tensor of an adapter.
 fn number(name: &str, shape: &[usize]) -> Vec<f32> {
     let factors = ["ia3_l", "ln_tuning_layers.weight", "lora_magnitude_vector"];
@@ -77,7 +67,7 @@ impl Case {
     fn decoder(&self) -> Decoder {
         let tensors: BTreeMap<String, Vec<usize>> = serde_json::from_value(self.base["tensors"].clone()).unwrap();
         Decoder::from_weights(&self.base["config"], tensors.keys().map(String::as_str), |name| {
-            Ok((tensors[name].clone(), weight(name, &tensors[name])))
+            Ok((tensors[name].clone(), hashed::weight(name, &tensors[name])))
         })
         .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }

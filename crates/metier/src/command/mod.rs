@@ -24,6 +24,8 @@ mod stage;
 mod tokenizer;
 mod why;
 
+use crate::stage::VERBS;
+use clap::CommandFactory;
 use metier_core::memory::Budget;
 use metier_core::progress::{self, Mode, write_line};
 use metier_core::store::Store;
@@ -88,6 +90,20 @@ pub struct Arguments {
     /// Options that every verb accepts.
     #[command(flatten)]
     pub global: Global,
+}
+
+/// The command line, where a verb that is a stage says of itself what the stage does.
+pub fn line() -> clap::Command {
+    VERBS.iter().fold(Arguments::command(), |line, verb| {
+        if line.find_subcommand(verb.name).is_none_or(|known| known.get_about().is_some()) {
+            return line;
+        }
+        let mut about = verb.summary.to_owned();
+        if let Some(first) = about.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        line.mut_subcommand(verb.name, |known| known.about(about))
+    })
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -296,7 +312,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        line().debug_assert();
     }
 }

@@ -4,10 +4,9 @@ use super::{Global, Verdict};
 use crate::recipe::{Recipe, run};
 use metier_core::Result;
 
-/// Run one stage; its settings are written as in a recipe
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier curate from=docs/ read.method=text select.method=hold_out\n          metier pack from=curate tokenizer=model.gguf\n          metier train from=pack model=model.gguf adapter.method=lora steps=100\nInputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
+    after_help = "Examples: metier curate from=docs/ read.method=text select.method=hold_out\n          metier pack from=curate tokenizer=model.gguf\n          metier train from=pack model=model.gguf adapter.method=lora steps=100\nSettings are written as in a recipe; inputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
 )]
 pub struct Arguments {
     /// A key of the stage and its value: steps=100, `filter='[{ method = "rfc_pages" }]'`

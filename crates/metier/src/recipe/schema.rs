@@ -19,7 +19,7 @@ pub fn recipe() -> Value {
             "recipe": schema_generator().into_root_schema_for::<Head>(),
             "for": {
                 "type": "object",
-                "description": "Lists of values by name. A stage or a check that names lists under `for` stands for one with each choice of their values, which are written `{name}` in its texts.",
+                "description": "Lists of values by name. A stage or a check that names lists under `for` stands for one with each choice of their values, which are written `{name}` in its texts. A value that is a table needs a `name`, which `{name}` stands for; `{name.key}` is what it has under that key.",
                 "additionalProperties": { "type": "array", "minItems": 1 },
             },
             "asset": { "type": "array", "items": schema_generator().into_root_schema_for::<Asset>() },

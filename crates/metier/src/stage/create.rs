@@ -61,6 +61,8 @@ struct CreateSettings {
     /// Base of the rotary frequencies.
     #[schemars(range(min = 1.0))]
     rope_theta: f32,
+    /// Whether linear layers have a bias, which begins at 0.
+    biases: bool,
     /// Whether the head is the embedding.
     tied: bool,
     /// The token put before every text.
@@ -79,6 +81,7 @@ impl Default for CreateSettings {
             kv_heads: None,
             context: 1024,
             rope_theta: 10_000.0,
+            biases: false,
             tied: true,
             begin_of_text: None,
             end_of_text: "<|endoftext|>".to_owned(),
@@ -118,8 +121,8 @@ impl Create {
             "max_position_embeddings": settings.context,
             "rms_norm_eps": 1e-5,
             "rope_theta": settings.rope_theta,
-            "attention_bias": false,
-            "mlp_bias": false,
+            "attention_bias": settings.biases,
+            "mlp_bias": settings.biases,
             "tie_word_embeddings": settings.tied,
             "vocab_size": vocabulary.next_multiple_of(ROWS),
         });

@@ -1,6 +1,6 @@
 //! `eval`: what a model knows of held-out texts, alone and against another evaluation.
 
-use super::model::load_model;
+use super::model::{local_model, open_checkpoint};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::data::Document;
 use metier_core::part::{Chosen, choose};
@@ -11,6 +11,7 @@ use metier_core::{Error, Fault, Place, Result};
 use metier_eval::metric::{self, Metric};
 use metier_eval::report::{bootstrap, comparison_table, paired_bootstrap, single_table};
 use metier_eval::{EvaluateSettings, Evaluation};
+use metier_model::Decoder;
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -27,6 +28,13 @@ pub static VERB: Verb = Verb {
     makes: Kind::Evaluation,
     inputs: &[
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to measure" },
+        InputSlot {
+            key: "adapter",
+            kind: Kind::Training,
+            required: false,
+            many: false,
+            text: "what training on top of the model gave, to measure both together",
+        },
         InputSlot {
             key: "texts",
             kind: Kind::Documents,
@@ -120,7 +128,13 @@ impl Work for Eval {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome> {
-        let model = load_model(&context.input("model")?.path)?;
+        let model = context.input("model")?;
+        let checkpoint = open_checkpoint(&model.path)?;
+        let decoder = match context.inputs.get("adapter") {
+            Some(adapter) => super::export::adapted(adapter, model, &checkpoint)?,
+            None => Decoder::from_checkpoint(&checkpoint)?,
+        };
+        let model = local_model(decoder, &checkpoint).map_err(|error| error.in_file(&model.path))?;
         let metric = self.metric.part.as_ref();
         let seed = context.seed.derive("bootstrap");
         let mut outcome = Outcome { counts: Counts::default(), figures: BTreeMap::new(), table: None };

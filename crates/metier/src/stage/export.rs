@@ -191,7 +191,7 @@ impl Work for Export {
         let model = context.input("model")?;
         let checkpoint = open_checkpoint(&model.path)?;
         let decoder = match context.inputs.get("from") {
-            Some(from) => Some(trained(from, model, &checkpoint)?),
+            Some(from) => Some(folded(from, model, &checkpoint)?),
             None => None,
         };
         let (parameters, table) = match self.how {
@@ -260,8 +260,8 @@ fn types(plan: &GgufPlan) -> String {
     table(&["type", "tensors", "numbers", "size", "why"], &rows, &[false, true, true, true, false])
 }
 
-/// The decoder of a training result.
-fn trained(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decoder> {
+/// The decoder of a training result, an adapter beside its base.
+pub(super) fn adapted(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decoder> {
     check_base(&from.path, &model.id, &model.name)?;
     let whole = from.path.join(MODEL_FOLDER);
     if whole.exists() {
@@ -269,6 +269,15 @@ fn trained(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decod
     }
     let mut decoder = Decoder::from_checkpoint(checkpoint)?;
     metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    Ok(decoder)
+}
+
+/// The same as plain weights.
+fn folded(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decoder> {
+    let mut decoder = adapted(from, model, checkpoint)?;
+    if from.path.join(MODEL_FOLDER).exists() {
+        return Ok(decoder);
+    }
     let adapted = probe(&decoder)?;
     decoder.fold()?;
     let folded = probe(&decoder)?;
