@@ -103,7 +103,9 @@ impl Faults {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.blame == Blame::User => {
-                error.faults.into_iter().for_each(|fault| self.push(fault));
+                for fault in error.faults {
+                    self.push(fault);
+                }
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -306,11 +308,12 @@ mod tests {
     const BYTES: Bytes = Bytes { begin: false };
 
     /// `<user>` and `<assistant>` turns, each with `<end>` and a line break; the last of a model's turns ends without one.
+    #[expect(clippy::unnecessary_wraps, reason = "a template may refuse")]
     fn render(conversation: &Conversation, prompt: bool) -> Result<String> {
         let mut text = String::new();
         for message in &conversation.messages {
             let who = if message.role == Role::Assistant { "model" } else { "person" };
-            let _ = write!(text, "[{who}]{}<end>\n", message.content);
+            let _ = writeln!(text, "[{who}]{}<end>", message.content);
         }
         if prompt {
             text += "[model]";
@@ -464,7 +467,9 @@ mod tests {
         let capitals = |conversation: &Conversation, prompt: bool| {
             let mut conversation = conversation.clone();
             if let Some((_, before)) = conversation.messages.split_last_mut().filter(|_| !prompt) {
-                before.iter_mut().for_each(|message| message.content.make_ascii_uppercase());
+                for message in before {
+                    message.content.make_ascii_uppercase();
+                }
             }
             render(&conversation, prompt)
         };

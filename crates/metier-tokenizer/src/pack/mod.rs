@@ -75,6 +75,7 @@ pub enum Longer {
 }
 
 impl Longer {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_refused(&self) -> bool {
         *self == Self::Refuse
     }

@@ -105,7 +105,7 @@ fn parse(line: &str, place: Place, ignore: &[String]) -> Result<Row> {
     let Value::Object(mut keys) = value else {
         return Err(Error::user(place, "this is no JSON object").hint("write one JSON object a line"));
     };
-    ignore.iter().for_each(|key| drop(keys.remove(key)));
+    keys.retain(|key, _| !ignore.contains(key));
     let fits = |(needed, more): &(&[&str], &[&str])| {
         needed.iter().all(|key| keys.contains_key(*key))
             && keys.keys().all(|key| needed.contains(&key.as_str()) || more.contains(&key.as_str()))

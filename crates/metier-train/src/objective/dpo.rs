@@ -16,9 +16,9 @@ use std::sync::Arc;
 ///
 /// # How
 /// With `c` and `r` the log-probabilities of the learned tokens of the chosen and the rejected reply, and `c₀` and `r₀` the same to the reference,
-/// `d = (c - c₀) - (r - r₀)`. A pair's loss is, with `s` the `label_smoothing`,
-/// `sigmoid`: `-(1 - s) ln σ(β d) - s ln σ(-β d)`;
-/// `robust`: `(-(1 - s) ln σ(β d) + s ln σ(-β d)) / (1 - 2 s)`;
+/// `d = (c - c₀) - (r - r₀)`. A pair's loss is, with `s` the `label_smoothing`, for
+/// `sigmoid`: `-(1 - s) ln σ(β d) - s ln σ(-β d)`, for
+/// `robust`: `(-(1 - s) ln σ(β d) + s ln σ(-β d)) / (1 - 2 s)`, and for
 /// `ipo`: `((c - c₀) / |c| - (r - r₀) / |r| - 1 / (2 β))²` with `|·|` the number of tokens.
 /// The loss is the mean over pairs. The reference is the model without its adapter, which shares the weights, or where all
 /// weights are trained a copy of them as they were; the stage may name another under `teacher`. Its passes are never differentiated.

@@ -89,7 +89,9 @@ pub(super) fn loss<'p>(
         let mut weights = batch.weights.clone();
         for (rows, slope) in batch.sequences.iter().zip(&slopes) {
             let size = (slope * sign).max(0.0) as f32;
-            weights[rows.clone()].iter_mut().for_each(|weight| *weight *= size);
+            for weight in &mut weights[rows.clone()] {
+                *weight *= size;
+            }
         }
         let total: f64 = weights.iter().copied().map(f64::from).sum();
         if total <= 0.0 {
@@ -103,12 +105,11 @@ pub(super) fn loss<'p>(
         });
     }
     // With no slope at all, a gradient of zeros is still one.
-    let sum = match sum {
-        Some(sum) => sum,
-        None => {
-            let mean = decoder.cross_entropy(tape, hidden, &batch.targets, &batch.weights)?;
-            op::scale(tape, mean, 0.0)?
-        }
+    let sum = if let Some(sum) = sum {
+        sum
+    } else {
+        let mean = decoder.cross_entropy(tape, hidden, &batch.targets, &batch.weights)?;
+        op::scale(tape, mean, 0.0)?
     };
     // The sum has the loss's gradient and not its value: taken from itself it is 0, to which the value is added.
     let itself = tape.constant(Tensor::scalar(tape.value(sum)?.item()?)?);
@@ -129,7 +130,9 @@ fn sums(decoder: &Decoder, hidden: &Tensor, batch: &Batch) -> Result<Vec<f64>> {
     let width = hidden.shape()[1];
     let counted: Vec<usize> = (0..batch.ids.len()).filter(|&row| batch.weights[row] > 0.0).collect();
     let mut numbers = Vec::with_capacity(counted.len() * width);
-    counted.iter().for_each(|row| numbers.extend_from_slice(&hidden.data()[row * width..(row + 1) * width]));
+    for row in &counted {
+        numbers.extend_from_slice(&hidden.data()[row * width..(row + 1) * width]);
+    }
     let targets: Vec<u32> = counted.iter().map(|&row| batch.targets[row]).collect();
     let found = decoder.log_probabilities(&Tensor::from_vec(&[counted.len(), width], numbers)?, &targets)?;
     let mut found = counted.into_iter().zip(found).peekable();

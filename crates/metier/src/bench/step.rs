@@ -90,10 +90,9 @@ impl Shape {
     fn batch(self) -> (usize, usize) {
         match self {
             Self::S => (8, 256),
-            Self::M => (4, 512),
+            Self::M | Self::Dpo135m => (4, 512),
             Self::Full135m => (1, 1024),
             Self::Lora135m => (1, 2048),
-            Self::Dpo135m => (4, 512),
         }
     }
 

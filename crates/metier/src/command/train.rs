@@ -153,7 +153,11 @@ fn write_window(
                 let mut text = String::new();
                 for (number, id) in ids.iter().enumerate() {
                     let token = text_of(tokenizer, &[*id]);
-                    text += &if number % 2 == 1 { format!("\x1b[4m{token}\x1b[24m") } else { token };
+                    if number % 2 == 1 {
+                        write!(text, "\x1b[4m{token}\x1b[24m")?;
+                    } else {
+                        text += &token;
+                    }
                 }
                 text
             } else {

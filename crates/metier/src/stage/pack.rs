@@ -62,6 +62,16 @@ impl Work for Pack {
         json!({ "settings": self.0 })
     }
 
+    fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
+        let message = match (inputs.contains_key("from"), inputs.contains_key("examples")) {
+            (true, true) => "there are documents and examples",
+            (false, false) => "there is nothing to pack",
+            (_, examples) => return self.0.check(examples),
+        };
+        Err(Error::user(Place::key("from"), message)
+            .hint("name documents under `from`, or a file of examples under `examples`"))
+    }
+
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
         let mut figures = vec!["bytes", "documents", "shards", "tokens"];
         if inputs.contains_key("examples") {
@@ -71,7 +81,6 @@ impl Work for Pack {
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
-        self.check(inputs.keys())?;
         let Some(Flow { documents, bytes: Some(bytes), .. }) = inputs.get("from") else {
             return Ok((Estimate::default(), Flow::default()));
         };
@@ -88,7 +97,6 @@ impl Work for Pack {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome> {
-        self.check(context.inputs.keys())?;
         context.start_over()?;
         if context.inputs.contains_key("examples") {
             return self.pack_examples(context);
@@ -108,18 +116,6 @@ impl Work for Pack {
 }
 
 impl Pack {
-    /// Refuses all but one of documents and examples, and settings that do not fit them.
-    fn check<'k>(&self, inputs: impl Iterator<Item = &'k String>) -> Result<()> {
-        let sources: Vec<&String> = inputs.filter(|key| *key == "from" || *key == "examples").collect();
-        let [source] = sources[..] else {
-            let message =
-                if sources.is_empty() { "there is nothing to pack" } else { "there are documents and examples" };
-            return Err(Error::user(Place::key("from"), message)
-                .hint("name documents under `from`, or a file of examples under `examples`"));
-        };
-        self.0.check(source == "examples")
-    }
-
     fn pack_examples(&self, context: &Context) -> Result<Outcome> {
         let examples = context.input("examples")?;
         let speaker = open_speaker(&context.input("tokenizer")?.path)?;
