@@ -11,7 +11,8 @@ on standard input trains for that many seconds and prints its line; between turn
 A step is forward, backward, clipping at 1.0 and AdamW. `s` and `m` are a plain model written below, with what PyTorch
 has for it: scaled_dot_product_attention, rms_norm, fused AdamW, and for the loss linear_cross_entropy in chunks
 when eager (torch.compile makes its own loss faster). `135m-full` and `135m-lora` are LlamaForCausalLM of transformers, the latter with
-LoRA of peft on all linear layers. `bf16` is autocast: weights, moments and the residual stream stay f32.
+LoRA of peft on all linear layers. `135m-dpo-lora` is the same on two pairs of texts, the second half of each a reply, with TRL's
+sigmoid loss; the reference is the model with its adapter off, and the head sees replies only, as in TRL. `bf16` is autocast: weights, moments and the residual stream stay f32.
 
 Weights and tokens come from integer hashes of names and places, so that another program can make the same ones and
 compare the loss. Matrices are even(name, index) / 32 and norms 1, by the names transformers gives them; LoRA's A
@@ -36,6 +37,7 @@ MODELS = {
     "s": {"vocabulary": 4096, "hidden": 256, "layers": 6, "heads": 8, "kv_heads": 8, "ffn": 688, "theta": 1e4, "batch": 8, "context": 256},
     "m": {"vocabulary": 32000, "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 8, "ffn": 1376, "theta": 1e4, "batch": 4, "context": 512},
     "135m-full": {"vocabulary": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "theta": 1e5, "batch": 1, "context": 1024},
+    "135m-dpo-lora": {"vocabulary": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "theta": 1e5, "batch": 4, "context": 512},
     "135m-lora": {"vocabulary": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "theta": 1e5, "batch": 1, "context": 2048},
 }
 EPSILON = 1e-5
@@ -43,6 +45,7 @@ ADAMW = {"lr": 3e-4, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
 CLIP = 1.0
 LORA_RANK = 16
 LORA_ALPHA = 32
+DPO_BETA = 0.1
 # Batches that take turns.
 BATCHES = 4
 # A turn has at least so many timed steps.
@@ -240,6 +243,24 @@ class Transformers(nn.Module):
         return functional.cross_entropy(logits.flatten(0, 1), targets)
 
 
+class Preferring(Transformers):
+    """The same that prefers the first half of a batch to the second, of each text its second half being the reply."""
+
+    def log_probabilities(self, ids, targets):
+        reply = ids.shape[1] // 2
+        causal = self.causal.base_model.model
+        x = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, reply:]
+        logits = causal.lm_head(x).flatten(0, 1)
+        losses = functional.cross_entropy(logits, targets.view(ids.shape)[:, reply:].flatten(), reduction="none")
+        return -losses.view(len(ids), -1).sum(1)
+
+    def forward(self, ids, targets):
+        with torch.no_grad(), self.causal.disable_adapter():
+            reference = self.log_probabilities(ids, targets)
+        chosen, rejected = (self.log_probabilities(ids, targets) - reference).chunk(2)
+        return -functional.logsigmoid(DPO_BETA * (chosen - rejected)).mean()
+
+
 def plain(name):
     """A parameter's name as in the files that transformers and peft write."""
     for inserted in ("causal.", "base_model.model.", "base_layer.", "default."):
@@ -252,7 +273,9 @@ class Trainer:
         shape = MODELS[arguments.model]
         self.tokens = shape["batch"] * shape["context"]
         self.batches = batches(shape)
-        if arguments.model.startswith("135m"):
+        if "dpo" in arguments.model:
+            model = Preferring(shape, lora=True)
+        elif arguments.model.startswith("135m"):
             model = Transformers(shape, lora=arguments.model.endswith("lora"))
         else:
             model = Llama(shape, chunked=arguments.mode == "eager")

@@ -334,9 +334,14 @@ impl Decoder {
             )));
         }
         let hidden = self.hidden(tape, &batch.ids, &batch.positions, &batch.sequences)?;
+        self.cross_entropy(tape, hidden, &batch.targets, &batch.weights)
+    }
+
+    /// The weighted mean of the cross-entropies of last hidden states `[rows, hidden]` in nats: one element.
+    pub fn cross_entropy(&self, tape: &mut Tape<'_>, hidden: Var, targets: &[u32], weights: &[f32]) -> Result<Var> {
         let Head { weight, bias, softcap } = self.model.head;
         let head = Head { weight: tape.parameter(weight), bias: bias.map(|bias| tape.parameter(bias)), softcap };
-        op::head_cross_entropy(tape, hidden, head, &batch.targets, &batch.weights)
+        op::head_cross_entropy(tape, hidden, head, targets, weights)
     }
 
     /// Continues several texts in one pass, and gives the logits of what follows the rows that were asked for:

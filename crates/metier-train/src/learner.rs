@@ -47,7 +47,8 @@ impl<'a> Learner<'a> {
         self.gradients.clear();
     }
 
-    /// Adds the gradients of `share` times a loss, and gives the loss, without what an adapter adds to it.
+    /// Adds the gradients of `share` times a loss, and gives the loss, without what an adapter adds to it. A loss that is not finite
+    /// has none.
     ///
     /// # Errors
     /// Those of `loss` and of [`Tape::backward`].
@@ -62,6 +63,9 @@ impl<'a> Learner<'a> {
         tape.set_noise(self.noise);
         let mut mean = loss(decoder, &mut tape)?;
         let value = tape.value(mean)?.item()?;
+        if !value.is_finite() {
+            return Ok(f64::from(value));
+        }
         if let Some(upkeep) = &self.upkeep {
             let penalty = upkeep.penalty(&mut tape)?;
             mean = op::add(&mut tape, mean, penalty)?;

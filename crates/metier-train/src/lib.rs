@@ -8,6 +8,7 @@
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
+//! | [`mod@preview`] | what a run will see, before it starts |
 //! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
 //! | [`mod@plan`] | what a run will cost, before it starts |
 //!
@@ -25,6 +26,7 @@ mod measure;
 pub mod objective;
 pub mod optimizer;
 pub mod plan;
+pub mod preview;
 pub mod run;
 pub mod sampler;
 pub mod schedule;
@@ -34,5 +36,6 @@ mod trainer;
 pub use learner::Learner;
 pub use measure::squared_gradients;
 pub use plan::{Plan, plan};
+pub use preview::{Shown, preview};
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings};

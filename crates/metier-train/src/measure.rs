@@ -1,12 +1,12 @@
 //! What the gradients of a text say about a model before it is trained.
 
-use crate::run::Run;
-use crate::sampler::{Request, Stream};
+use crate::run::{Run, other_of, stream_of};
+use crate::sampler::Request;
 use crate::trainer::segments;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor};
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
-use metier_tokenizer::pack::{DocumentEntry, Shards};
+use metier_tokenizer::pack::Shards;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -21,7 +21,8 @@ pub fn squared_gradients(
     run: &Run<'_>,
     windows: usize,
 ) -> Result<BTreeMap<ParameterId, Tensor>> {
-    let stream = Stream::new(shards.documents().iter().map(DocumentEntry::tokens))?;
+    let stream = stream_of(shards, run.settings.context)?;
+    let other = other_of(decoder, run)?;
     decoder.set_recompute(run.settings.recompute);
     let seed = run.seed.derive("measure");
     let mut squares: BTreeMap<ParameterId, Tensor> = BTreeMap::new();
@@ -35,7 +36,7 @@ pub fn squared_gradients(
         let mut gradients = Gradients::new();
         let mut tape = Tape::training(&decoder.parameters);
         tape.set_precision(run.settings.precision.into());
-        let loss = run.parts.objective.part.loss(decoder, &mut tape, &batch, run.teacher)?;
+        let loss = run.parts.objective.part.loss(decoder, &mut tape, &batch, other.as_ref())?;
         tape.backward(loss, &mut gradients)?;
         if !gradients.norm().is_finite() {
             return Err(Error::user(Place::key(format!("window {step}")), "the gradient is not finite")

@@ -1,5 +1,6 @@
 //! What a run will cost, before it starts.
 
+use crate::objective::Other;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use metier_core::Result;
@@ -55,6 +56,8 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
     let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);
     let sampler = &parts.sampler.part;
     let epoch = stream.and_then(|stream| sampler.steps_per_epoch(stream, settings.context, settings.sequences));
+    let reference = parts.objective.part.other() == Other::Reference;
+    let forward = if reference { decoder.flop_per_token(false, context) } else { 0.0 };
     let memory = decoder.memory_plan(settings.rows().saturating_mul(context));
     Ok(Plan {
         steps: settings.steps,
@@ -62,9 +65,10 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         epochs: epoch.map(|steps| settings.steps as f64 / steps),
         parameters,
         trainable: trained,
-        flop: decoder.flop_per_token(true, context) * tokens as f64,
+        flop: (decoder.flop_per_token(true, context) + forward) * tokens as f64,
         weight_bytes: 4 * parameters,
-        state_bytes: changed,
+        // Weights that change are kept as they were, too, where a loss refers to them.
+        state_bytes: changed + if reference { 4 * trained } else { 0 },
         activation_bytes: memory.activations.saturating_add(memory.head),
         checkpoint_bytes: 3 * changed,
     })

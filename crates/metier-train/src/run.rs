@@ -1,16 +1,17 @@
 //! The loop that joins the parts.
 
 use crate::checkpoint::{Checkpoints, Found};
+use crate::objective::Other;
 use crate::plan::plan;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
-use crate::trainer::{Trainer, Work};
+use crate::trainer::{Trainer, Work, together};
 use metier_core::memory::Budget;
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
-use metier_tokenizer::pack::{DocumentEntry, Shards};
+use metier_tokenizer::pack::{DocumentEntry, Lesson, Shards};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -99,15 +100,19 @@ pub struct TrainReport {
 /// the last case, and after a kill, the same call goes on from the newest checkpoint.
 pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<TrainReport> {
     run.settings.check(&Place::default())?;
-    let stream = Stream::new(shards.documents().iter().map(DocumentEntry::tokens))?;
+    check_lesson(shards, run)?;
+    let stream = stream_of(shards, run.settings.context)?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
         return Err(Error::program("no weight of the model is trainable: attach an adapter first"));
     }
-    check_teacher(decoder, run)?;
+    let other = other_of(decoder, run)?;
     let (context, most) = (run.settings.context, decoder.config().context_length);
-    if context > most {
+    // A window of examples may be longer than any of them.
+    if context > most
+        && shards.documents().iter().any(|document| document.tokens() > most as u64 || document.learned.is_none())
+    {
         let message = format!("{context} tokens are more than the {most} the model can attend to");
         return Err(Error::user(Place::key("context"), message).hint(format!("write at most {most}")));
     }
@@ -120,7 +125,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         })?;
 
     let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, shards, run))?;
-    let mut trainer = Trainer::new(decoder, shards, &stream, run)?;
+    let mut trainer = Trainer::new(decoder, shards, &stream, run, other)?;
     let (found, notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
     if let Some(found) = found {
@@ -186,18 +191,66 @@ fn hinted(mut error: Error, hint: &str) -> Error {
     error
 }
 
-/// Refuses a teacher that cannot teach, one that is not asked for, and none where one is.
-fn check_teacher(decoder: &Decoder, run: &Run<'_>) -> Result<()> {
-    let name = run.parts.objective.name;
+/// The documents of shards in a row: examples whole, other documents to be cut.
+///
+/// # Errors
+/// When there is none to train on, or an example is longer than a window.
+pub(crate) fn stream_of(shards: &Shards, context: usize) -> Result<Stream> {
+    let lengths = shards.documents().iter().map(DocumentEntry::tokens);
+    if shards.examples().is_none() {
+        return Stream::new(lengths);
+    }
+    let (lengths, together, context) = (lengths.collect::<Vec<_>>(), together(shards), context as u64);
+    Stream::of_examples(&lengths, together, context)?.map_err(|number| {
+        let id = &shards.documents()[number].id;
+        let longest = lengths.chunks(together).map(|unit| unit.iter().sum::<u64>()).max().unwrap_or(0);
+        let what = if together == 1 { "the example has" } else { "it and the rejected reply have" };
+        let length: u64 = lengths[number..].iter().take(together).sum();
+        let message = format!("`{id}`: {what} {length} tokens, and a window {context}; examples are not cut");
+        Error::user(Place::key("context"), message).hint(format!(
+            "write `context = {longest}`, or pack again with `longest` and `longer = \"drop\"` or `\"cut\"`"
+        ))
+    })
+}
+
+/// Refuses shards that teach something else than the objective learns.
+fn check_lesson(shards: &Shards, run: &Run<'_>) -> Result<()> {
+    let objective = &run.parts.objective;
+    let lesson = shards.examples().map_or(Lesson::Replies, |examples| examples.lesson);
+    if objective.part.learns(lesson) {
+        return Ok(());
+    }
+    let (hold, fitting) = match (shards.examples(), lesson) {
+        (None, _) => ("documents", "pack `examples` with `chosen` and `rejected`, or `label`"),
+        (_, Lesson::Replies) => {
+            ("replies without a verdict", "choose `causal`, or pack rows of `chosen` and `rejected`, or `label`")
+        }
+        (_, Lesson::Preferences) => ("preferences", "choose `dpo`, `kto`, `orpo` or `simpo`"),
+        (_, Lesson::Judgments) => ("judgments", "choose `kto`"),
+    };
+    let message = format!("`{}` cannot learn from these shards: they hold {hold}", objective.name);
+    Err(Error::user(Place::key("objective"), message).hint(fitting))
+}
+
+/// The other model that the objective looks at. The model as it is before training shares its weights as long as
+/// these do not change.
+///
+/// # Errors
+/// When a teacher cannot teach, is not asked for, or is missing where one is.
+pub(crate) fn other_of(decoder: &Decoder, run: &Run<'_>) -> Result<Option<Arc<Decoder>>> {
+    let (name, other) = (run.parts.objective.name, run.parts.objective.part.other());
     let refuse = |message: String, hint: &str| Err(Error::user(Place::key("teacher"), message).hint(hint));
     let Some(teacher) = run.teacher else {
-        if run.parts.objective.part.takes_teacher() {
-            let message = format!("`{name}` learns from another model, and none is given");
-            return refuse(message, "write `teacher = \"NAME\"`");
-        }
-        return Ok(());
+        return match other {
+            Other::Nobody => Ok(None),
+            Other::Reference => Ok(Some(Arc::new(decoder.shared()?))),
+            Other::Teacher => {
+                let message = format!("`{name}` learns from another model, and none is given");
+                refuse(message, "write `teacher = \"NAME\"`")
+            }
+        };
     };
-    if !run.parts.objective.part.takes_teacher() {
+    if other == Other::Nobody {
         return refuse(format!("`{name}` learns from no other model"), "leave `teacher` out, or choose `distill`");
     }
     let (theirs, own) = (teacher.config(), decoder.config());
@@ -210,7 +263,7 @@ fn check_teacher(decoder: &Decoder, run: &Run<'_>) -> Result<()> {
             format!("it attends to {} tokens, and windows have {}", theirs.context_length, run.settings.context);
         return refuse(message, "choose a shorter `context`");
     }
-    Ok(())
+    Ok(Some(Arc::clone(teacher)))
 }
 
 fn last<T>(items: &[T], count: usize) -> &[T] {
@@ -237,6 +290,9 @@ fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
     for document in shards.documents() {
         let (id, text) = (&document.id, &document.text_blake3);
         hash.update(format!("\n{id} {text} {}", document.tokens()).as_bytes());
+        if let Some(learned) = &document.learned {
+            hash.update(format!(" {learned:?} {:?}", document.verdict).as_bytes());
+        }
     }
     hash_weights(&mut hash, decoder);
     if let Some(teacher) = run.teacher {

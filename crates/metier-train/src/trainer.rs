@@ -2,17 +2,19 @@
 
 use crate::checkpoint::{Checkpoints, Found, Stored};
 use crate::learner::Learner;
-use crate::objective::Segment;
+use crate::objective::{Group, Other, Segment};
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
+use metier_compute::Tape;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
-use metier_model::{Batch, Decoder};
-use metier_tokenizer::pack::Shards;
+use metier_model::Decoder;
+use metier_tokenizer::pack::{Lesson, Shards};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What one step, or all steps of this process, amount to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Trainer<'a> {
     shards: &'a Shards,
     stream: &'a Stream,
     run: &'a Run<'a>,
+    /// The model that the objective looks at.
+    other: Option<Arc<Decoder>>,
     sampler_seed: Seed,
     noise_seed: Seed,
     pub(crate) history: Vec<StepRecord>,
@@ -41,6 +45,7 @@ impl<'a> Trainer<'a> {
         shards: &'a Shards,
         stream: &'a Stream,
         run: &'a Run<'a>,
+        other: Option<Arc<Decoder>>,
     ) -> Result<Self> {
         let mut learner = Learner::new(decoder, &*run.parts.optimizer.part)?;
         learner.precision = run.settings.precision.into();
@@ -49,6 +54,7 @@ impl<'a> Trainer<'a> {
             shards,
             stream,
             run,
+            other,
             sampler_seed: run.seed.derive("sampler"),
             noise_seed: run.seed.derive("noise"),
             history: Vec::new(),
@@ -65,17 +71,22 @@ impl<'a> Trainer<'a> {
         let (settings, parts) = (self.run.settings, self.run.parts);
         let step = self.done();
         let windows = self.windows(step);
-        let batches: Vec<Batch> = windows
+        let objective = &parts.objective.part;
+        let groups: Vec<(&[Range<u64>], Group)> = windows
             .chunks(settings.rows())
-            .map(|group| parts.objective.part.batch(&segments(self.shards, self.stream, group)?))
+            .map(|windows| Ok((windows, objective.batch(&segments(self.shards, self.stream, windows)?)?)))
             .collect::<Result<_>>()?;
-        let weights: Vec<f64> = batches.iter().map(weight).collect();
+        let weights: Vec<f64> = groups.iter().map(|(_, group)| objective.weight(group)).collect();
         let whole: f64 = weights.iter().sum();
-        let flop_per_token = self.learner.decoder.flop_per_token(true, settings.context);
+        let decoder = &self.learner.decoder;
+        let mut flop_per_token = decoder.flop_per_token(true, settings.context);
+        if objective.other() == Other::Reference {
+            flop_per_token += decoder.flop_per_token(false, settings.context);
+        }
         let mut work = Work::default();
         let mut loss = 0.0;
         self.learner.clear();
-        for (number, (batch, weight)) in (0..).zip(batches.iter().zip(&weights)) {
+        for (number, ((windows, group), weight)) in (0..).zip(groups.iter().zip(&weights)) {
             if (self.run.stop)() {
                 return Ok(None);
             }
@@ -83,21 +94,27 @@ impl<'a> Trainer<'a> {
                 continue;
             }
             let share = weight / whole;
-            let group = step * settings.sequences as u64 + number;
-            self.learner.noise = Some(Seed::new(self.noise_seed.at(group).bits()));
-            let teacher = self.run.teacher;
-            let mean =
-                self.learner.add(share, |decoder, tape| parts.objective.part.loss(decoder, tape, batch, teacher))?;
+            let position = step * settings.sequences as u64 + number;
+            self.learner.noise = Some(Seed::new(self.noise_seed.at(position).bits()));
+            let other = self.other.as_ref();
+            let mean = self.learner.add(share, |decoder, tape| objective.loss(decoder, tape, group, other))?;
             loss += share * mean;
             if !loss.is_finite() {
-                return Err(self.diverged(step, &windows, &format!("the loss is {loss}")));
+                let names = self.not_finite(windows)?;
+                return Err(diverged(
+                    step,
+                    &format!("batch {} of {}", number + 1, groups.len()),
+                    &format!("the loss is {loss}"),
+                    &names,
+                ));
             }
-            work.tokens += batch.weights.iter().filter(|weight| **weight > 0.0).count() as u64;
-            work.flop += flop_per_token * batch.ids.len() as f64;
+            work.tokens += group.rows.weights.iter().filter(|weight| **weight > 0.0).count() as u64;
+            work.flop += flop_per_token * group.rows.ids.len() as f64;
         }
         let norm = self.learner.gradient_norm();
         if !norm.is_finite() {
-            return Err(self.diverged(step, &windows, &format!("the gradient's length is {norm}")));
+            let names = self.names(&windows);
+            return Err(diverged(step, "all batches", &format!("the gradient's length is {norm}"), &names));
         }
         let factor = if settings.clip > 0.0 { (settings.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let rate = parts.optimizer.part.rate() * parts.schedule.part.factor(step, settings.steps);
@@ -118,8 +135,8 @@ impl<'a> Trainer<'a> {
         self.run.parts.sampler.part.windows(self.stream, &request)
     }
 
-    fn diverged(&self, step: u64, windows: &[Range<u64>], what: &str) -> Error {
-        const SHOWN: usize = 8;
+    /// The documents of windows, each once.
+    fn names(&self, windows: &[Range<u64>]) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for piece in windows.iter().flat_map(|window| self.stream.pieces(window)) {
             let name = self.shards.documents()[piece.document].id.as_str();
@@ -127,11 +144,30 @@ impl<'a> Trainer<'a> {
                 names.push(name);
             }
         }
-        let more = names.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let names = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        Error::user(Place::key(format!("step {}", step + 1)), format!("{what}; the step learned from {names}{more}"))
-            .hint("lower the optimizer's `rate`, warm up for longer, or look at these documents; the newest checkpoint is kept")
+        names
+    }
+
+    /// The documents of windows whose own loss is not finite; all of them where it is so only of them together.
+    fn not_finite(&self, windows: &[Range<u64>]) -> Result<Vec<&str>> {
+        let (objective, decoder) = (&self.run.parts.objective.part, &*self.learner.decoder);
+        let together = together(self.shards);
+        let pieces: Vec<_> = windows.iter().flat_map(|window| self.stream.pieces(window)).collect();
+        let segments = segments(self.shards, self.stream, windows)?;
+        let mut names = Vec::new();
+        for (pieces, segments) in pieces.chunks(together).zip(segments.chunks(together)) {
+            let group = objective.batch(segments)?;
+            if objective.weight(&group) == 0.0 {
+                continue;
+            }
+            let mut tape = Tape::inference(&decoder.parameters);
+            tape.set_precision(self.learner.precision);
+            let loss = objective.loss(decoder, &mut tape, &group, self.other.as_ref())?;
+            if !tape.value(loss)?.item()?.is_finite() {
+                names.extend(pieces.iter().map(|piece| self.shards.documents()[piece.document].id.as_str()));
+            }
+        }
+        names.dedup();
+        Ok(if names.is_empty() { self.names(windows) } else { names })
     }
 
     pub(crate) fn save(&self, checkpoints: &Checkpoints) -> Result<()> {
@@ -176,7 +212,8 @@ impl<'a> Trainer<'a> {
         let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
         for step in 0..self.done() {
             for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
-                *counts.entry(piece.document).or_default() += piece.targets();
+                let tokens = piece.tokens.start + 1..piece.tokens.end + u64::from(piece.continues);
+                *counts.entry(piece.document).or_default() += self.shards.documents()[piece.document].targets(tokens);
             }
         }
         let documents = self.shards.documents();
@@ -198,11 +235,33 @@ pub(crate) fn segments(shards: &Shards, stream: &Stream, windows: &[Range<u64>])
             let end = piece.tokens.end + u64::from(piece.continues);
             let mut tokens = shards.read(piece.document, piece.tokens.start..end)?;
             let next = if piece.continues { tokens.pop() } else { None };
-            Ok(Segment { tokens, next })
+            let entry = &shards.documents()[piece.document];
+            let learned = entry.learned.as_ref().map(|ranges| {
+                let mut learned = vec![false; tokens.len()];
+                for range in ranges {
+                    // A row predicts the token behind it.
+                    let row = |token: u64| (token.saturating_sub(piece.tokens.start + 1) as usize).min(learned.len());
+                    let rows = row(range.start)..row(range.end);
+                    learned[rows].fill(true);
+                }
+                learned
+            });
+            Ok(Segment { tokens, next, learned, verdict: entry.verdict })
         })
         .collect()
 }
 
-fn weight(batch: &Batch) -> f64 {
-    batch.weights.iter().copied().map(f64::from).sum()
+/// How many neighboring documents belong together.
+pub(crate) fn together(shards: &Shards) -> usize {
+    let pairs = shards.examples().is_some_and(|examples| examples.lesson == Lesson::Preferences);
+    if pairs { 2 } else { 1 }
+}
+
+fn diverged(step: u64, batch: &str, what: &str, names: &[&str]) -> Error {
+    const SHOWN: usize = 8;
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    Error::user(Place::key(format!("step {}, {batch}", step + 1)), format!("{what}; it learned from {names}{more}"))
+        .hint("lower the optimizer's `rate`, warm up for longer, or look at these documents; the newest checkpoint is kept")
 }

@@ -107,6 +107,18 @@ pub const RACES: &[Race] = &[
         model: None,
         seconds: 40,
     },
+    Race {
+        name: "dpo-135m-lora",
+        work: "training step of DPO with LoRA, rank 16 on all linear layers of a 135M Llama, 2 pairs of 512 tokens a text, half of each a reply, AdamW",
+        ours: &["bench", "--step", "135m-dpo-lora", "--precision", "bf16"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "135m-dpo-lora"],
+        peer_environment: &[],
+        peers: ALL,
+        model: None,
+        seconds: 40,
+    },
     // As on a processor without AMX; PyTorch's own loops, oneDNN and MKL are told each in its way.
     Race {
         name: "train-s-f32-avx512",

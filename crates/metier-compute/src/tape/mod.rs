@@ -104,7 +104,8 @@ impl<'p> Tape<'p> {
         self.noise
     }
 
-    pub(crate) fn precision(&self) -> Precision {
+    /// What [`Tape::set_precision`] set.
+    pub fn precision(&self) -> Precision {
         self.precision
     }
 

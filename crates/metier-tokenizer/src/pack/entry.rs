@@ -1,7 +1,9 @@
 //! What is written about documents and shards, and what is answered about tokens.
 
+use super::rows::{Lesson, Verdict};
 use metier_core::data::{Pieces, TokenId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A packed document: where it came from, and where its tokens lie.
@@ -28,12 +30,26 @@ pub struct DocumentEntry {
     pub bytes: u64,
     /// BLAKE3 of its text, in hexadecimal.
     pub text_blake3: String,
+    /// The tokens that a model learns to write, counted from its first, where these are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Vec<Range<u64>>>,
+    /// What is said of its reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 impl DocumentEntry {
     /// Number of its tokens, the end-of-text token included.
     pub fn tokens(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// Number of the tokens `range`, counted from its first, that a model learns to write and that follow one.
+    pub fn targets(&self, range: Range<u64>) -> u64 {
+        let range = range.start.max(1)..range.end.min(self.tokens());
+        let Some(learned) = &self.learned else { return range.end.saturating_sub(range.start) };
+        let within = |part: &Range<u64>| part.end.min(range.end).saturating_sub(part.start.max(range.start));
+        learned.iter().map(within).sum()
     }
 }
 
@@ -77,6 +93,25 @@ pub struct PackSummary {
     pub shards: u32,
 }
 
+/// What packing examples made, besides [`PackSummary`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleSummary {
+    /// What they ask a model to learn.
+    pub lesson: Lesson,
+    /// [`Dialogue::fingerprint`](super::Dialogue::fingerprint).
+    pub dialogue: String,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Tokens that are learned.
+    pub learned: u64,
+    /// Texts whose end was cut off.
+    pub cut: u64,
+    /// Rows that were left out, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
+}
+
 /// The content of `pack.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +123,8 @@ pub(crate) struct Manifest {
     pub id_bytes: u32,
     pub end_of_document: Option<TokenId>,
     pub counts: PackSummary,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<ExampleSummary>,
     /// Tokens of each shard.
     pub shard_tokens: Vec<u64>,
     pub files: Vec<ManifestFile>,

@@ -9,19 +9,29 @@
 //! | `documents.jsonl` | one [`DocumentEntry`] a line, in the order of their tokens |
 //! | `pack.json` | the tokenizer's fingerprint, counts, and size and BLAKE3 of every other file; written last |
 //!
+//! Documents are texts, or examples: a conversation or a prompt with its reply. Of an example `documents.jsonl` says which tokens
+//! are the model's to write ([`DocumentEntry::learned`]), and what is said of its reply.
+//!
 //! A document never lies in two shards, so its tokens are one range; a shard may be longer than asked for
 //! when a single document is.
 
+mod dialogue;
 mod entry;
+mod examples;
 mod read;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use entry::{DocumentEntry, PackSummary, TokenOrigin, TokenRange};
+pub use dialogue::{Dialogue, Render};
+pub use entry::{DocumentEntry, ExampleSummary, PackSummary, TokenOrigin, TokenRange};
+pub use examples::{Origin, pack_examples};
 pub use read::Shards;
+pub use rows::{Lesson, Verdict};
 pub use write::pack;
 
+use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +48,81 @@ pub struct PackSettings {
     /// its own.
     #[schemars(range(min = 1))]
     pub shard_tokens: u64,
+    /// Most tokens of an example, for training with a `context` of as many. Not for documents, which training goes
+    /// through window by window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub longest: Option<u64>,
+    /// What becomes of an example with more than `longest` tokens.
+    #[serde(skip_serializing_if = "Longer::is_refused")]
+    pub longer: Longer,
+    /// Keys of examples that are not read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+/// What becomes of an example that is too long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Longer {
+    /// Nothing is packed, and all such examples are named.
+    #[default]
+    Refuse,
+    /// It is left out, and counted.
+    Drop,
+    /// Its end is cut off, and it is counted.
+    Cut,
+}
+
+impl Longer {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_refused(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 impl Default for PackSettings {
     fn default() -> Self {
-        Self { begin_of_document: false, end_of_document: true, shard_tokens: 1 << 24 }
+        Self {
+            begin_of_document: false,
+            end_of_document: true,
+            shard_tokens: 1 << 24,
+            longest: None,
+            longer: Longer::Refuse,
+            ignore: Vec::new(),
+        }
+    }
+}
+
+impl PackSettings {
+    /// Refuses what fits neither documents nor examples, whichever is packed.
+    pub fn check(&self, examples: bool) -> Result<()> {
+        let mut faults = Vec::new();
+        let mut refuse = |key: &str, is_bad: bool, message: &str, hint: &str| {
+            if is_bad {
+                faults.push(Fault::new(Place::key(key), message).hint(hint));
+            }
+        };
+        refuse(
+            "longest",
+            self.longest.is_some_and(|longest| longest < 2),
+            "an example has two tokens at least",
+            "write at least 2",
+        );
+        refuse(
+            "longer",
+            self.longer != Longer::Refuse && self.longest.is_none(),
+            "no example is too long without `longest`",
+            "write `longest` too",
+        );
+        let only = !examples && (self.longest.is_some() || !self.ignore.is_empty());
+        refuse(
+            "from",
+            only,
+            "`longest`, `longer` and `ignore` are for examples",
+            "leave them out, or name `examples` in place of `from`",
+        );
+        Error::collect((), faults)
     }
 }
 

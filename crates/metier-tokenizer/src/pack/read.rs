@@ -1,6 +1,6 @@
 //! Shards, mapped into memory.
 
-use super::entry::{DocumentEntry, FORMAT, Manifest, ManifestFile, TokenOrigin, TokenRange};
+use super::entry::{DocumentEntry, ExampleSummary, FORMAT, Manifest, ManifestFile, TokenOrigin, TokenRange};
 use super::{
     DOCUMENTS_FILE, HEADER_BYTES, MANIFEST_FILE, PackSummary, SPANS_MAGIC, TOKENS_MAGIC, header, spans_file,
     tokens_file,
@@ -57,6 +57,11 @@ impl Shards {
     /// What packing counted.
     pub fn summary(&self) -> PackSummary {
         self.manifest.counts
+    }
+
+    /// What packing counted of examples; none where documents were packed.
+    pub fn examples(&self) -> Option<&ExampleSummary> {
+        self.manifest.examples.as_ref()
     }
 
     /// Number of tokens of all shards.
@@ -298,6 +303,10 @@ fn read_documents(folder: &Path, manifest: &Manifest) -> Result<Vec<DocumentEntr
             return Err(Error::user(place(1), "the document's pieces are not in order or out of its text")
                 .hint("the file is damaged: pack the documents again"));
         }
+        if !lessons_fit(&entry, manifest) {
+            return Err(Error::user(place(1), "what is learned of the document is not in order or out of its tokens")
+                .hint("the file is damaged: pack the examples again"));
+        }
         offset = entry.end;
         documents.push(entry);
     }
@@ -305,6 +314,16 @@ fn read_documents(folder: &Path, manifest: &Manifest) -> Result<Vec<DocumentEntr
         && u64::from(shard) + 1 == u64::from(manifest.counts.shards)
         && documents.len() as u64 == manifest.counts.documents;
     if whole { Ok(documents) } else { Err(Error::file(&path, "the documents do not cover the tokens of the shards")) }
+}
+
+fn lessons_fit(entry: &DocumentEntry, manifest: &Manifest) -> bool {
+    let mut at = 0;
+    let in_order = entry.learned.iter().flatten().all(|range| {
+        let fits = range.start >= at && range.end > range.start && range.end <= entry.tokens();
+        at = range.end;
+        fits
+    });
+    in_order && entry.learned.is_some() == manifest.examples.is_some()
 }
 
 fn pieces_fit(entry: &DocumentEntry) -> bool {

@@ -1,6 +1,7 @@
 //! Documents to shards, in one pass and in memory that does not grow with the texts.
 
-use super::entry::{DocumentEntry, FORMAT, Manifest, ManifestFile, PackSummary};
+use super::entry::{DocumentEntry, ExampleSummary, FORMAT, Manifest, ManifestFile, PackSummary};
+use super::rows::Verdict;
 use super::{DOCUMENTS_FILE, MANIFEST_FILE, PackSettings, SPANS_MAGIC, TOKENS_MAGIC, header, spans_file, tokens_file};
 use metier_core::data::{Document, TokenId};
 use metier_core::seam::{Encoded, Tokenize};
@@ -8,6 +9,7 @@ use metier_core::{Error, Fault, Place, Result, stop, store};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Texts of at least this many bytes together are encoded at once.
@@ -28,11 +30,8 @@ pub fn pack(
     settings: &PackSettings,
     folder: &Path,
 ) -> Result<PackSummary> {
-    let end = if settings.end_of_document { Some(document_end(tokenizer)?) } else { None };
-    let begin = if settings.begin_of_document { Some(document_begin(tokenizer)?) } else { None };
-    store::create_folder(folder)?;
-    remove_old(folder)?;
-    let mut writer = Writer::new(folder, tokenizer, settings.shard_tokens.max(1), [begin, end])?;
+    settings.check(false)?;
+    let mut writer = Writer::new(folder, tokenizer, settings)?;
     let mut batch = Vec::new();
     let mut bytes = 0;
     for document in documents {
@@ -47,7 +46,7 @@ pub fn pack(
         }
     }
     writer.batch(&batch)?;
-    writer.finish()
+    writer.finish(None)
 }
 
 /// The id put before a document.
@@ -97,12 +96,14 @@ fn remove_old(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-struct Writer<'a> {
+/// Writes the files of a pack from front to back.
+pub(super) struct Writer<'a> {
     folder: &'a Path,
     tokenizer: &'a dyn Tokenize,
     shard_limit: u64,
     begin: Option<TokenId>,
-    end: Option<TokenId>,
+    /// The id put after each text, if one is.
+    pub(super) end: Option<TokenId>,
     id_bytes: u32,
     tokens: Output,
     spans: Output,
@@ -116,18 +117,18 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(
-        folder: &'a Path,
-        tokenizer: &'a dyn Tokenize,
-        shard_limit: u64,
-        [begin, end]: [Option<TokenId>; 2],
-    ) -> Result<Self> {
+    /// Begins a pack in `folder`, which is created; a pack that lies there is removed.
+    pub(super) fn new(folder: &'a Path, tokenizer: &'a dyn Tokenize, settings: &PackSettings) -> Result<Self> {
+        let end = if settings.end_of_document { Some(document_end(tokenizer)?) } else { None };
+        let begin = if settings.begin_of_document { Some(document_begin(tokenizer)?) } else { None };
+        store::create_folder(folder)?;
+        remove_old(folder)?;
         let id_bytes = if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 };
         let (tokens, spans) = begin_shard(folder, id_bytes, 0)?;
         Ok(Self {
             folder,
             tokenizer,
-            shard_limit,
+            shard_limit: settings.shard_tokens.max(1),
             begin,
             end,
             id_bytes,
@@ -148,10 +149,26 @@ impl<'a> Writer<'a> {
         if encoded.len() != documents.len() {
             return Err(Error::program("the tokenizer did not answer for every text"));
         }
-        documents.iter().zip(encoded).try_for_each(|(document, encoded)| self.document(document, encoded))
+        documents.iter().zip(encoded).try_for_each(|(document, mut encoded)| {
+            self.frame(&mut encoded, document.text.len());
+            self.document(document, &encoded, Lessons::default())
+        })
     }
 
-    fn document(&mut self, document: &Document, mut encoded: Encoded) -> Result<()> {
+    /// Puts the tokens before and after a text of `length` bytes that each is to have.
+    pub(super) fn frame(&self, encoded: &mut Encoded, length: usize) {
+        if let Some(begin) = self.begin {
+            encoded.ids.insert(0, begin);
+            encoded.ends.insert(0, 0);
+        }
+        if let Some(end) = self.end {
+            encoded.ids.push(end);
+            encoded.ends.push(length);
+        }
+    }
+
+    /// Writes a document.
+    pub(super) fn document(&mut self, document: &Document, encoded: &Encoded, lessons: Lessons) -> Result<()> {
         if !self.ids_seen.insert(document.id.clone()) {
             return Err(Fault::new(Place::key(&document.id), "two documents have this id")
                 .hint("ids are unique in a corpus")
@@ -164,15 +181,7 @@ impl<'a> Writer<'a> {
                 format!("the document has {length} bytes, and at most {} can be packed", u32::MAX),
             ));
         };
-        if let Some(begin) = self.begin {
-            encoded.ids.insert(0, begin);
-            encoded.ends.insert(0, 0);
-        }
-        if let Some(end) = self.end {
-            encoded.ids.push(end);
-            encoded.ends.push(length);
-        }
-        check_encoded(&document.id, &encoded, length, self.id_bytes)?;
+        check_encoded(&document.id, encoded, length, self.id_bytes)?;
         let count = encoded.ids.len() as u64;
         if self.offset > 0 && self.offset + count > self.shard_limit {
             self.next_shard()?;
@@ -198,6 +207,8 @@ impl<'a> Writer<'a> {
             end: self.offset + count,
             bytes: length as u64,
             text_blake3: blake3::hash(document.text.as_bytes()).to_hex().to_string(),
+            learned: lessons.learned,
+            verdict: lessons.verdict,
         };
         let mut line = serde_json::to_vec(&entry)
             .map_err(|error| Error::program(format!("a document entry does not serialize: {error}")))?;
@@ -220,7 +231,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<PackSummary> {
+    /// Writes what is still missing, `pack.json` last of all.
+    pub(super) fn finish(mut self, examples: Option<ExampleSummary>) -> Result<PackSummary> {
         if self.summary.documents == 0 {
             return Err(Error::user(
                 Place::file(self.folder),
@@ -238,6 +250,7 @@ impl<'a> Writer<'a> {
             id_bytes: self.id_bytes,
             end_of_document: self.end,
             counts: self.summary,
+            examples,
             shard_tokens: self.shard_tokens,
             files: self.files,
         };
@@ -246,6 +259,13 @@ impl<'a> Writer<'a> {
         store::write_atomic(self.folder.join(MANIFEST_FILE), text + "\n")?;
         Ok(self.summary)
     }
+}
+
+/// What a model learns from a document: every token of it, unless it is an example.
+#[derive(Default)]
+pub(super) struct Lessons {
+    pub learned: Option<Vec<Range<u64>>>,
+    pub verdict: Option<Verdict>,
 }
 
 /// Holds the promises of [`Tokenize`] that the shards rely on.

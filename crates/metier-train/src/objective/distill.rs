@@ -1,12 +1,12 @@
 //! Predict what another model predicts.
 
-use super::{Causal, Objective, Segment};
+use super::{Causal, Group, Objective, Other, Segment};
 use crate::settings::key_place;
 use metier_compute::op::{self, Activation, Span};
 use metier_compute::{Tape, Tensor, Var};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
-use metier_model::{Batch, Decoder};
+use metier_model::Decoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -86,19 +86,19 @@ impl Build<dyn Objective> for Distill {
 const ROWS: usize = 64;
 
 impl Objective for Distill {
-    fn batch(&self, segments: &[Segment]) -> Result<Batch> {
+    fn batch(&self, segments: &[Segment]) -> Result<Group> {
         Causal {}.batch(segments)
     }
 
-    fn takes_teacher(&self) -> bool {
-        true
+    fn other(&self) -> Other {
+        Other::Teacher
     }
 
     fn loss<'p>(
         &self,
         decoder: &'p Decoder,
         tape: &mut Tape<'p>,
-        batch: &Batch,
+        Group { rows: batch, .. }: &Group,
         teacher: Option<&Arc<Decoder>>,
     ) -> Result<Var> {
         let Some(teacher) = teacher else { return Err(Error::program("`distill` was not given its teacher")) };

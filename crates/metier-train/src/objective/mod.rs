@@ -2,45 +2,90 @@
 
 mod causal;
 mod distill;
+mod dpo;
+mod kto;
+mod orpo;
+mod preference;
+mod simpo;
 
 use metier_compute::{Tape, Var};
 use metier_core::Result;
 use metier_core::data::TokenId;
 use metier_core::part::{Part, Record};
 use metier_model::{Batch, Decoder};
+use metier_tokenizer::pack::{Lesson, Verdict};
 use std::sync::Arc;
 
 pub use causal::Causal;
 pub use distill::{Distill, Divergence};
+pub use dpo::{Dpo, DpoLoss};
+pub use kto::Kto;
+pub use orpo::Orpo;
+pub use simpo::Simpo;
 
 /// Tokens of one document that follow each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
     /// The tokens, at least one.
     pub tokens: Vec<TokenId>,
     /// The token behind the last one, where the document goes on.
     pub next: Option<TokenId>,
+    /// For each token whether its follower is learned, where not every one is.
+    pub learned: Option<Vec<bool>>,
+    /// What is said of the document's reply.
+    pub verdict: Option<Verdict>,
+}
+
+/// Segments as rows, and what else an objective is to know of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Group {
+    /// The rows.
+    pub rows: Batch,
+    /// What is said of the reply of each sequence, where something is.
+    pub verdicts: Vec<Verdict>,
+    /// Prompts with the replies of others, where an objective compares with them.
+    pub mismatched: Option<Batch>,
+}
+
+/// The other model that an objective looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// None.
+    Nobody,
+    /// One that the stage must name under `teacher`.
+    Teacher,
+    /// The model as it is before training, unless the stage names another.
+    Reference,
 }
 
 /// Turns tokens into rows with targets, and rows into a loss.
 pub trait Objective: Send + Sync {
-    /// The rows of a group of segments, each attended to on its own. The sum of the weights is what the loss
-    /// counts.
-    fn batch(&self, segments: &[Segment]) -> Result<Batch>;
+    /// The rows of a group of segments, each attended to on its own.
+    fn batch(&self, segments: &[Segment]) -> Result<Group>;
 
-    /// The mean loss over the batch's weights, a scalar on the tape. `teacher` is there when
-    /// [`Objective::takes_teacher`] says so.
+    /// The mean loss over what [`Objective::weight`] counts, a scalar on the tape. `other` is there when
+    /// [`Objective::other`] says so.
     fn loss<'p>(
         &self,
         decoder: &'p Decoder,
         tape: &mut Tape<'p>,
-        batch: &Batch,
-        teacher: Option<&Arc<Decoder>>,
+        group: &Group,
+        other: Option<&Arc<Decoder>>,
     ) -> Result<Var>;
 
-    /// Whether it learns from another model.
-    fn takes_teacher(&self) -> bool {
-        false
+    /// How much a group counts in a step that has several.
+    fn weight(&self, group: &Group) -> f64 {
+        group.rows.weights.iter().copied().map(f64::from).sum()
+    }
+
+    /// The other model that it looks at.
+    fn other(&self) -> Other {
+        Other::Nobody
+    }
+
+    /// Whether shards that teach this are what it learns from.
+    fn learns(&self, lesson: Lesson) -> bool {
+        lesson == Lesson::Replies
     }
 }
 
@@ -49,6 +94,10 @@ pub trait Objective: Send + Sync {
 pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
     &causal::PART,
     &distill::PART,
+    &dpo::PART,
+    &kto::PART,
+    &orpo::PART,
+    &simpo::PART,
 ];
 
 /// The members' records, alphabetical.

@@ -17,7 +17,8 @@ use std::ops::Range;
 /// `p / windows`; the order within it is a keyed Feistel permutation of `0..windows` with cycle walking, its
 /// keys drawn from the seed at that epoch. So any step's windows are known without those before it, and
 /// nothing is stored. A window may span several documents: each is attended to and numbered on its own, and no
-/// token is predicted from another document.
+/// token is predicted from another document. Examples are never cut: their windows hold as many whole ones, in order, as fit into
+/// `context` tokens, a pair of replies counting as one.
 ///
 /// # When to use
 /// The default for (continued) pretraining: every token counts once an epoch and no place is wasted on padding.
@@ -34,6 +35,9 @@ use std::ops::Range;
 pub struct Packed {}
 
 fn count(stream: &Stream, context: usize) -> u64 {
+    if let Some(windows) = stream.windows() {
+        return windows;
+    }
     let (tokens, context) = (stream.tokens(), context.max(1) as u64);
     // A rest of one token is the last of its document: it predicts nothing.
     tokens / context + u64::from(tokens % context >= 2)
@@ -55,8 +59,11 @@ impl Sampler for Packed {
                     Some((of, permutation)) if *of == epoch => permutation,
                     _ => &order.insert((epoch, Permutation::new(request.seed, epoch, windows))).1,
                 };
-                let start = permutation.at(index) * context;
-                start..(start + context).min(stream.tokens())
+                let window = permutation.at(index);
+                stream.window(window).unwrap_or_else(|| {
+                    let start = window * context;
+                    start..(start + context).min(stream.tokens())
+                })
             })
             .collect()
     }

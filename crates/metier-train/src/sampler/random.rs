@@ -12,7 +12,8 @@ use std::ops::Range;
 ///
 /// # How
 /// Row `r` of step `s` begins at a number drawn evenly from `0..=tokens - context` by the seed's stream at `s`. A
-/// window may span several documents: each is attended to and numbered on its own.
+/// window may span several documents: each is attended to and numbered on its own. Of examples, which are never cut, one of the
+/// windows that [`Packed`](super::Packed) makes is drawn.
 ///
 /// # When to use
 /// For runs of a small part of an epoch, and where cuts at the same places in each epoch would matter. Over a
@@ -37,6 +38,9 @@ impl Sampler for Random {
         let mut random = request.seed.at(request.step);
         (0..request.sequences)
             .map(|_| {
+                if let Some(window) = stream.windows().and_then(|windows| stream.window(random.below(windows))) {
+                    return window;
+                }
                 let start = random.below(tokens - length + 1);
                 start..start + length
             })

@@ -7,11 +7,15 @@ use std::ops::Range;
 ///
 /// Documents of a single token are left out: nothing in them can be predicted. So any two neighboring
 /// tokens hold at least one whose follower is known.
+///
+/// Examples are never cut: such a stream has windows of its own, each of as many whole examples as it can hold.
 #[derive(Debug, Clone)]
 pub struct Stream {
     documents: Vec<usize>,
     /// One longer than `documents`, beginning with 0.
     starts: Vec<u64>,
+    /// Where the windows of examples begin, and where the last one ends.
+    windows: Option<Vec<u64>>,
 }
 
 /// A part of one document.
@@ -38,7 +42,7 @@ impl Stream {
     /// # Errors
     /// When no document has two tokens.
     pub fn new(lengths: impl IntoIterator<Item = u64>) -> Result<Self> {
-        let mut stream = Self { documents: Vec::new(), starts: vec![0] };
+        let mut stream = Self { documents: Vec::new(), starts: vec![0], windows: None };
         let mut end = 0;
         for (document, length) in lengths.into_iter().enumerate() {
             if length >= 2 {
@@ -52,6 +56,43 @@ impl Stream {
                 .hint("look at what the stages before dropped, and why"));
         }
         Ok(stream)
+    }
+
+    /// The stream of examples with these numbers of tokens, each `together` neighbors in one window of at most `context` tokens. The
+    /// windows follow from the order of the examples: one ends where the next would not fit.
+    ///
+    /// # Errors
+    /// As [`Stream::new`]; and the number of the first example that does not fit into a window.
+    pub fn of_examples(lengths: &[u64], together: usize, context: u64) -> Result<Result<Self, usize>> {
+        let mut stream = Self::new(lengths.iter().copied())?;
+        let mut windows = vec![0];
+        let (mut at, mut begun) = (0, 0);
+        for (number, unit) in lengths.chunks(together.max(1)).enumerate() {
+            let length: u64 = unit.iter().filter(|length| **length >= 2).sum();
+            if length > context {
+                return Ok(Err(number * together.max(1)));
+            }
+            if at + length > begun + context {
+                windows.push(at);
+                begun = at;
+            }
+            at += length;
+        }
+        windows.push(at);
+        stream.windows = Some(windows);
+        Ok(Ok(stream))
+    }
+
+    /// The windows of examples: how many there are, if there are such.
+    pub fn windows(&self) -> Option<u64> {
+        self.windows.as_ref().map(|windows| windows.len() as u64 - 1)
+    }
+
+    /// A window of examples.
+    pub fn window(&self, number: u64) -> Option<Range<u64>> {
+        let windows = self.windows.as_ref()?;
+        let number = usize::try_from(number).ok()?;
+        Some(*windows.get(number)?..*windows.get(number + 1)?)
     }
 
     /// Number of tokens.
@@ -99,6 +140,17 @@ mod tests {
         assert_eq!(pieces.iter().map(Piece::targets).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(stream.pieces(&(7..20)), [Piece { document: 4, tokens: 0..2, continues: false }]);
         assert!(stream.pieces(&(9..12)).is_empty());
+    }
+
+    #[test]
+    fn windows_of_examples_cut_none() {
+        let stream = Stream::of_examples(&[3, 4, 2, 9, 1, 5, 6], 1, 9).unwrap().unwrap();
+        let windows: Vec<_> = (0..stream.windows().unwrap()).map(|number| stream.window(number).unwrap()).collect();
+        assert_eq!(windows, [0..9, 9..18, 18..23, 23..29]);
+        assert_eq!(stream.window(4), None);
+        let pairs = Stream::of_examples(&[3, 4, 2, 2], 2, 9).unwrap().unwrap();
+        assert_eq!((pairs.window(0), pairs.window(1)), (Some(0..7), Some(7..11)));
+        assert_eq!(Stream::of_examples(&[3, 4, 5, 6], 2, 10).unwrap().unwrap_err(), 2);
     }
 
     #[test]

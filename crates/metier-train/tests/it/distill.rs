@@ -11,7 +11,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn model(of: &Value) -> Decoder {
+/// The model of a golden.
+pub fn model(of: &Value) -> Decoder {
     let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_value(of["tensors"].clone()).unwrap();
     Decoder::from_weights(&of["config"], shapes.keys().map(String::as_str), |name| {
         let shape = &shapes[name];
@@ -26,13 +27,28 @@ fn model(of: &Value) -> Decoder {
     .unwrap()
 }
 
+/// Compares the length of each tensor's gradient, and its product with a vector that belongs to the name.
+#[track_caller]
+pub fn assert_gradients(name: &str, decoder: &Decoder, gradients: &Gradients, golden: &Value) {
+    for (id, tensor, ..) in decoder.parameters.iter() {
+        let want = golden::numbers(&golden[tensor]);
+        let gradient = gradients.get(id).unwrap().data().iter().map(|value| f64::from(*value));
+        let length = gradient.clone().map(|value| value * value).sum::<f64>().sqrt();
+        let direction = hashed::even(&format!("{tensor} direction"));
+        let product: f64 = gradient.zip(direction).map(|(value, direction)| value * direction).sum();
+        let bound = 1e-5 * f64::from(want[0]).max(0.1);
+        assert_close(&format!("{name}: gradient of {tensor}"), &[length, product], &want, bound, 1e-5);
+    }
+}
+
 #[test]
 fn losses_and_gradients_are_those_of_pytorch() {
     let golden = golden::read("distill.json");
     let teacher = Arc::new(model(&golden["models"]["teacher"]));
     let mut student = model(&golden["models"]["student"]);
     let texts = golden["texts"].as_array().unwrap();
-    let segments: Vec<Segment> = texts.iter().map(|ids| Segment { tokens: golden::ids(ids), next: None }).collect();
+    let segments: Vec<Segment> =
+        texts.iter().map(|ids| Segment { tokens: golden::ids(ids), ..Segment::default() }).collect();
     for (name, case) in golden["cases"].as_object().unwrap() {
         let settings: Distill = serde_json::from_value(case["settings"].clone()).unwrap();
         let objective = chosen::<dyn Objective, _>("distill", settings).unwrap().part;
@@ -46,15 +62,7 @@ fn losses_and_gradients_are_those_of_pytorch() {
             let want = case["loss"].as_f64().unwrap();
             assert_close(&format!("{name}: loss"), &[got], &[want], 1e-6, 1e-6);
             tape.backward(loss, &mut gradients).unwrap();
-            for (id, tensor, ..) in student.parameters.iter() {
-                let want = golden::numbers(&case["gradients"][tensor]);
-                let gradient = gradients.get(id).unwrap().data().iter().map(|value| f64::from(*value));
-                let length = gradient.clone().map(|value| value * value).sum::<f64>().sqrt();
-                let direction = hashed::even(&format!("{tensor} direction"));
-                let product: f64 = gradient.zip(direction).map(|(value, direction)| value * direction).sum();
-                let bound = 1e-5 * f64::from(want[0]).max(0.1);
-                assert_close(&format!("{name}: gradient of {tensor}"), &[length, product], &want, bound, 1e-5);
-            }
+            assert_gradients(name, &student, &gradients, &case["gradients"]);
         }
     }
 }

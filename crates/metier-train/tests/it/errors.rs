@@ -18,7 +18,7 @@ fn a_loss_that_is_no_number_names_the_step_and_its_documents() {
     let work = bench.work("broken");
     let error = bench.train_model(&mut decoder, &work, &never).unwrap_err();
     assert_eq!(error.blame, Blame::User);
-    assert_eq!(error.faults[0].place.key.as_deref(), Some("step 1"));
+    assert_eq!(error.faults[0].place.key.as_deref(), Some("step 1, batch 1 of 2"));
     assert!(error.faults[0].message.contains("NaN"), "{error}");
     assert!(error.faults[0].message.contains("`d"), "{error}");
 }

@@ -7,8 +7,9 @@ use metier_core::seam::{Encoded, Tokenize};
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
 use metier_model::{Config, Decoder};
-use metier_tokenizer::pack::{PackSettings, Shards, pack};
+use metier_tokenizer::pack::{Dialogue, Origin, PackSettings, Shards, pack, pack_examples};
 use metier_train::{Parts, Run, TrainReport, TrainSettings, train};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -73,6 +74,31 @@ pub fn shards(folder: &Path, documents: &[Vec<TokenId>]) -> Shards {
     )
     .unwrap();
     Shards::open(folder).unwrap()
+}
+
+/// Packs rows of texts as examples.
+pub fn examples(folder: &Path, rows: &[Value]) -> Shards {
+    std::fs::create_dir_all(folder).unwrap();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(folder.join("rows.jsonl"), lines.join("\n")).unwrap();
+    let origin = Origin { path: folder, license: "CC0-1.0" };
+    let settings = PackSettings { end_of_document: false, ..PackSettings::default() };
+    let dialogue = Dialogue { tokenizer: &Letters, template: None, ends: &[] };
+    pack_examples(origin, &dialogue, &settings, &folder.join("pack"), &|| ()).unwrap();
+    Shards::open(folder.join("pack")).unwrap()
+}
+
+/// Prompts of several lengths, each with a reply by a rule and another of other tokens and length.
+pub fn replies(count: usize) -> Vec<[String; 3]> {
+    let mut random = Seed::new(8).at(0);
+    let mut ids = |length: u64| -> Vec<TokenId> { (0..length).map(|_| random.below(64) as TokenId).collect() };
+    (0..count as u64)
+        .map(|row| {
+            let (prompt, bad) = (ids(2 + row % 4), ids(2 + row * 2 % 5));
+            let good = (1..2 + row * 3 % 5).map(|step| (prompt[0] + step as TokenId * 7) % 64).collect::<Vec<_>>();
+            [text(&prompt), text(&good), text(&bad)]
+        })
+        .collect()
 }
 
 /// Documents of a rule with some noise.

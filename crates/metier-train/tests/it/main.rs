@@ -5,7 +5,9 @@
 mod curve;
 mod distill;
 mod errors;
+mod examples;
 mod families;
 mod kit;
 mod model_curves;
+mod preferences;
 mod resume;

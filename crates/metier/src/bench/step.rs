@@ -6,9 +6,13 @@ use metier_core::seed::Seed;
 use metier_core::{Place, Result, stop};
 use metier_model::{Batch, Config, Decoder};
 use metier_peft::adapter::Lora;
+use metier_tokenizer::pack::Verdict;
 use metier_train::Learner;
+use metier_train::objective::{Causal, Dpo, Group, Objective, Segment};
 use metier_train::optimizer::{Adamw, Adamw8bit, Optimizer};
 use serde::Serialize;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A model and how much of it one step sees and trains.
@@ -25,6 +29,9 @@ pub enum Shape {
     /// SmolLM2-135M's shape, LoRA of rank 16 on every linear layer; 1 text of 2,048 tokens
     #[value(name = "135m-lora")]
     Lora135m,
+    /// The same with DPO: 2 pairs of texts of 512 tokens, the second half of each a reply
+    #[value(name = "135m-dpo-lora")]
+    Dpo135m,
 }
 
 /// What a shape came to.
@@ -75,7 +82,7 @@ impl Shape {
         match self {
             Self::S => llama(4096, 256, 688, 6, 8, 8),
             Self::M => llama(32_000, 512, 1376, 8, 8, 8),
-            Self::Full135m | Self::Lora135m => llama(49_152, 576, 1536, 30, 9, 3),
+            Self::Full135m | Self::Lora135m | Self::Dpo135m => llama(49_152, 576, 1536, 30, 9, 3),
         }
     }
 
@@ -83,7 +90,7 @@ impl Shape {
     fn batch(self) -> (usize, usize) {
         match self {
             Self::S => (8, 256),
-            Self::M => (4, 512),
+            Self::M | Self::Dpo135m => (4, 512),
             Self::Full135m => (1, 1024),
             Self::Lora135m => (1, 2048),
         }
@@ -102,18 +109,25 @@ impl Shape {
 /// When the memory does not suffice.
 pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result<Measured> {
     let mut decoder = Decoder::random(&shape.config(), Seed::new(0))?;
-    if shape == Shape::Lora135m {
+    if matches!(shape, Shape::Lora135m | Shape::Dpo135m) {
         Lora { rank: 16, ..Lora::default() }.build(&Place::default())?.attach(&mut decoder, Seed::new(1))?;
     }
     let (texts, length) = shape.batch();
-    let batch = random_batch(texts, length, decoder.config().vocabulary_size);
-    let tokens = batch.ids.len() as u64;
-    let flop = decoder.flop_per_token(true, length) * tokens as f64;
+    let tokens = (texts * length) as u64;
+    let mut flop = decoder.flop_per_token(true, length) * tokens as f64;
+    let place = Place::default();
+    let rows = random_batch(texts, length, decoder.config().vocabulary_size);
+    let teaching = if shape == Shape::Dpo135m {
+        flop += decoder.flop_per_token(false, length) * tokens as f64;
+        let (objective, reference) = (Dpo::default().build(&place)?, Some(Arc::new(decoder.shared()?)));
+        Teaching { group: objective.batch(&pairs(&rows))?, objective, reference }
+    } else {
+        Teaching { group: Group { rows, ..Group::default() }, objective: Causal {}.build(&place)?, reference: None }
+    };
     let parameters = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let trainable = decoder.trainable_numbers();
     let small = shape == Shape::Full135m;
     decoder.set_recompute(small);
-    let place = Place::default();
     let (name, optimizer) = if small {
         ("adamw_8bit", Adamw8bit::default().build(&place)?)
     } else {
@@ -122,14 +136,14 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
     let mut learner = Learner::new(&mut decoder, &*optimizer)?;
     learner.precision = precision;
     let mut seconds = Vec::new();
-    let mut loss = step(&mut learner, &batch, &*optimizer, 1)?;
+    let mut loss = step(&mut learner, &teaching, &*optimizer, 1)?;
     let started = Instant::now();
     while seconds.len() < 3 || started.elapsed() < duration {
         if stop::requested() {
             return Err(stop::interrupted());
         }
         let began = Instant::now();
-        loss = step(&mut learner, &batch, &*optimizer, seconds.len() as u64 + 2)?;
+        loss = step(&mut learner, &teaching, &*optimizer, seconds.len() as u64 + 2)?;
         seconds.push(began.elapsed().as_secs_f64());
     }
     let steps = seconds.len() as u64;
@@ -152,12 +166,32 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
     })
 }
 
-fn step(learner: &mut Learner<'_>, batch: &Batch, optimizer: &dyn Optimizer, number: u64) -> Result<f64> {
+/// What a step learns from, and how.
+struct Teaching {
+    group: Group,
+    objective: Box<dyn Objective>,
+    reference: Option<Arc<Decoder>>,
+}
+
+fn step(learner: &mut Learner<'_>, teaching: &Teaching, optimizer: &dyn Optimizer, number: u64) -> Result<f64> {
+    let Teaching { group, objective, reference } = teaching;
     learner.clear();
-    let loss = learner.add(1.0, |decoder, tape| decoder.loss(tape, batch))?;
+    let loss = learner.add(1.0, |decoder, tape| objective.loss(decoder, tape, group, reference.as_ref()))?;
     let scale = (1.0 / (learner.gradient_norm() + 1e-6)).min(1.0);
     learner.update(optimizer, optimizer.rate(), scale as f32, number, u64::MAX)?;
     Ok(loss)
+}
+
+/// The texts of a batch as chosen and rejected ones in turns, of each the second half a reply.
+fn pairs(batch: &Batch) -> Vec<Segment> {
+    let turns = [Verdict::Chosen, Verdict::Rejected].into_iter().cycle();
+    let segment = |(rows, verdict): (&Range<usize>, Verdict)| Segment {
+        tokens: batch.ids[rows.clone()].to_vec(),
+        next: batch.targets.get(rows.end - 1).copied(),
+        learned: Some((0..rows.len()).map(|row| row >= rows.len() / 2).collect()),
+        verdict: Some(verdict),
+    };
+    batch.sequences.iter().zip(turns).map(segment).collect()
 }
 
 fn random_batch(texts: usize, length: usize, vocabulary: usize) -> Batch {

@@ -22,6 +22,7 @@ mod search;
 mod serve;
 mod stage;
 mod tokenizer;
+mod train;
 mod why;
 
 use crate::stage::VERBS;
@@ -128,8 +129,7 @@ enum Verb {
     Pack(stage::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
-    #[command(name = "train")]
-    Train(stage::Arguments),
+    Train(train::Arguments),
     #[command(name = "eval")]
     Eval(stage::Arguments),
     #[command(name = "judge")]
@@ -186,7 +186,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
-        Verb::Train(verb) => stage::execute("train", &verb, &global),
+        Verb::Train(verb) => train::execute(&verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Import(verb) => import::execute(&verb, &global),

@@ -322,6 +322,12 @@ fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> 
     taken.extend(verb.inputs.iter().map(|slot| slot.key));
     taken.extend(table.keys().into_iter().filter(|key| !known.contains(key)));
     let work = faults.take((verb.read)(&table.without(&taken)));
+    if let Some(Err(error)) = work.as_ref().map(|work| work.check(&inputs)) {
+        faults.0.extend(error.faults.into_iter().map(|mut fault| {
+            fault.place = fault.place.key.as_deref().map_or_else(|| table.place(), |key| table.place_of(key));
+            fault
+        }));
+    }
     if faults.0.len() > before {
         return None;
     }

@@ -164,6 +164,11 @@ pub trait Work: Send + Sync {
     /// Everything that decides the output besides the inputs: settings, and parts with their versions.
     fn settings(&self) -> serde_json::Value;
 
+    /// Refuses inputs that do not go together, given their names by key; the key of a fault's place is one of the stage.
+    fn check(&self, _inputs: &BTreeMap<String, String>) -> Result<()> {
+        Ok(())
+    }
+
     /// The figures it will report, given the names of its inputs.
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String>;
 

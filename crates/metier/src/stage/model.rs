@@ -1,12 +1,13 @@
 //! Opening a model: a file or folder on disk to something that can be asked.
 
-use metier_core::data::Conversation;
+use metier_core::data::{Conversation, TokenId};
 use metier_core::seam::Tokenize;
 use metier_core::{Error, Result};
 use metier_model::checkpoint::Checkpoint;
 use metier_model::{Decoder, LocalModel};
 use metier_program::call::{Syntax, showing};
 use metier_program::template::ChatTemplate;
+use metier_tokenizer::pack::{Dialogue, Render};
 use metier_tokenizer::scheme;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,16 +22,59 @@ pub fn open_checkpoint(path: &Path) -> Result<Checkpoint> {
 
 /// The tokenizer of a model, or one that lies alone in a file or folder.
 pub fn open_tokenizer(path: &Path) -> Result<Arc<dyn Tokenize>> {
+    match tokenizer_alone(path)? {
+        Some(tokenizer) => Ok(tokenizer),
+        None => Ok(open_checkpoint(path)?.tokenizer),
+    }
+}
+
+/// A tokenizer that lies in a file or folder without a model.
+fn tokenizer_alone(path: &Path) -> Result<Option<Arc<dyn Tokenize>>> {
     let alone = path.join(TOKENIZER);
     if !path.join("config.json").exists() && alone.exists() {
-        return Ok(Arc::new(scheme::from_file(&alone)?));
+        return Ok(Some(Arc::new(scheme::from_file(&alone)?)));
     }
     if path.is_file()
         && path.extension().is_some_and(|end| ["json", "model", "tiktoken", "txt"].iter().any(|known| end == *known))
     {
-        return Ok(Arc::new(scheme::from_file(path)?));
+        return Ok(Some(Arc::new(scheme::from_file(path)?)));
     }
-    Ok(open_checkpoint(path)?.tokenizer)
+    Ok(None)
+}
+
+/// What the dialogues of a model rest on.
+pub struct Speaker {
+    tokenizer: Arc<dyn Tokenize>,
+    /// Its text, and compiled.
+    template: Option<(String, ChatTemplate)>,
+    ends: Vec<TokenId>,
+}
+
+impl Speaker {
+    /// The text of a conversation, as the template writes it.
+    pub fn render(&self, conversation: &Conversation, prompt: bool) -> Result<String> {
+        match &self.template {
+            Some((_, template)) => template.render(conversation, prompt),
+            None => Err(Error::program("there is no chat template")),
+        }
+    }
+
+    /// The contract; `render` is [`Speaker::render`].
+    pub fn dialogue<'a>(&'a self, render: &'a Render<'a>) -> Dialogue<'a> {
+        let template = self.template.as_ref().map(|(text, _)| (text.as_str(), render));
+        Dialogue { tokenizer: self.tokenizer.as_ref(), template, ends: &self.ends }
+    }
+}
+
+/// The speaker at a path: a model, or a tokenizer that lies alone and has no template.
+pub fn open_speaker(path: &Path) -> Result<Speaker> {
+    if let Some(tokenizer) = tokenizer_alone(path)? {
+        return Ok(Speaker { ends: tokenizer.end_of_text(), tokenizer, template: None });
+    }
+    let checkpoint = open_checkpoint(path)?;
+    let template = checkpoint.chat_template.clone().zip(chat_template(&checkpoint)?);
+    let ends = checkpoint.special_tokens.ends.clone();
+    Ok(Speaker { tokenizer: checkpoint.tokenizer, template, ends })
 }
 
 /// The decoder of the model at a path.

@@ -1,12 +1,13 @@
-//! `pack`: documents to memory-mapped token shards that remember where each token came from.
+//! `pack`: documents or examples to memory-mapped token shards that remember where each token came from.
 
-use super::model::open_tokenizer;
+use super::model::{open_speaker, open_tokenizer};
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
-use metier_core::Result;
+use metier_core::data::Conversation;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_tokenizer::pack::{self, PackSettings};
+use metier_core::{Error, Place, Result};
+use metier_tokenizer::pack::{self, Origin, PackSettings, PackSummary};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -20,22 +21,29 @@ const BYTES_PER_SECOND: f64 = 2.5e6;
 pub static VERB: Verb = Verb {
     name: "pack",
     version: 1,
-    summary: "tokenize documents into shards that remember where each token came from",
+    summary: "tokenize documents or examples into shards that remember where each token came from",
     makes: Kind::Shards,
     inputs: &[
         InputSlot {
             key: "from",
             kind: Kind::Documents,
-            required: true,
+            required: false,
             many: false,
             text: "the documents to tokenize",
+        },
+        InputSlot {
+            key: "examples",
+            kind: Kind::Data,
+            required: false,
+            many: false,
+            text: "in place of `from`: a JSONL file, or a folder of such, with rows of `messages`, `prompt` and `completion`, `prompt`, `chosen` and `rejected`, or `prompt`, `completion` and `label`",
         },
         InputSlot {
             key: "tokenizer",
             kind: Kind::Tokenizer,
             required: true,
             many: false,
-            text: "the tokenizer, or the model whose tokenizer is used",
+            text: "the tokenizer, or the model whose tokenizer is used; with `examples` also its chat template",
         },
     ],
     parts: &[],
@@ -54,8 +62,22 @@ impl Work for Pack {
         json!({ "settings": self.0 })
     }
 
-    fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["bytes", "documents", "shards", "tokens"].map(str::to_owned).to_vec()
+    fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
+        let message = match (inputs.contains_key("from"), inputs.contains_key("examples")) {
+            (true, true) => "there are documents and examples",
+            (false, false) => "there is nothing to pack",
+            (_, examples) => return self.0.check(examples),
+        };
+        Err(Error::user(Place::key("from"), message)
+            .hint("name documents under `from`, or a file of examples under `examples`"))
+    }
+
+    fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
+        let mut figures = vec!["bytes", "documents", "shards", "tokens"];
+        if inputs.contains_key("examples") {
+            figures.extend(["cut", "learned", "learned_share", "rows"]);
+        }
+        figures.into_iter().map(str::to_owned).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
@@ -76,6 +98,9 @@ impl Work for Pack {
 
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
+        if context.inputs.contains_key("examples") {
+            return self.pack_examples(context);
+        }
         let tokenizer = open_tokenizer(&context.input("tokenizer")?.path)?;
         let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
         let progress = Progress::new("tokens", None, "documents");
@@ -84,13 +109,39 @@ impl Work for Pack {
         progress.finish();
         Ok(Outcome {
             counts: Counts { read: summary.documents, out: summary.documents, ..Counts::default() },
-            figures: BTreeMap::from([
-                ("documents".to_owned(), summary.documents as f64),
-                ("tokens".to_owned(), summary.tokens as f64),
-                ("bytes".to_owned(), summary.bytes as f64),
-                ("shards".to_owned(), f64::from(summary.shards)),
-            ]),
+            figures: figures_of(&summary),
             table: None,
         })
     }
+}
+
+impl Pack {
+    fn pack_examples(&self, context: &Context) -> Result<Outcome> {
+        let examples = context.input("examples")?;
+        let speaker = open_speaker(&context.input("tokenizer")?.path)?;
+        let origin = Origin { path: &examples.path, license: examples.license.as_deref().unwrap_or("not stated") };
+        let progress = Progress::new("tokens", None, "rows");
+        let render = |conversation: &Conversation, prompt: bool| speaker.render(conversation, prompt);
+        let (summary, rows) =
+            pack::pack_examples(origin, &speaker.dialogue(&render), &self.0, context.work, &|| progress.add(1))?;
+        progress.finish();
+        let mut figures = figures_of(&summary);
+        figures.extend([
+            ("cut".to_owned(), rows.cut as f64),
+            ("learned".to_owned(), rows.learned as f64),
+            ("learned_share".to_owned(), rows.learned as f64 / summary.tokens as f64),
+            ("rows".to_owned(), rows.rows as f64),
+        ]);
+        let out = rows.rows - rows.dropped.values().sum::<u64>();
+        Ok(Outcome { counts: Counts { read: rows.rows, out, dropped: rows.dropped }, figures, table: None })
+    }
+}
+
+fn figures_of(summary: &PackSummary) -> BTreeMap<String, f64> {
+    BTreeMap::from([
+        ("documents".to_owned(), summary.documents as f64),
+        ("tokens".to_owned(), summary.tokens as f64),
+        ("bytes".to_owned(), summary.bytes as f64),
+        ("shards".to_owned(), f64::from(summary.shards)),
+    ])
 }

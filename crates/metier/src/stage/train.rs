@@ -1,4 +1,4 @@
-//! `train`: continued pretraining of a model on token shards, whole or through an adapter.
+//! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
 
 use super::model::{open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
@@ -59,7 +59,7 @@ pub static VERB: Verb = Verb {
             kind: Kind::Model,
             required: false,
             many: false,
-            text: "the model that an objective such as `distill` learns from",
+            text: "the model that `distill` learns from, or that `dpo` and `kto` refer to in place of the model itself",
         },
     ],
     parts: &[ADAPTER, OBJECTIVE, OPTIMIZER, SAMPLER, SCHEDULE],

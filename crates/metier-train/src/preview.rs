@@ -1,0 +1,59 @@
+//! What a run will see, before it starts.
+
+use crate::objective::Segment;
+use crate::run::stream_of;
+use crate::sampler::{Request, Sampler};
+use crate::trainer::segments;
+use metier_core::Result;
+use metier_core::seed::Seed;
+use metier_tokenizer::pack::Shards;
+
+/// A part of a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Number of its document in the shards.
+    pub document: usize,
+    /// Its first token in the document.
+    pub start: u64,
+    /// Its tokens, and for each whether its follower is learned.
+    pub segment: Segment,
+}
+
+impl Shown {
+    /// For each token whether it is learned itself, given those before it.
+    pub fn learned(&self) -> Vec<bool> {
+        let tokens = self.segment.tokens.len();
+        let followers = self.segment.learned.clone().unwrap_or_else(|| vec![true; tokens]);
+        std::iter::once(false).chain(followers).take(tokens).collect()
+    }
+}
+
+/// The windows of the first steps of a run of this seed, until they have `examples` parts of documents.
+///
+/// # Errors
+/// Those of reading the shards, and of an example that no window holds.
+pub fn preview(
+    shards: &Shards,
+    sampler: &dyn Sampler,
+    context: usize,
+    seed: Seed,
+    examples: usize,
+) -> Result<Vec<Vec<Shown>>> {
+    let stream = stream_of(shards, context)?;
+    let seed = seed.derive("sampler");
+    let (mut windows, mut shown) = (Vec::new(), 0);
+    for step in 0.. {
+        let window = sampler.windows(&stream, &Request { step, sequences: 1, context, seed });
+        if shown >= examples || window.is_empty() {
+            break;
+        }
+        let pieces = window.iter().flat_map(|window| stream.pieces(window));
+        let parts: Vec<Shown> = pieces
+            .zip(segments(shards, &stream, &window)?)
+            .map(|(piece, segment)| Shown { document: piece.document, start: piece.tokens.start, segment })
+            .collect();
+        shown += parts.len();
+        windows.push(parts);
+    }
+    Ok(windows)
+}
