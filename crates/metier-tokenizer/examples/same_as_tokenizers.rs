@@ -4,7 +4,8 @@
 //! cargo run --release -p metier-tokenizer --example same_as_tokenizers -- TOKENIZER < texts.jsonl
 //! ```
 //!
-//! TOKENIZER is any file that `scheme::from_file` reads. Each line of the input is a text as a JSON string. Special
+//! TOKENIZER is any file that `scheme::from_file` reads. Each line of the input is a text as a JSON string. Places are compared
+//! in bytes and in characters. Special
 //! tokens are read as such in every second text. The first texts that differ are shown; the program fails when any does.
 
 use metier_core::seam::Tokenize;
@@ -42,13 +43,20 @@ fn main() {
             let half: Vec<&str> = half.filter(|text| asked || !is_unigram || !names(text)).collect();
             let encoded = ours.encode(&half, asked).expect("the texts encode");
             let expected = theirs.encode_batch(half.clone(), false).expect("the texts encode");
+            // Places in characters are those in bytes where each character is one.
+            let others: Vec<&str> = half.iter().copied().filter(|text| !text.is_ascii()).collect();
+            let characters = theirs.encode_batch_char_offsets(others, false).expect("the texts encode");
+            let mut characters = characters.iter();
             for ((text, encoded), expected) in half.iter().zip(&encoded).zip(&expected) {
+                let in_characters = if text.is_ascii() { Some(expected) } else { characters.next() };
                 texts += 1;
                 bytes += text.len();
                 tokens += encoded.ids.len();
                 let decoded = ours.decode(&encoded.ids, true).expect("ids decode");
                 let same = encoded.ids == expected.get_ids()
                     && same_places(text, &encoded.ends, expected.get_offsets())
+                    && in_characters
+                        .is_some_and(|expected| same_ends(encoded.character_ends(text), expected.get_offsets()))
                     && decoded == theirs.decode(&encoded.ids, false).expect("ids decode");
                 if !same {
                     differ += 1;
@@ -70,13 +78,18 @@ fn main() {
     assert!(differ == 0, "they differ");
 }
 
-/// The crate gives a token that is a part of a character the place of the whole character, and one that stands for what
-/// is not in the text, as the mark before it, a place that another token has too.
+/// The crate gives a token that is a part of a character the place of the whole character.
 fn same_places(text: &str, ends: &[usize], offsets: &[(usize, usize)]) -> bool {
+    same_ends(ends.iter().map(|&end| text.ceil_char_boundary(end)).collect(), offsets)
+}
+
+/// The crate gives a token that stands for what is not in the text, as the mark before it, a place that another token has
+/// too.
+fn same_ends(ends: Vec<usize>, offsets: &[(usize, usize)]) -> bool {
     let mut last = 0;
-    ends.len() == offsets.len()
-        && ends.iter().zip(offsets).all(|(&end, &(_, stop))| {
-            last = stop.max(last);
-            text.ceil_char_boundary(end) == last
-        })
+    let offsets = offsets.iter().map(|&(_, stop)| {
+        last = stop.max(last);
+        last
+    });
+    offsets.eq(ends)
 }

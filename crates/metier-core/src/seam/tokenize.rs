@@ -10,6 +10,22 @@ pub struct Encoded {
     pub ends: Vec<usize>,
 }
 
+impl Encoded {
+    /// The ends in characters of `text`, which was encoded: for each id the number of characters that lie, in part at
+    /// least, before its end.
+    pub fn character_ends(&self, text: &str) -> Vec<usize> {
+        let mut starts = text.char_indices().map(|(start, _)| start).peekable();
+        let mut characters = 0;
+        let count = |&end: &usize| {
+            while starts.next_if(|&start| start < end).is_some() {
+                characters += 1;
+            }
+            characters
+        };
+        self.ends.iter().map(count).collect()
+    }
+}
+
 /// Text to token ids and back.
 pub trait Tokenize: Send + Sync {
     /// Number of ids, added tokens included.
@@ -43,4 +59,16 @@ pub trait Tokenize: Send + Sync {
 
     /// BLAKE3 of everything that decides the ids, in hexadecimal.
     fn fingerprint(&self) -> String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_character_ends_with_it() {
+        let encoded = Encoded { ids: vec![0; 7], ends: vec![0, 1, 2, 3, 3, 7, 8] };
+        assert_eq!(encoded.character_ends("aé🎈b"), [0, 1, 2, 2, 2, 3, 4]);
+        assert_eq!(Encoded::default().character_ends(""), [0_usize; 0]);
+    }
 }

@@ -94,7 +94,7 @@ impl Extend for LearnTokens {
         let words = wanted(&given)?;
         let mut symbols = Words::with_capacity(words.len(), words.bytes() / 2);
         written(&tokenizer, words, |ids, count| symbols.push(ids.into_iter(), count))?;
-        let made = Merges { kept: old, size: old + self.tokens, least: self.minimum_count };
+        let made = Merges { kept: old, size: old + self.tokens, least: self.minimum_count, prefix: "" };
         let made = merges(&mut symbols, &mut tokens, made, &|token| self.allowed.holds(token))?;
         if tokens.len() < old + self.tokens {
             let message = format!(

@@ -1,7 +1,7 @@
 //! Schemes: how a text becomes ids, and which bytes an id stands for.
 //!
 //! Every scheme is read from, or written as, a Hugging Face `tokenizer.json`, so that what is learned here
-//! encodes alike elsewhere. [`HuggingFace`] runs it: BPE and Unigram by encoders of our own, the rest by the `tokenizers` crate. Vocabularies in other forms become one:
+//! encodes alike elsewhere. [`HuggingFace`] runs it: BPE, Unigram and WordPiece by encoders of our own, the rest by the `tokenizers` crate. Vocabularies in other forms become one:
 //!
 //! | form | read as |
 //! |---|---|
@@ -14,18 +14,19 @@
 pub(crate) mod alphabet;
 mod bpe;
 mod byte_level_bpe;
+pub(crate) mod cutter;
 mod file;
 mod hugging_face;
-mod marked;
+pub(crate) mod marked;
 mod normalize;
-mod pieces;
+pub(crate) mod pieces;
 mod ranks;
 pub mod sentence_piece;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokenizer_file;
-mod word_piece;
+pub(crate) mod word_piece;
 pub(crate) mod words;
 
 pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};

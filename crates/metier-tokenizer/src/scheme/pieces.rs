@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Stands for a space inside pieces.
-pub(super) const MARK: &str = "\u{2581}";
+pub(crate) const MARK: &str = "\u{2581}";
 
 /// How pieces are put together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -169,11 +169,13 @@ impl Pieces {
     }
 }
 
+/// A Unigram model.
 #[derive(Serialize)]
-struct UnigramModel<'a> {
+pub(crate) struct UnigramModel<'a> {
     #[serde(rename = "type")]
-    kind: &'static str,
-    unk_id: Option<usize>,
-    vocab: Vec<(&'a str, f64)>,
-    byte_fallback: bool,
+    pub kind: &'static str,
+    pub unk_id: Option<usize>,
+    /// Pieces with their scores; the place is the id.
+    pub vocab: Vec<(&'a str, f64)>,
+    pub byte_fallback: bool,
 }

@@ -3,11 +3,13 @@
 use super::tokenizer_file::{TokenizerFile, Vocabulary, added_token, few, ids_of, numbered};
 use metier_core::{Error, Place, Result};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-const UNKNOWN: &str = "[UNK]";
-const ROLES: [&str; 5] = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"];
-const PREFIX: &str = "##";
+pub(crate) const UNKNOWN: &str = "[UNK]";
+/// The special tokens of BERT, in its order.
+pub(crate) const ROLES: [&str; 5] = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"];
+/// Before tokens inside words.
+pub(crate) const PREFIX: &str = "##";
 
 /// The `tokenizer.json` that encodes as BERT does with this `vocab.txt`.
 ///
@@ -27,26 +29,37 @@ pub fn word_piece_json(text: &str) -> Result<String> {
     }
     let in_brackets = |token: &str| token.starts_with('[') && token.ends_with(']');
     let lowercase = !tokens.iter().any(|token| !in_brackets(token) && token.chars().any(char::is_uppercase));
+    let mut special: Vec<_> = ROLES.iter().filter_map(|role| Some((*ids.get(role)?, *role))).collect();
+    special.sort_unstable();
+    written(&tokens, &special, lowercase)
+}
+
+/// The `tokenizer.json` of these tokens, the special ones with their ids.
+pub(crate) fn written(tokens: &[String], special: &[(usize, &str)], lowercase: bool) -> Result<String> {
     let mut file = TokenizerFile::new(WordPieceModel {
         kind: "WordPiece",
         unk_token: UNKNOWN,
         continuing_subword_prefix: PREFIX,
         max_input_chars_per_word: 100,
-        vocab: Vocabulary(numbered(&tokens)),
+        vocab: Vocabulary(numbered(tokens)),
     });
-    let mut added: Vec<_> = ROLES.iter().filter_map(|role| Some((*ids.get(role)?, *role))).collect();
-    added.sort_unstable();
-    file.added_tokens = added.into_iter().map(|(id, role)| added_token(id, role, true, false)).collect();
-    file.normalizer = json!({
-        "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
-        "lowercase": lowercase,
-    });
+    file.added_tokens = special.iter().map(|&(id, role)| added_token(id, role, true, false)).collect();
+    file.normalizer = normalizer(lowercase);
     file.pre_tokenizer = json!({ "type": "BertPreTokenizer" });
     file.decoder = json!({ "type": "WordPiece", "prefix": PREFIX, "cleanup": true });
-    if let (Some(&begin), Some(&end)) = (ids.get("[CLS]"), ids.get("[SEP]")) {
+    let place = |name: &str| special.iter().find(|(_, role)| *role == name).map(|(id, _)| *id);
+    if let (Some(begin), Some(end)) = (place("[CLS]"), place("[SEP]")) {
         file.post_processor = json!({ "type": "BertProcessing", "sep": ["[SEP]", end], "cls": ["[CLS]", begin] });
     }
     file.to_json()
+}
+
+/// What is done to texts.
+pub(crate) fn normalizer(lowercase: bool) -> Value {
+    json!({
+        "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+        "lowercase": lowercase,
+    })
 }
 
 #[derive(Serialize)]

@@ -1,13 +1,12 @@
 use super::learn::{Merges, Words, merges};
-use super::{Counted, Learn, Learned, Split};
+use super::{Counted, Cut, Learn, Learned, Split, check_range, check_size, check_special, few_tokens};
 use crate::scheme::alphabet::{bytes_of, character_of};
 use crate::scheme::tokenizer_file::{BpeModel, TokenizerFile, added_token, byte_level, numbered};
 use metier_core::data::TokenId;
 use metier_core::part::{Build, Part};
-use metier_core::{Error, Fault, Place, Result};
+use metier_core::{Error, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 
 /// # What it does
 /// Learns a byte-level BPE vocabulary: frequent sequences of bytes become tokens, and every text can be written.
@@ -56,8 +55,8 @@ impl Default for Bpe {
 }
 
 impl Learn for Bpe {
-    fn split(&self) -> Split {
-        self.split
+    fn cut(&self) -> Cut {
+        self.split.into()
     }
 
     fn size(&self) -> usize {
@@ -79,17 +78,10 @@ impl Learn for Bpe {
         for (word, count) in words.iter() {
             symbols.push(word.iter().map(|&byte| ids[usize::from(byte)]), count);
         }
-        let wanted = Merges { kept: special, size: self.size(), least: self.minimum_count };
+        let wanted = Merges { kept: special, size: self.size(), least: self.minimum_count, prefix: "" };
         let merges = merges(&mut symbols, &mut tokens, wanted, &|_| true)?;
         if tokens.len() < self.size() {
-            let message = format!(
-                "the texts make only {} tokens of the {} asked for: no other pair of neighbors is met {} times",
-                tokens.len(),
-                self.size(),
-                self.minimum_count
-            );
-            return Err(Error::user(Place::key("vocabulary_size"), message)
-                .hint("give more text, ask for a smaller vocabulary, or lower `minimum_count`"));
+            return Err(few_tokens(tokens.len(), self.size(), Some(self.minimum_count)));
         }
         let mut written: Vec<String> = self.special_tokens.clone();
         written.extend(
@@ -104,7 +96,7 @@ impl Learn for Bpe {
             self.special_tokens.iter().enumerate().map(|(id, token)| added_token(id, token, true, false)).collect();
         file.pre_tokenizer = self.split.step();
         file.decoder = byte_level(true, true);
-        let rarest = merges.last().map_or(0, |merge| merge.count);
+        let rarest = merges.last().map(|merge| merge.count);
         Ok(Learned { json: file.to_json()?, tokens: tokens.len(), rarest })
     }
 }
@@ -112,39 +104,12 @@ impl Learn for Bpe {
 impl Build<dyn Learn> for Bpe {
     fn build(self, place: &Place) -> Result<Box<dyn Learn>> {
         let mut faults = Vec::new();
-        let least = 256 + self.special_tokens.len();
-        if self.size() <= least {
-            let message = format!("{} ids leave none for merges: bytes and special tokens take {least}", self.size());
-            faults.push(Fault::new(key_place(place, "vocabulary_size"), message));
-        }
-        if self.vocabulary_size > 1 << 24 {
-            let message = format!("{} is out of range", self.vocabulary_size);
-            faults.push(Fault::new(key_place(place, "vocabulary_size"), message).hint("at most 16777216"));
-        }
-        if self.minimum_count == 0 {
-            faults.push(Fault::new(key_place(place, "minimum_count"), "0 is out of range").hint("at least 1"));
-        }
-        let mut seen = HashSet::new();
-        for token in &self.special_tokens {
-            let message = if token.is_empty() {
-                "a special token is empty".to_owned()
-            } else if !seen.insert(token) {
-                format!("the special token `{token}` stands twice")
-            } else if token.chars().count() == 1 {
-                format!("the special token `{token}` is a single character, which stands for a byte")
-            } else {
-                continue;
-            };
-            faults.push(Fault::new(key_place(place, "special_tokens"), message));
-        }
-        Error::collect((), faults)?;
-        Ok(Box::new(self))
+        let taken = (256 + self.special_tokens.len(), "bytes and special tokens");
+        check_size(place, self.size(), taken, &mut faults);
+        check_range(place, "minimum_count", self.minimum_count, (1, u64::MAX), &mut faults);
+        check_special(place, &self.special_tokens, None, &mut faults);
+        Error::collect(Box::new(self) as Box<dyn Learn>, faults)
     }
-}
-
-fn key_place(place: &Place, key: &str) -> Place {
-    let inside = place.key.as_deref().map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"));
-    place.clone().with_key(inside)
 }
 
 /// The record of `bpe`.

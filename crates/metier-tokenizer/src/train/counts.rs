@@ -4,8 +4,9 @@
 //! end all runs are merged into one file of words with counts, each word once. `counting.json` says how many texts the
 //! runs cover, so that an interrupted count goes on after them.
 
-use super::Split;
-use crate::scheme::words::{self, Words};
+use super::Cut;
+use crate::scheme::cutter::Cutter;
+use crate::scheme::words;
 use metier_core::{Error, Place, Result, stop, store};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -92,7 +93,7 @@ impl Counted {
 /// How far an interrupted count has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
-    split: Split,
+    cut: Cut,
     texts: u64,
     bytes: u64,
     /// Numbers of the files of words.
@@ -105,7 +106,7 @@ struct State {
 /// A count under way.
 pub struct Counting {
     folder: PathBuf,
-    words: Words,
+    cutter: Cutter,
     memory: u64,
     state: State,
     /// What the tables cover beyond the runs.
@@ -116,7 +117,9 @@ pub struct Counting {
 
 impl Counting {
     /// A count whose files lie in `folder`; it goes on from those that an interrupted one left there.
-    pub fn start(split: Split, folder: &Path, memory: u64) -> Result<Self> {
+    pub fn start(cut: impl Into<Cut>, folder: &Path, memory: u64) -> Result<Self> {
+        let cut = cut.into();
+        let cutter = cut.cutter()?;
         store::create_folder(folder)?;
         let path = folder.join(STATE);
         let state = match std::fs::read_to_string(&path) {
@@ -124,12 +127,10 @@ impl Counting {
             Err(error) if error.kind() == ErrorKind::NotFound => State::default(),
             Err(error) => return Err(Error::io(&path, "read the file", &error)),
         };
-        let state = if state.split == split { state } else { State { split, ..State::default() } };
-        let words = Words::of(&split.step())
-            .ok_or_else(|| Error::program(format!("the split {split:?} is not done without its expression")))?;
+        let state = if state.cut == cut { state } else { State { cut, ..State::default() } };
         Ok(Self {
             folder: folder.to_path_buf(),
-            words,
+            cutter,
             memory,
             state,
             texts: 0,
@@ -165,14 +166,13 @@ impl Counting {
 
     fn batch(&mut self, texts: &[Cow<'_, str>]) -> Result<()> {
         let pieces: Vec<&str> = texts.iter().flat_map(|text| words::cut(text)).collect();
-        let words = self.words;
+        let cutter = &self.cutter;
         let tables = &self.tables;
         let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
         pieces.par_iter().with_max_len(64).for_each_init(
             || Borrowed { table: lock().pop().unwrap_or_default(), tables },
             |borrowed, piece| {
-                let text = piece.as_bytes();
-                words.split(text, |from, to| borrowed.table.add(&text[from..to], 1));
+                cutter.words(piece, |word| borrowed.table.add(word, 1));
             },
         );
         self.texts += texts.len() as u64;

@@ -108,7 +108,7 @@ impl PartialEq for Candidate {
 impl Eq for Candidate {}
 
 /// How far merging goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Merges {
     /// Tokens, the first ones, that no pair makes.
     pub kept: usize,
@@ -116,6 +116,8 @@ pub(crate) struct Merges {
     pub size: usize,
     /// How often a pair is met at least.
     pub least: u64,
+    /// What stands before tokens inside words; a merge takes it off its right one.
+    pub prefix: &'static str,
 }
 
 /// Merges the most frequent pair again and again until the vocabulary has `size` tokens or no pair is met `least` times.
@@ -126,7 +128,7 @@ pub(crate) struct Merges {
 pub(crate) fn merges(
     words: &mut Words,
     tokens: &mut Vec<Vec<u8>>,
-    Merges { kept, size, least }: Merges,
+    Merges { kept, size, least, prefix }: Merges,
     allowed: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Vec<Merge>> {
     let mut ids: HashMap<Vec<u8>, TokenId> = (0..).zip(tokens.iter()).map(|(id, token)| (token.clone(), id)).collect();
@@ -149,7 +151,9 @@ pub(crate) fn merges(
             break;
         }
         let (left, right) = ((top.pair >> 32) as TokenId, top.pair as TokenId);
-        let token = [tokens[left as usize].as_slice(), tokens[right as usize].as_slice()].concat();
+        let inner = tokens[right as usize].as_slice();
+        let inner = inner.strip_prefix(prefix.as_bytes()).unwrap_or(inner);
+        let token = [tokens[left as usize].as_slice(), inner].concat();
         let merged = match ids.entry(token) {
             hash_map::Entry::Occupied(known) if (*known.get() as usize) < kept => continue,
             hash_map::Entry::Occupied(known) => *known.get(),

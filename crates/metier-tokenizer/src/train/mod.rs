@@ -3,19 +3,29 @@
 mod bpe;
 mod counts;
 mod learn;
+mod settings;
+mod unigram;
+mod word_piece;
 
 pub use bpe::Bpe;
 pub use counts::{Counted, Counting};
 pub(crate) use learn::{Merges, Words, merges};
+pub use unigram::{NormalForm, Unigram};
+pub use word_piece::WordPiece;
 
-use metier_core::Result;
+use crate::scheme::cutter::Cutter;
 use metier_core::part::{Part, Record};
+use metier_core::{Error, Result};
+use serde_json::Value;
+use settings::{check_range, check_size, check_special, few_tokens, key_place};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Makes a vocabulary out of the words of texts.
 pub trait Learn: Send + Sync {
-    /// How texts are split into the words that are counted.
-    fn split(&self) -> Split;
+    /// How texts are cut into the words that are counted.
+    fn cut(&self) -> Cut;
 
     /// Most ids that the vocabulary will have.
     fn size(&self) -> usize;
@@ -31,8 +41,32 @@ pub struct Learned {
     pub json: String,
     /// Ids it has.
     pub tokens: usize,
-    /// How often the last pair that was merged was met.
-    pub rarest: u64,
+    /// How often the last pair that was merged was met, where pairs are merged.
+    pub rarest: Option<u64>,
+}
+
+/// How texts are cut into words, as a `tokenizer.json` says it.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Cut {
+    /// The step that makes the normal form.
+    pub normalizer: Value,
+    /// The step that splits it.
+    pub pre_tokenizer: Value,
+    /// Tokens that are found before, and are in no word.
+    pub added: Vec<String>,
+}
+
+impl Cut {
+    fn cutter(&self) -> Result<Cutter> {
+        Cutter::of(&self.normalizer, &self.pre_tokenizer, &self.added)
+            .ok_or_else(|| Error::program(format!("words are not cut as {self:?} says")))
+    }
+}
+
+impl From<Split> for Cut {
+    fn from(split: Split) -> Self {
+        Self { pre_tokenizer: split.step(), ..Self::default() }
+    }
 }
 
 /// The splits that texts can be learned with, by the names of the vocabularies that have them.
@@ -58,14 +92,14 @@ impl Split {
     const ALL: [Self; 5] = [Self::Gpt2, Self::Llama3, Self::Qwen2, Self::SmolLm, Self::Tekken];
 
     /// The one that a step of a `tokenizer.json` does.
-    pub(crate) fn of(step: &serde_json::Value) -> Option<Self> {
+    pub(crate) fn of(step: &Value) -> Option<Self> {
         use crate::scheme::words::Words;
         let words = Words::of(step)?;
         Self::ALL.into_iter().find(|split| Words::of(&split.step()) == Some(words))
     }
 
     /// The step of a `tokenizer.json`.
-    pub(crate) fn step(self) -> serde_json::Value {
+    pub(crate) fn step(self) -> Value {
         use crate::scheme::split::{self, GPT2, LLAMA3, QWEN2, TEKKEN};
         match self {
             Self::Gpt2 => split::by_pattern(GPT2),
@@ -81,6 +115,8 @@ impl Split {
 #[rustfmt::skip]
 pub static TRAIN: &[&Part<dyn Learn>] = &[
     &bpe::PART,
+    &unigram::PART,
+    &word_piece::PART,
 ];
 
 /// The members' records, alphabetical.
@@ -100,10 +136,29 @@ pub fn train<'a>(
     folder: &Path,
     memory_bytes: u64,
 ) -> Result<(Learned, Counted)> {
-    let mut counting = Counting::start(learn.split(), folder, memory_bytes)?;
+    let mut counting = Counting::start(learn.cut(), folder, memory_bytes)?;
     counting.add(texts)?;
     let words = counting.finish()?;
     Ok((learn.learn(&words)?, words))
+}
+
+/// The words of a count as text.
+fn written(words: &Counted) -> Result<Vec<(&str, u64)>> {
+    let text = |(word, count)| {
+        Ok((std::str::from_utf8(word).map_err(|_| Error::program("a counted word is no text"))?, count))
+    };
+    words.iter().map(text).collect()
+}
+
+/// The characters of words with how often each is met, the most frequent first, of equal ones that of the smallest code.
+fn characters(words: &[(&str, u64)]) -> Vec<(char, u64)> {
+    let mut counts: HashMap<char, u64> = HashMap::new();
+    for (word, count) in words {
+        word.chars().for_each(|character| *counts.entry(character).or_default() += count);
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));
+    counts
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use metier_tokenizer::scheme::{self, HuggingFace};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
-const PARTS: [&str; 46] = [
+const PARTS: [&str; 54] = [
     " ",
     " ",
     " ",
@@ -54,6 +54,14 @@ const PARTS: [&str; 46] = [
     "[INST]",
     "\u{1100}\u{1161}",
     "각",
+    "\u{ad}",
+    "\u{200b}",
+    "\u{fffd}",
+    "\u{85}",
+    "don't",
+    "İ",
+    "ΣΑΣ",
+    "\u{302e}",
 ];
 
 /// Texts of up to 40 parts; the same for a seed everywhere.
@@ -97,6 +105,14 @@ fn agrees(name: &str, json: &Value) {
         let ids = ours.ids(&texts, asked).expect("texts encode");
         for ((text, encoded), ids) in texts.iter().zip(ours.encode(&texts, asked).expect("texts encode")).zip(ids) {
             let expected = theirs.encode(*text, false).expect("a text encodes");
+            let characters = theirs.encode_char_offsets(*text, false).expect("a text encodes");
+            let mut last = 0;
+            let places = characters.get_offsets().iter().map(|&(_, end)| {
+                last = end.max(last);
+                last
+            });
+            let found = encoded.character_ends(text);
+            assert!(places.eq(found), "{name}, special {asked}: {text:?} {:?} {encoded:?}", characters.get_offsets());
             assert_eq!(encoded.ids, expected.get_ids(), "{name}, special {asked}: {text:?}");
             assert_eq!(encoded.ids, ids);
             let mut last = 0;
@@ -177,4 +193,52 @@ fn byte_level_bpe_of_a_normal_form_agrees() {
         json["normalizer"] = json!({"type": form});
         agrees(form, &json);
     }
+}
+
+#[test]
+fn word_piece_agrees() {
+    let mut json = vocabulary("vocab.txt");
+    agrees("as written", &json);
+    let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();
+    for token in [
+        "Où",
+        "##ù",
+        "##\u{301}",
+        "\u{301}",
+        "漢",
+        "字",
+        "##字",
+        "ﬁ",
+        "ｂ",
+        "각",
+        "##ᄀ",
+        "токен",
+        "##ы",
+        "é",
+        "##lèves",
+    ] {
+        let id = vocabulary.len();
+        vocabulary.insert(token.to_owned(), json!(id));
+    }
+    let id = vocabulary.len();
+    json["added_tokens"].as_array_mut().unwrap().push(json!({
+        "id": id, "content": "Où TEXT", "single_word": false, "lstrip": false, "rstrip": true, "normalized": true, "special": false,
+    }));
+    for strip in [Value::Null, json!(true), json!(false)] {
+        for (clean, chinese, lowercase) in
+            [(true, true, true), (true, true, false), (false, true, true), (true, false, true), (false, false, false)]
+        {
+            json["normalizer"] = json!({
+                "type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": strip,
+                "lowercase": lowercase,
+            });
+            agrees(&json["normalizer"].to_string(), &json);
+        }
+    }
+    json["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]});
+    json["model"]["max_input_chars_per_word"] = json!(5);
+    agrees("short words of another normal form", &json);
+    json["normalizer"] = Value::Null;
+    json["model"]["continuing_subword_prefix"] = json!("");
+    agrees("without a prefix", &json);
 }

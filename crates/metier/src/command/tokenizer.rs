@@ -4,16 +4,16 @@ use super::{Global, Verdict, stage};
 use crate::stage::{comparison_table, domain, open_tokenizer};
 use metier_core::data::Document;
 use metier_core::store;
-use metier_core::{Place, Result};
+use metier_core::{Error, Place, Result};
 use metier_corpus::read::{Item, Jsonl, Read, Text};
 use metier_tokenizer::compare::{Candidate, CompareSettings, Domain, compare, page};
 use metier_tokenizer::scheme;
 use std::path::{Path, PathBuf};
 
-/// Learn a vocabulary, let one learn on, compare several, or write one in another form
+/// Learn a vocabulary, let one learn on, compare several, write one in another form, or encode texts
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer extend from=curate model=base tokens=2000 initialize.method=cw2v\n          metier tokenizer compare own=words english=smollm2 --texts hindi=stories/ --html report.html\n          metier tokenizer convert tokenizer.model tokenizer.json"
+    after_help = "Examples: metier tokenizer train from=curate learn.vocabulary_size=32000\n          metier tokenizer extend from=curate model=base tokens=2000 initialize.method=cw2v\n          metier tokenizer compare own=words english=smollm2 --texts hindi=stories/ --html report.html\n          metier tokenizer convert tokenizer.model tokenizer.json\n          metier tokenizer encode smollm2 'a text' --json"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,6 +30,8 @@ enum Verb {
     Compare(Compare),
     /// Write a SentencePiece model, tekken.json, a tiktoken file or vocab.txt as a tokenizer.json
     Convert(Convert),
+    /// Say the ids of texts, and where in the text each token ends, in bytes and in characters
+    Encode(Encode),
 }
 
 #[derive(Debug, clap::Args)]
@@ -61,12 +63,26 @@ struct Convert {
     to: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct Encode {
+    /// A vocabulary or model: a path, an artifact's id or a stage name
+    #[arg(value_name = "TOKENIZER")]
+    tokenizer: String,
+    /// The texts; standard input is one when there are none
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+    /// Read special tokens that are written in a text as such
+    #[arg(long)]
+    special: bool,
+}
+
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     match &arguments.verb {
         Verb::Train(arguments) => stage::execute("tokenizer", arguments, global),
         Verb::Extend(arguments) => stage::execute("extend", arguments, global),
         Verb::Compare(arguments) => compare_vocabularies(arguments, global),
+        Verb::Encode(arguments) => encode(arguments, global),
         Verb::Convert(Convert { from, to }) => {
             let json = scheme::json_of_file(from)?;
             // What is written must be readable.
@@ -107,6 +123,39 @@ fn compare_vocabularies(arguments: &Compare, global: &Global) -> Result<Verdict>
         super::print_json(&serde_json::json!({ "rows": rows }))?;
     } else {
         super::print(&comparison_table(&rows))?;
+    }
+    Ok(Verdict::Fine)
+}
+
+fn encode(arguments: &Encode, global: &Global) -> Result<Verdict> {
+    let (_, path) = named(&arguments.tokenizer, "vocabulary or model", global)?;
+    let tokenizer = open_tokenizer(&path)?;
+    let given = if arguments.texts.is_empty() {
+        let read = std::io::read_to_string(std::io::stdin().lock());
+        vec![read.map_err(|error| Error::io("standard input", "read", &error))?]
+    } else {
+        arguments.texts.clone()
+    };
+    let texts: Vec<&str> = given.iter().map(String::as_str).collect();
+    let mut found = Vec::with_capacity(texts.len());
+    let mut rows = Vec::new();
+    for (text, encoded) in texts.iter().zip(tokenizer.encode(&texts, arguments.special)?) {
+        let characters = encoded.character_ends(text);
+        let bytes = encoded.ids.iter().map(|&id| tokenizer.bytes_of(id).unwrap_or_default());
+        let tokens: Vec<String> = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+        for (number, token) in tokens.iter().enumerate() {
+            let (id, end, last) = (encoded.ids[number], encoded.ends[number], characters[number]);
+            rows.push(vec![id.to_string(), format!("{token:?}"), end.to_string(), last.to_string()]);
+        }
+        found.push(serde_json::json!({
+            "ids": encoded.ids, "tokens": tokens, "ends": { "bytes": encoded.ends, "characters": characters },
+        }));
+    }
+    if global.json {
+        super::print_json(&serde_json::json!({ "texts": found }))?;
+    } else {
+        let headings = ["id", "token", "ends at byte", "at character"];
+        super::print(&super::table(&headings, &rows, &[true, false, true, true]))?;
     }
     Ok(Verdict::Fine)
 }

@@ -104,7 +104,7 @@ impl Work for Tokenizer {
                 ("bytes".to_owned(), seen.bytes as f64),
                 ("documents".to_owned(), seen.texts as f64),
                 ("left_out_share".to_owned(), share),
-                ("rarest_merge".to_owned(), learned.rarest as f64),
+                ("rarest_merge".to_owned(), learned.rarest.unwrap_or_default() as f64),
                 ("tokens".to_owned(), learned.tokens as f64),
                 ("words".to_owned(), seen.words as f64),
             ]),

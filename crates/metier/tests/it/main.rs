@@ -10,6 +10,7 @@ mod command;
 mod completions;
 mod decoding;
 mod embed;
+mod encode;
 mod examples;
 mod extend;
 mod fuzz;

@@ -77,8 +77,19 @@ fn twenty_kills_at_random_moments_change_no_byte() {
 
 #[test]
 fn kills_while_a_vocabulary_is_learned_change_no_byte() {
+    for (learn, kills) in [
+        ("method = \"bpe\", vocabulary_size = 3000", KILLS),
+        ("method = \"unigram\", vocabulary_size = 500, seed_pieces = 1000", KILLS / 4),
+        ("method = \"word_piece\", vocabulary_size = 1000", KILLS / 4),
+    ] {
+        assert_learned_the_same(learn, kills);
+    }
+}
+
+fn assert_learned_the_same(learn: &str, kills: u64) {
     let (head, _) = RECIPE.split_once("[[stage]]\nname = \"shards\"").unwrap();
-    let stage = "[[stage]]\nname = \"words\"\ndo = \"tokenizer\"\nfrom = \"documents\"\nlearn = { method = \"bpe\", vocabulary_size = 3000 }\n";
+    let stage =
+        format!("[[stage]]\nname = \"words\"\ndo = \"tokenizer\"\nfrom = \"documents\"\nlearn = {{ {learn} }}\n");
     let run = |folder: &Path, more: &[&str]| {
         let notes = folder.join("notes");
         std::fs::create_dir_all(&notes).unwrap();
@@ -101,5 +112,5 @@ fn kills_while_a_vocabulary_is_learned_change_no_byte() {
         command.args(["run", "recipe.toml"]).args(more);
         command
     };
-    assert_eq!(assert_kills_change_nothing(run, &["words"], KILLS), ["words/tokenizer.json"]);
+    assert_eq!(assert_kills_change_nothing(run, &["words"], kills), ["words/tokenizer.json"]);
 }

@@ -1,5 +1,5 @@
-//! Vocabularies of characters in which a mark stands for a blank, without the `tokenizers` crate: SentencePiece's BPE
-//! and Unigram.
+//! Vocabularies of characters, without the `tokenizers` crate: SentencePiece's BPE and Unigram, in which a mark stands for a
+//! blank, and WordPiece, which marks the inside of words.
 //!
 //! Ids are those of the `tokenizers` crate for a vocabulary that came as a `tokenizer.json`, and those of SentencePiece for one
 //! that came as a `.model` or out of a GGUF file. The two differ where sums of scores are rounded, in what is a
@@ -8,10 +8,13 @@
 mod characters;
 mod trie;
 mod unigram;
+mod word_piece;
+
+pub(crate) use trie::{ROOT, Trie};
 
 use super::bpe::{Added, Scratch};
 use super::byte_level_bpe::TokenKind;
-use super::normalize::{Normalized, Normalizer, SentencePiece, marked, prefixed};
+use super::normalize::{Normalized, Normalizer, SentencePiece, bert_words, marked, prefixed};
 use super::pieces::{MARK, PieceModel, Pieces};
 use characters::Characters;
 use metier_core::data::TokenId;
@@ -23,6 +26,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use tokenizers::Tokenizer;
 use unigram::{Node, Unigram};
+use word_piece::WordPiece;
 
 /// Longer words are not kept.
 const LONGEST: usize = 128;
@@ -45,10 +49,10 @@ pub(super) struct Encoder {
 
 /// Blanks become marks, with one more before the text.
 #[derive(Clone, Copy)]
-struct Metaspace {
+pub(super) struct Metaspace {
     prepend: Prepend,
     /// White space of any kind only separates words.
-    words_only: bool,
+    pub words_only: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,11 +71,14 @@ enum Split {
     Uncrossed(Box<[bool; 256]>),
     /// Nowhere.
     Whole,
+    /// Around BERT's words.
+    Bert,
 }
 
 enum Model {
     Bpe(Box<Characters>),
     Unigram(Unigram),
+    WordPiece(WordPiece),
 }
 
 /// A token and the number of bytes of the normal form that it stands for.
@@ -94,13 +101,19 @@ impl Encoder {
     /// here.
     pub(super) fn of(json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
         let normalizer = Normalizer::of(&json["normalizer"])?;
-        let (metaspace, split_each) = pre_tokenizer(&json["pre_tokenizer"], &normalizer)?;
-        let (model, split) = match json["model"]["type"].as_str()? {
+        let kind = json["model"]["type"].as_str()?;
+        let (metaspace, split_each) = match kind {
+            "WordPiece" if json["pre_tokenizer"]["type"] == "BertPreTokenizer" => (None, false),
+            "WordPiece" => return None,
+            _ => pre_tokenizer(&json["pre_tokenizer"], &normalizer)?,
+        };
+        let (model, split) = match kind {
             "BPE" => {
                 let (model, split) = Characters::of(&json["model"])?;
                 (Model::Bpe(Box::new(model)), split)
             }
             "Unigram" => (Model::Unigram(Unigram::of(json)?), Split::Whole),
+            "WordPiece" => (Model::WordPiece(WordPiece::of(&json["model"])?), Split::Bert),
             _ => return None,
         };
         Some(Self {
@@ -192,11 +205,14 @@ impl Encoder {
     /// Adds the words of a text that is as the model takes it. `end` says where in the text that was given what is
     /// before a byte ends.
     fn words(&self, text: &str, end: impl Fn(usize) -> usize, worker: &mut Worker, out: &mut Output) {
+        if matches!(self.split, Split::Bert) {
+            return bert_words(text, |from, to| self.word(&text[from..to], from, &end, worker, out));
+        }
         let mut from = 0;
         for (mark, _) in text.match_indices(MARK).filter(|_| !matches!(self.split, Split::Whole)) {
             let is_border = match &self.split {
                 Split::Uncrossed(crossed) => mark > 0 && !crossed[usize::from(text.as_bytes()[mark - 1])],
-                Split::Marks | Split::Whole => true,
+                Split::Marks | Split::Whole | Split::Bert => true,
             };
             if is_border && mark > from {
                 self.word(&text[from..mark], from, &end, worker, out);
@@ -217,6 +233,7 @@ impl Encoder {
         match &self.model {
             Model::Bpe(model) => model.encode(word, scratch, pieces),
             Model::Unigram(model) => model.encode(word, out.special, nodes, pieces),
+            Model::WordPiece(model) => model.encode(word, pieces),
         }
         if is_kept {
             if words.len() == MOST_WORDS || tokens.len() > MOST_TOKENS {
@@ -240,12 +257,12 @@ fn byte_pieces(id_of: impl Fn(&str) -> Option<TokenId>) -> Option<Box<[TokenId; 
     Some(ids)
 }
 
-fn byte_name(byte: u8) -> String {
+pub(crate) fn byte_name(byte: u8) -> String {
     format!("<0x{byte:02X}>")
 }
 
 /// The step before the model, and whether it splits at every mark; `None` for another step.
-fn pre_tokenizer(step: &Value, normalizer: &Normalizer) -> Option<(Option<Metaspace>, bool)> {
+pub(super) fn pre_tokenizer(step: &Value, normalizer: &Normalizer) -> Option<(Option<Metaspace>, bool)> {
     let steps = match step["type"].as_str() {
         None => return step.is_null().then_some((None, false)),
         Some("Sequence") => step["pretokenizers"].as_array()?.as_slice(),
@@ -278,7 +295,7 @@ fn pre_tokenizer(step: &Value, normalizer: &Normalizer) -> Option<(Option<Metasp
 }
 
 impl Metaspace {
-    fn apply(self, mut text: Normalized<'_>, is_first: bool, with_ends: bool) -> Normalized<'_> {
+    pub(super) fn apply(self, mut text: Normalized<'_>, is_first: bool, with_ends: bool) -> Normalized<'_> {
         if self.words_only {
             return words_marked(&text.text, with_ends);
         }

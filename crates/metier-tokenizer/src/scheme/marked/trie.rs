@@ -6,10 +6,10 @@ use metier_core::data::TokenId;
 const NONE: u32 = u32::MAX;
 const EMPTY: u64 = u64::MAX;
 /// The node that every text begins at.
-pub(super) const ROOT: u32 = 0;
+pub(crate) const ROOT: u32 = 0;
 
 /// A trie in one flat table.
-pub(super) struct Trie {
+pub(crate) struct Trie {
     slots: Vec<Slot>,
     shift: u32,
     used: usize,
@@ -27,12 +27,12 @@ struct Slot {
 const FREE: Slot = Slot { key: EMPTY, child: NONE, value: NONE };
 
 impl Trie {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { slots: vec![FREE; 1 << 10], shift: 64 - 10, used: 0 }
     }
 
     /// Adds a text; a later number replaces an earlier one.
-    pub(super) fn insert(&mut self, text: &str, value: TokenId) {
+    pub(crate) fn insert(&mut self, text: &str, value: TokenId) {
         let mut node = ROOT;
         for (at, byte) in (1..).zip(text.bytes()) {
             if self.used * 2 >= self.slots.len() {
@@ -54,9 +54,14 @@ impl Trie {
 
     /// The node that a byte leads to from another, and the number of the text that ends there.
     #[inline]
-    pub(super) fn step(&self, node: u32, byte: u8) -> Option<(u32, Option<TokenId>)> {
+    pub(crate) fn step(&self, node: u32, byte: u8) -> Option<(u32, Option<TokenId>)> {
         let slot = self.slots[self.place(key(node, byte))];
         (slot.key != EMPTY).then_some((slot.child, (slot.value != NONE).then_some(slot.value)))
+    }
+
+    /// The node that a text leads to.
+    pub(super) fn node(&self, text: &str) -> Option<u32> {
+        text.bytes().try_fold(ROOT, |node, byte| Some(self.step(node, byte)?.0))
     }
 
     /// The number of a text.

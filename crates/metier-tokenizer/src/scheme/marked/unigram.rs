@@ -76,17 +76,15 @@ impl Unigram {
     /// The model of a SentencePiece vocabulary; `None` when it has no unknown piece.
     pub(super) fn of_pieces(pieces: &Pieces) -> Option<Self> {
         let mut out = Self::empty(TokenId::try_from(pieces.unknown?).ok()?, true);
-        let normal = || pieces.of_kind(TokenKind::Normal).map(|(id, _)| pieces.scores[id]);
-        let least = normal().fold(f32::MAX, f32::min);
-        let most = normal().fold(f32::MIN_POSITIVE, f32::max);
+        let least = pieces.of_kind(TokenKind::Normal).map(|(id, _)| pieces.scores[id]).fold(f32::MAX, f32::min);
         out.special = vec![false; pieces.tokens.len()];
         out.scores = pieces.scores.iter().map(|&score| f64::from(score)).collect();
         for (id, token) in pieces.of_kind(TokenKind::Normal) {
             out.trie.insert(token, id as TokenId);
         }
         for (id, token) in pieces.of_kind(TokenKind::UserDefined) {
-            // A score that no other way reaches.
-            out.scores[id] = f64::from(token.len() as f32 * most) - 0.1;
+            // Whatever the file says; the longer of two is the better one.
+            out.scores[id] = f64::from((0.1 * token.len().saturating_sub(1) as f64) as f32);
             out.trie.insert(token, id as TokenId);
         }
         out.unknown_score = f64::from(least - PENALTY as f32);

@@ -1,8 +1,10 @@
 //! What happens to a text before it is split: its normal form, and where each byte of that comes from.
 
+mod bert;
 mod charsmap;
 mod sentence_piece;
 
+pub(in crate::scheme) use bert::{Bert, bert_words};
 pub(in crate::scheme) use charsmap::Charsmap;
 pub(in crate::scheme) use sentence_piece::{SentencePiece, longest_first};
 
@@ -27,6 +29,8 @@ pub(in crate::scheme) enum Step {
     Marks,
     /// This comes before a text that is not empty.
     Prepend(String),
+    /// What BERT's vocabularies take.
+    Bert(Bert),
     /// The step of the `tokenizers` crate, for texts that it may change.
     Other(Box<NormalizerWrapper>, Stable),
 }
@@ -123,6 +127,10 @@ fn collect(step: &Value, steps: &mut Vec<Step>) -> Option<()> {
             steps.push(Step::Prepend(text(&step["prepend"])?));
             return Some(());
         }
+        "BertNormalizer" => {
+            steps.push(Step::Bert(Bert::of(step)?));
+            return Some(());
+        }
         "Replace" => match (step["pattern"]["String"].as_str(), step["pattern"]["Regex"].as_str()) {
             (Some(" "), _) if step["content"] == MARK => {
                 steps.push(Step::Marks);
@@ -149,6 +157,7 @@ impl Step {
         match self {
             Self::Marks => !text.contains(' '),
             Self::Prepend(prefix) => text.is_empty() || prefix.is_empty(),
+            Self::Bert(_) => text.is_empty(),
             Self::Other(_, stable) => stable.keeps(text),
         }
     }
@@ -160,6 +169,7 @@ impl Step {
         match self {
             Self::Marks => marked(&before, with_ends),
             Self::Prepend(prefix) => prefixed(prefix, &before, with_ends),
+            Self::Bert(bert) => bert.apply(&before, with_ends),
             Self::Other(step, _) => changed(step, before, with_ends),
         }
     }
