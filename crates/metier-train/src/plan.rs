@@ -63,7 +63,7 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         parameters,
         trainable: trained,
         flop: decoder.flop_per_token(true, context) * tokens as f64,
-        weight_bytes: 4 * parameters,
+        weight_bytes: memory.weights,
         state_bytes: changed,
         activation_bytes: memory.activations.saturating_add(memory.head),
         checkpoint_bytes: 3 * changed,
