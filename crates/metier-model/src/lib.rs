@@ -24,7 +24,7 @@ mod quantize;
 
 pub use adapt::Folded;
 pub use config::Config;
-pub use fingerprint::Fingerprint;
 pub use decoder::{Advance, Batch, Decoder, Site};
+pub use fingerprint::Fingerprint;
 pub use local::{Decoding, LocalModel};
 pub use metier_compute::op::KeyCoding;

@@ -9,8 +9,8 @@ use crate::adapter::{Attached, FORMATS};
 use metier_compute::{ParameterId, Tape, Tensor};
 use metier_core::fault::near_miss;
 use metier_core::{Error, Fault, Place, Result, store};
-use metier_model::{Decoder, Fingerprint};
 use metier_model::layer::VirtualTokens;
+use metier_model::{Decoder, Fingerprint};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,7 +19,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CONFIG: &str = "adapter_config.json";
+/// The file of an adapter's settings.
+pub const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
 const BASE: &str = "adapter_base.json";
 /// What names in files begin with.
@@ -229,7 +230,8 @@ pub fn load(decoder: &mut Decoder, folder: &Path) -> Result<Attached> {
     if let Some(base) = &opened.base
         && !base.fingerprint.agrees_with(&decoder.fingerprint())
     {
-        let name = opened.config.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or("a model without a name");
+        let name =
+            opened.config.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or("a model without a name");
         let message = format!("the adapter was trained on another base: `{name}`");
         let hint = "name the model that it was trained on; to use it on this one all the same, remove the file";
         return Err(Fault::new(Place::file(folder.join(BASE)), message).hint(hint).into());

@@ -1,5 +1,7 @@
 //! What a run will cost, before it starts.
 
+use crate::learner::is_of_vocabulary;
+use crate::optimizer::Weights;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use metier_core::Result;
@@ -48,8 +50,13 @@ impl Plan {
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
-    let lengths = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).map(|(_, _, tensor, _)| tensor.len());
-    let states: usize = lengths.flat_map(|length| parts.optimizer.part.state(length)).sum();
+    let trains = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains);
+    let states: usize = trains
+        .flat_map(|(id, _, tensor, _)| {
+            let of_vocabulary = is_of_vocabulary(decoder, id);
+            parts.optimizer.part.state(Weights { shape: tensor.shape(), of_vocabulary })
+        })
+        .sum();
     let changed = 4 * (trained + states as u64);
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
     let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);

@@ -87,6 +87,12 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// What whoever loads it should know: keys of its settings that nothing here reads.
+    pub fn notes(&self) -> Vec<String> {
+        let unknown = self.form.iter().flat_map(|form| &form.unknown);
+        unknown.map(|key| format!("the adapter's key `{key}` is not known and does nothing here; it is kept")).collect()
+    }
+
     /// What is trainable in a model as it stands.
     pub(crate) fn of(decoder: &Decoder, form: Option<Form>) -> Self {
         let trainable = decoder.trainable_numbers();

@@ -13,7 +13,8 @@ const PASSES: usize = 60;
 /// `B = Q X` and `Aᵀ = P Y` with orthonormal `Q` and `P` leave the singular values to `X Yᵀ`, a matrix of `R` by `R`.
 pub(super) fn nearest(a: &Matrix, b: &Matrix, rank: usize) -> (Matrix, Matrix) {
     let turned = |matrix: &Matrix| -> Vec<Vec<f64>> {
-        let column = |column: usize| (0..matrix.rows).map(move |row| f64::from(matrix.values[row * matrix.columns + column]));
+        let column =
+            |column: usize| (0..matrix.rows).map(move |row| f64::from(matrix.values[row * matrix.columns + column]));
         (0..matrix.columns).map(|at| column(at).collect()).collect()
     };
     let rows_of_a = a.values.chunks_exact(a.columns.max(1)).map(|row| row.iter().copied().map(f64::from).collect());

@@ -222,8 +222,10 @@ impl Combine {
             _ => {
                 let mut mix = |part: &str, is_a: bool| {
                     let name = folder::name_at(site, part);
-                    let tensors: Vec<(usize, &Matrix)> =
-                        shares.iter().map(|share| (share.of, if is_a { &share.pair.a } else { &share.pair.b })).collect();
+                    let tensors: Vec<(usize, &Matrix)> = shares
+                        .iter()
+                        .map(|share| (share.of, if is_a { &share.pair.a } else { &share.pair.b }))
+                        .collect();
                     // The sign goes to one of the two, or it would be lost in their product.
                     let weight = |factor: f64| factor.abs().sqrt() * if is_a && factor < 0.0 { -1.0 } else { 1.0 };
                     let weights: Vec<f32> = shares.iter().map(|share| weight(share.factor) as f32).collect();
@@ -314,7 +316,9 @@ fn read(member: Member<'_>) -> Result<Read<'_>> {
     source.settings()?;
     let mut pairs = BTreeMap::new();
     for name in source.names() {
-        let Some(site) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_A.weight")) else { continue };
+        let Some(site) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_A.weight")) else {
+            continue;
+        };
         let mut take = |part: &str| -> Result<Option<Matrix>> {
             let name = folder::name_at(site, part);
             let shape = source.shape(&name).unwrap_or_default();

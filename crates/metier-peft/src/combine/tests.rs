@@ -85,9 +85,8 @@ fn what_does_not_go_together_is_refused_by_name() {
     let error = run(Method::Linear).unwrap_err();
     assert!(error.contains("`first` has the rank 3, `second` the rank 2") && error.contains("`svd`"), "{error}");
     run(Method::Svd).unwrap();
-    let base = |norms: &str| {
-        json!({ "fingerprint": { "norms": norms, "weights": null }, "parameters": 10 }).to_string()
-    };
+    let base =
+        |norms: &str| json!({ "fingerprint": { "norms": norms, "weights": null }, "parameters": 10 }).to_string();
     std::fs::write(a.join("adapter_base.json"), base("one")).unwrap();
     run(Method::Cat).unwrap();
     std::fs::write(b.join("adapter_base.json"), base("two")).unwrap();

@@ -187,6 +187,7 @@ fn files_of_the_peft_library_give_its_logits_and_gradients() {
     for case in cases() {
         let mut decoder = case.decoder();
         let attached = case.attach(&mut decoder);
+        assert!(attached.notes().is_empty(), "{}: {:?}", case.name, attached.notes());
         assert_eq!(attached.trainable, case.trainable, "{}", case.name);
         let got = logits(&decoder, &case.ids);
         let (_, worst) = metier_testkit::worst_difference(&got, &case.logits);

@@ -271,7 +271,8 @@ fn trained(from: &Input, model: &Input, checkpoint: &Checkpoint, dequantize: boo
         return Decoder::from_checkpoint(&open_checkpoint(&whole)?);
     }
     let mut decoder = open_base(checkpoint, base.quantized)?;
-    metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    let attached = metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    attached.notes().iter().for_each(|note| metier_core::progress::say(note));
     let adapted = probe(&decoder)?;
     if dequantize {
         decoder.dequantize();
