@@ -4,7 +4,7 @@ use crate::arch;
 use crate::checkpoint;
 use crate::decoder::{Decoder, Site};
 use crate::layer::{Attachments, Linear, Part, SiteAdapter, Sublayer, SublayerAdapter, Upkeep, VirtualTokens};
-use metier_compute::{ParameterId, Tape, Tensor, op};
+use metier_compute::{Dtype, ParameterId, Tape, Tensor, op};
 use metier_core::fault::near_miss;
 use metier_core::{Error, Fault, Place, Result};
 use std::fmt::Write as _;
@@ -196,8 +196,8 @@ impl Decoder {
     /// affine, the new weight and bias are what it makes of the identity and of zeros.
     ///
     /// # Errors
-    /// When nothing is attached, when what is attached is not part of any weight, and when a number would not be finite; the
-    /// model is left as it was.
+    /// When nothing is attached, when what is attached is not part of any weight, when a weight to change is in fewer bits
+    /// ([`Decoder::dequantize`] makes `f32` of it), and when a number would not be finite; the model is left as it was.
     pub fn fold(&mut self) -> Result<Folded> {
         let Some(place) = self.adapted_at() else {
             return Err(Error::user(
@@ -210,6 +210,16 @@ impl Decoder {
             let message = "an adapter of this kind is part of no weight and cannot be folded";
             return Err(Fault::new(Place::key(place), message)
                 .hint("use it beside its base: `metier serve MODEL --adapter NAME=FOLDER`")
+                .into());
+        }
+        let in_blocks = |linear: &Linear| match self.parameters.get(linear.weight).dtype() {
+            Dtype::Blocks(name) if linear.adapter.is_some() => Some((linear.site.clone(), name)),
+            _ => None,
+        };
+        if let Some((site, name)) = self.linears().find_map(in_blocks) {
+            let message = format!("the weight is in {name}, and an adapter cannot be folded into that");
+            return Err(Fault::new(Place::key(site), message)
+                .hint("make `f32` of all weights first (`dequantize = true` in an `export` stage)")
                 .into());
         }
         let mut made = Vec::new();

@@ -79,6 +79,8 @@ struct Loading {
     trainable: bool,
     /// Rows of queries and keys as [`Checkpoint::is_interleaved`] says.
     interleaved: bool,
+    /// Linear layers in NF4.
+    quantized: bool,
 }
 
 impl Decoder {
@@ -89,11 +91,22 @@ impl Decoder {
             .map_err(|error| error.in_file(checkpoint.path()))
     }
 
+    /// The same with the linear layers stored in NF4 as they are read, so that they never lie in memory as `f32` all together.
+    pub fn from_checkpoint_in_nf4(checkpoint: &Checkpoint) -> Result<Self> {
+        let names = checkpoint.names();
+        let how = Loading { trainable: false, interleaved: false, quantized: true };
+        Self::from_tensors(&checkpoint.config, names.iter().map(String::as_str), how, |name| {
+            let (shape, values) = checkpoint.tensor(name)?;
+            Ok(AsStored { tensor: Tensor::from_vec(&shape, values)?, outputs_first: false })
+        })
+        .map_err(|error| error.in_file(checkpoint.path()))
+    }
+
     /// The same with quantized weights as they are stored, in the mapped file, to answer with: no weight is trainable.
     pub fn from_checkpoint_as_stored(checkpoint: &Checkpoint) -> Result<Self> {
         let names = checkpoint.names();
         let read = |name: &str| checkpoint.tensor_as_stored(name);
-        let how = Loading { trainable: false, interleaved: checkpoint.is_interleaved() };
+        let how = Loading { trainable: false, interleaved: checkpoint.is_interleaved(), quantized: false };
         Self::from_tensors(&checkpoint.config, names.iter().map(String::as_str), how, read)
             .map_err(|error| error.in_file(checkpoint.path()))
     }
@@ -107,7 +120,7 @@ impl Decoder {
         names: impl IntoIterator<Item = &'n str>,
         mut read: impl FnMut(&str) -> Result<(Vec<usize>, Vec<f32>)>,
     ) -> Result<Self> {
-        Self::from_tensors(config, names, Loading { trainable: true, interleaved: false }, |name| {
+        Self::from_tensors(config, names, Loading { trainable: true, interleaved: false, quantized: false }, |name| {
             let (shape, values) = read(name)?;
             Ok(AsStored { tensor: Tensor::from_vec(&shape, values)?, outputs_first: false })
         })
@@ -143,6 +156,8 @@ impl Decoder {
                         continue;
                     }
                     let tensor = if weight.transposed && !outputs_first { transposed(&tensor)? } else { tensor };
+                    let is_linear = weight.part.is_linear() && tensor.shape().len() == 2;
+                    let tensor = if how.quantized && is_linear { tensor.in_nf4() } else { tensor };
                     parameters.insert(weight.name, tensor, how.trainable)?;
                 }
             }

@@ -16,12 +16,15 @@ pub mod checkpoint;
 pub mod config;
 pub mod decode;
 pub mod decoder;
+mod fingerprint;
 pub mod layer;
 pub mod local;
 pub mod plan;
+mod quantize;
 
 pub use adapt::Folded;
 pub use config::Config;
 pub use decoder::{Advance, Batch, Decoder, Site};
+pub use fingerprint::Fingerprint;
 pub use local::{Decoding, LocalModel};
 pub use metier_compute::op::KeyCoding;

@@ -75,9 +75,6 @@ impl Decoder {
         /// Logits that stand in memory together, about, however many rows there are.
         const LOGITS: u64 = 1 << 24;
         let config = self.config();
-        let count = |trainable: bool| {
-            self.parameters.iter().filter(|entry| !trainable || entry.3).map(|entry| entry.2.len() as u64).sum::<u64>()
-        };
         let (rows, layers) = (rows as u64, config.layers as u64);
         let (hidden, kept) = (config.hidden_size as u64, kept_per_row(config));
         let between = if self.recompute() { hidden * layers + kept } else { kept * layers };
@@ -86,9 +83,9 @@ impl Decoder {
         let logits =
             rows.saturating_mul(config.vocabulary_size as u64).min(LOGITS.max(64 * config.vocabulary_size as u64));
         MemoryPlan {
-            weights: NUMBER * count(false),
-            gradients: NUMBER * count(true),
-            moments: 2 * NUMBER * count(true),
+            weights: self.parameters.iter().map(|entry| entry.2.stored_bytes() as u64).sum(),
+            gradients: NUMBER * self.trainable_numbers(),
+            moments: 2 * NUMBER * self.trainable_numbers(),
             activations: rows.saturating_mul(NUMBER * (between + walking)),
             head: rows.saturating_mul(2 * NUMBER * hidden).saturating_add(NUMBER * logits),
         }

@@ -1,21 +1,114 @@
 //! An adapter on disk, in the layout of the PEFT library: `adapter_config.json` and
 //! `adapter_model.safetensors`. The key `peft_type` says which method it is; names and shapes of tensors are told where
 //! each method is.
+//!
+//! Beside them lies `adapter_base.json`, which other programs pass over: what tells the base that the adapter was trained on. Keys of
+//! `adapter_config.json` that are not known are kept, and told by name.
 
 use crate::adapter::{Attached, FORMATS};
 use metier_compute::{ParameterId, Tape, Tensor};
 use metier_core::fault::near_miss;
 use metier_core::{Error, Fault, Place, Result, store};
-use metier_model::Decoder;
 use metier_model::layer::VirtualTokens;
+use metier_model::{Decoder, Fingerprint};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CONFIG: &str = "adapter_config.json";
+/// The file of an adapter's settings.
+pub const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
+const BASE: &str = "adapter_base.json";
+/// What names in files begin with.
+pub(crate) const PREFIX: &str = "base_model.model.";
+/// Keys of the PEFT library's settings that no method here reads: they change nothing of what a file of weights computes.
+const PASSED_OVER: &[&str] = &[
+    "activation",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "beta1",
+    "beta2",
+    "block_share",
+    "coft",
+    "corda_config",
+    "d_initial",
+    "deltaT",
+    "encoder_dropout",
+    "encoder_hidden_size",
+    "encoder_num_layers",
+    "encoder_reparameterization_type",
+    "ensure_weight_tying",
+    "eps",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "feedforward_modules",
+    "inference_mode",
+    "init_ia3_weights",
+    "init_lora_weights",
+    "init_r",
+    "init_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_ga_config",
+    "mask_type",
+    "megatron_config",
+    "megatron_core",
+    "module_dropout",
+    "num_attention_heads",
+    "num_layers",
+    "num_transformer_submodules",
+    "orth_reg_weight",
+    "peft_type",
+    "peft_version",
+    "projection_prng_key",
+    "prompt_tuning_init",
+    "prompt_tuning_init_text",
+    "qalora_group_size",
+    "random_seed",
+    "revision",
+    "runtime_config",
+    "save_projection",
+    "target_modules",
+    "target_r",
+    "task_type",
+    "tfinal",
+    "tinit",
+    "token_dim",
+    "tokenizer_kwargs",
+    "tokenizer_name_or_path",
+    "total_step",
+];
+
+/// What tells the base of an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Of its weights.
+    pub fingerprint: Fingerprint,
+    /// Numbers that it has.
+    pub parameters: u64,
+}
+
+impl Base {
+    /// What tells the base of what is attached to `decoder`.
+    pub fn of(decoder: &Decoder) -> Self {
+        let adapters: u64 =
+            decoder.adapter_parameters().iter().map(|id| decoder.parameters.get(*id).len() as u64).sum();
+        let all: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
+        Self { fingerprint: decoder.fingerprint(), parameters: all - adapters }
+    }
+
+    /// Whether both are of one model. Weights are compared where both were seen in full, else what no quantization changes.
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.fingerprint.agrees_with(&other.fingerprint)
+    }
+}
 
 /// What tells an adapter's files: its settings and its tensors.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +117,8 @@ pub struct Form {
     pub config: Map<String, Value>,
     /// What `adapter_model.safetensors` holds, by name.
     pub tensors: Vec<(String, Content)>,
+    /// Keys of the settings that nothing here knows, as they were read.
+    pub unknown: Vec<String>,
 }
 
 /// The numbers of a tensor.
@@ -47,7 +142,7 @@ impl Form {
         if let Value::Object(own) = config {
             all.extend(own);
         }
-        Self { config: all, tensors: Vec::new() }
+        Self { config: all, ..Self::default() }
     }
 
     /// Puts a parameter into the model, and into the files under the same name.
@@ -60,7 +155,7 @@ impl Form {
 
 /// The name of a part of a site in files.
 pub(crate) fn name_at(site: &str, part: &str) -> String {
-    format!("base_model.model.{site}.{part}")
+    format!("{PREFIX}{site}.{part}")
 }
 
 /// Writes an adapter. `base` is how the base model is called, for whoever loads it. Refused when nothing is attached
@@ -72,7 +167,7 @@ pub fn save(decoder: &Decoder, attached: &Attached, base: &str, folder: &Path) -
             "no adapter is attached to the model, there is nothing to write",
         ));
     };
-    let mut bytes: Vec<(&str, Vec<usize>, Dtype, Vec<u8>)> = Vec::new();
+    let mut bytes: Vec<Stored> = Vec::new();
     let numbers = |tensor: &Tensor| tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
     for (name, content) in &form.tensors {
         let (shape, dtype, values) = match content {
@@ -90,13 +185,21 @@ pub fn save(decoder: &Decoder, attached: &Attached, base: &str, folder: &Path) -
                 (shape.clone(), Dtype::I32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
             }
         };
-        bytes.push((name, shape, dtype, values));
+        bytes.push((name.clone(), shape, dtype, values));
     }
     let mut config = form.config.clone();
     config.insert("base_model_name_or_path".into(), json!(base));
-    let views = bytes
+    write(folder, &bytes, config, Some(&Base::of(decoder)))
+}
+
+/// A tensor of a file: name, shape, type and bytes.
+pub(crate) type Stored = (String, Vec<usize>, Dtype, Vec<u8>);
+
+/// Writes the files of an adapter.
+pub(crate) fn write(folder: &Path, tensors: &[Stored], config: Map<String, Value>, base: Option<&Base>) -> Result<()> {
+    let views = tensors
         .iter()
-        .map(|(name, shape, dtype, values)| Ok((*name, TensorView::new(*dtype, shape.clone(), values)?)))
+        .map(|(name, shape, dtype, values)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), values)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let tensors = views
@@ -104,6 +207,9 @@ pub fn save(decoder: &Decoder, attached: &Attached, base: &str, folder: &Path) -
         .map_err(|error| Error::program(format!("the adapter's tensors: {error}")))?;
     store::create_folder(folder)?;
     store::write_atomic(folder.join(TENSORS), tensors)?;
+    if let Some(base) = base {
+        store::write_atomic(folder.join(BASE), format!("{:#}\n", json!(base)))?;
+    }
     store::write_atomic(folder.join(CONFIG), format!("{:#}\n", Value::Object(config)))
 }
 
@@ -112,31 +218,25 @@ pub fn save(decoder: &Decoder, attached: &Attached, base: &str, folder: &Path) -
 /// What the file asks for and is not built is refused by name; missing, superfluous and misshapen tensors
 /// are named together. After a refusal nothing is attached.
 pub fn load(decoder: &mut Decoder, folder: &Path) -> Result<Attached> {
-    let path = folder.join(CONFIG);
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| Error::io(&path, "read the adapter's settings", &error))?;
-    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        let place = Place::file(&path).at(error.line(), error.column());
-        Error::user(place, format!("it is no JSON object: {error}"))
-    })?;
-    let peft_type = config.get("peft_type").and_then(Value::as_str).unwrap_or_default();
+    let opened = Opened::new(folder)?;
+    let peft_type = opened.config.get("peft_type").and_then(Value::as_str).unwrap_or_default();
     let Some((_, read)) = FORMATS.iter().find(|(name, _)| *name == peft_type) else {
         let known = FORMATS.iter().map(|(name, _)| *name);
         let list = format!("known: {}", known.clone().collect::<Vec<_>>().join(", "));
         let hint = near_miss(peft_type, known).map_or(list.clone(), |near| format!("did you mean `{near}`? {list}"));
         let message = format!("adapters of the type `{peft_type}` are not built");
-        return Err(Fault::new(Place::file(&path).with_key("peft_type"), message).hint(hint).into());
+        return Err(Fault::new(Place::file(&opened.paths[0]).with_key("peft_type"), message).hint(hint).into());
     };
-    let tensors = folder.join(TENSORS);
-    let map = store::map_file(&tensors)?;
-    let file = SafeTensors::deserialize(&map).map_err(|error| {
-        Error::file(&tensors, format!("it is no safetensors file: {error}")).hint("was it written to its end?")
-    })?;
-    let left = file.names().into_iter().map(str::to_owned).collect();
-    let mut source = Source { config, paths: [path, tensors], file, left, faults: Vec::new() };
-    if source.left.is_empty() {
-        source.faults.push(Fault::new(Place::file(&source.paths[1]), "it holds no tensors"));
+    if let Some(base) = &opened.base
+        && !base.fingerprint.agrees_with(&decoder.fingerprint())
+    {
+        let name =
+            opened.config.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or("a model without a name");
+        let message = format!("the adapter was trained on another base: `{name}`");
+        let hint = "name the model that it was trained on; to use it on this one all the same, remove the file";
+        return Err(Fault::new(Place::file(folder.join(BASE)), message).hint(hint).into());
     }
+    let mut source = Source::new(&opened)?;
     decoder.freeze();
     let form = read(decoder, &mut source).and_then(|form| source.end(form));
     match form {
@@ -148,6 +248,53 @@ pub fn load(decoder: &mut Decoder, folder: &Path) -> Result<Attached> {
     }
 }
 
+/// The files of an adapter.
+pub struct Opened {
+    /// `adapter_config.json`.
+    pub config: Map<String, Value>,
+    /// What tells its base, if the folder says so.
+    pub base: Option<Base>,
+    /// Of the settings and of the tensors.
+    paths: [PathBuf; 2],
+    map: Box<dyn AsRef<[u8]>>,
+}
+
+impl Opened {
+    /// Opens the files in a folder.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        let config = read_object(&path)?;
+        let base = folder.join(BASE);
+        let base = if base.exists() { Some(read_object(&base)?) } else { None };
+        let tensors = folder.join(TENSORS);
+        let map = store::map_file(&tensors)?;
+        Ok(Self { config, base, paths: [path, tensors], map: Box::new(map) })
+    }
+
+    /// Names and shapes of its tensors, by name.
+    pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        let file = self.file()?;
+        let mut all: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    fn file(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize((*self.map).as_ref()).map_err(|error| {
+            Error::file(&self.paths[1], format!("it is no safetensors file: {error}"))
+                .hint("was it written to its end?")
+        })
+    }
+}
+
+fn read_object<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read the adapter's settings", &error))?;
+    serde_json::from_str(&text).map_err(|error| {
+        let place = Place::file(path).at(error.line(), error.column());
+        Error::user(place, format!("it is not what is written there: {error}"))
+    })
+}
+
 /// The files of an adapter that is being read. Faults are gathered until [`Source::settings`] and the end.
 pub struct Source<'a> {
     config: Map<String, Value>,
@@ -155,12 +302,36 @@ pub struct Source<'a> {
     paths: [PathBuf; 2],
     file: SafeTensors<'a>,
     left: BTreeSet<String>,
+    asked: RefCell<BTreeSet<String>>,
     faults: Vec<Fault>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(crate) fn new(opened: &'a Opened) -> Result<Self> {
+        let file = opened.file()?;
+        let left = file.names().into_iter().map(str::to_owned).collect();
+        let mut source = Self {
+            config: opened.config.clone(),
+            paths: opened.paths.clone(),
+            file,
+            left,
+            asked: RefCell::default(),
+            faults: Vec::new(),
+        };
+        if source.left.is_empty() {
+            source.faults.push(Fault::new(Place::file(&source.paths[1]), "it holds no tensors"));
+        }
+        Ok(source)
+    }
+
+    /// The tensors that were not taken yet.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.left.iter().cloned().collect()
+    }
+
     /// What stands under a key; null where nothing does.
     pub(crate) fn value(&self, key: &str) -> &Value {
+        self.asked.borrow_mut().insert(key.to_owned());
         self.config.get(key).unwrap_or(&Value::Null)
     }
 
@@ -271,14 +442,23 @@ impl Source<'_> {
     }
 
     /// The form of the files, with the settings as they were read, when there was no fault and no tensor is left.
-    fn end(mut self, form: Form) -> Result<Form> {
+    fn end(self, form: Form) -> Result<Form> {
+        let asked = self.asked.borrow().clone();
+        let is_known = |key: &String| asked.contains(key) || PASSED_OVER.contains(&key.as_str());
+        let unknown = self.config.keys().filter(|key| !is_known(key)).cloned().collect();
+        let own = form.config;
+        let config = own.into_iter().chain(self.finish()?).collect();
+        Ok(Form { config, tensors: form.tensors, unknown })
+    }
+
+    /// The settings as they were read, when there was no fault and no tensor is left.
+    pub(crate) fn finish(mut self) -> Result<Map<String, Value>> {
         for name in std::mem::take(&mut self.left) {
             let fault =
                 Fault::new(Place::file(&self.paths[1]).with_key(name), "the model has no place for this tensor");
             self.faults.push(fault.hint("the adapter belongs to another model"));
         }
-        let config = form.config.into_iter().chain(self.config).collect();
-        Error::collect(Form { config, tensors: form.tensors }, self.faults)
+        Error::collect(self.config, self.faults)
     }
 }
 

@@ -3,10 +3,12 @@
 //! | folder | answers |
 //! |---|---|
 //! | [`adapter`] | which weights does a training change |
+//! | [`combine`] | how do several adapters become one |
 //! | [`folder`] | how does an adapter lie on disk |
 //! | [`targets`] | which layers does an adapter attach to |
 
 pub mod adapter;
+pub mod combine;
 pub mod folder;
 pub mod targets;
 

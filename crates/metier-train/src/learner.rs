@@ -1,6 +1,6 @@
 //! The weights that learn: their gradients, and what the optimizer keeps about them.
 
-use crate::optimizer::{Optimizer, Update};
+use crate::optimizer::{Optimizer, Update, Weights};
 use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
 use metier_core::Result;
@@ -33,7 +33,9 @@ impl<'a> Learner<'a> {
         let trainable: Vec<ParameterId> =
             decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
         let zeros = |id: &ParameterId| {
-            let lengths = optimizer.state(decoder.parameters.get(*id).len());
+            let shape = decoder.parameters.get(*id).shape();
+            let of_vocabulary = is_of_vocabulary(decoder, *id);
+            let lengths = optimizer.state(Weights { shape, of_vocabulary });
             lengths.into_iter().map(|length| Tensor::zeros(&[length])).collect()
         };
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
@@ -87,10 +89,10 @@ impl<'a> Learner<'a> {
     pub fn update(&mut self, optimizer: &dyn Optimizer, rate: f64, scale: f32, step: u64, steps: u64) -> Result<()> {
         for (id, state) in self.trainable.iter().zip(&mut self.state) {
             let Some(gradient) = self.gradients.get(*id) else { continue };
-            let parameter = self.decoder.parameters.get_mut(*id);
-            let decays = parameter.shape().len() > 1;
-            let (parameter, gradient) = (parameter.data_mut(), gradient.data());
-            optimizer.step(Update { parameter, gradient, state, rate, scale, step, decays })?;
+            let of_vocabulary = is_of_vocabulary(self.decoder, *id);
+            let weights = Weights { shape: gradient.shape(), of_vocabulary };
+            let (parameter, gradient) = (self.decoder.parameters.get_mut(*id).data_mut(), gradient.data());
+            optimizer.step(Update { weights, parameter, gradient, state, rate, scale, step })?;
         }
         let Some(upkeep) = &self.upkeep else { return Ok(()) };
         let done = StepDone { gradients: &self.gradients, scale, step: step - 1, steps };
@@ -142,4 +144,9 @@ impl<'a> Learner<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the rows of a parameter are those of tokens.
+pub(crate) fn is_of_vocabulary(decoder: &Decoder, id: ParameterId) -> bool {
+    id == decoder.embedding_id() || id == decoder.head_id()
 }

@@ -1,6 +1,8 @@
 //! What a run will cost, before it starts.
 
+use crate::learner::is_of_vocabulary;
 use crate::objective::Other;
+use crate::optimizer::Weights;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use metier_core::Result;
@@ -49,8 +51,13 @@ impl Plan {
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
-    let lengths = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).map(|(_, _, tensor, _)| tensor.len());
-    let states: usize = lengths.flat_map(|length| parts.optimizer.part.state(length)).sum();
+    let trains = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains);
+    let states: usize = trains
+        .flat_map(|(id, _, tensor, _)| {
+            let of_vocabulary = is_of_vocabulary(decoder, id);
+            parts.optimizer.part.state(Weights { shape: tensor.shape(), of_vocabulary })
+        })
+        .sum();
     let changed = 4 * (trained + states as u64);
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
     let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);
@@ -66,7 +73,7 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         parameters,
         trainable: trained,
         flop: (decoder.flop_per_token(true, context) + forward) * tokens as f64,
-        weight_bytes: 4 * parameters,
+        weight_bytes: memory.weights,
         // Weights that change are kept as they were, too, where a loss refers to them.
         state_bytes: changed + if reference { 4 * trained } else { 0 },
         activation_bytes: memory.activations.saturating_add(memory.head),

@@ -303,13 +303,10 @@ fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
 }
 
 fn hash_weights(hash: &mut blake3::Hasher, decoder: &Decoder) {
-    let mut bytes = Vec::new();
     for (_, name, tensor, trainable) in decoder.parameters.iter() {
         hash.update(format!("\n{name} {:?} {trainable}\n", tensor.shape()).as_bytes());
-        for block in tensor.data().chunks(1 << 16) {
-            bytes.clear();
-            bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
-            hash.update(&bytes);
-        }
+        tensor.stored(|bytes| {
+            hash.update(bytes);
+        });
     }
 }

@@ -23,11 +23,14 @@
 //!
 //! `d` and `m` are of half precision and belong to the block. In the types of 4 and 5 bits and 32 numbers, byte `i` of the 16
 //! holds number `i` in its low half and number `i + 16` in its high half. `Q2_K`, `Q3_K` and `IQ4_NL` are read only.
+//!
+//! [`Nf4`] is no type of ggml and none of these: its scales belong to the tensor, not to blocks that stand alone.
 
 mod bf16;
 mod f16;
 mod f32;
 mod iq4_nl;
+mod nf4;
 mod nibbles;
 mod q2_k;
 mod q3_k;
@@ -45,6 +48,8 @@ mod tests;
 
 use crate::kernel::quantized;
 use metier_core::{Error, Place, Result};
+pub use nf4::Nf4;
+pub(crate) use nf4::{BLOCK as NF4_BLOCK, LEVELS};
 
 /// A way to store numbers.
 pub trait Block: Sync {

@@ -39,7 +39,8 @@ struct Fused {
 pub fn gated_feed_forward(tape: &mut Tape<'_>, x: Var, weights: &GatedFeedForward) -> Result<Var> {
     let GatedFeedForward { gate, up, down } = *weights;
     // Weights in blocks are not made whole only to be read once.
-    let is_stored = linear::stored(tape, tape.value(gate.weight)?).is_some();
+    let weight = tape.value(gate.weight)?;
+    let is_stored = linear::stored(tape, weight).is_some() || weight.nf4().is_some();
     if tape.precision() == Precision::F32 || is_stored {
         let gate = gate.forward(tape, x)?;
         let up = up.forward(tape, x)?;

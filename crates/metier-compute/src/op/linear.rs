@@ -4,8 +4,9 @@ use super::mismatch;
 use crate::block::Weight;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
+use crate::kernel::quantized::{self, nf4};
 use crate::kernel::threads::{chunks, piece};
-use crate::kernel::{Precision, quantized, reduce};
+use crate::kernel::{Precision, reduce};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::{Shared, Tensor};
 
@@ -23,7 +24,7 @@ struct Linear {
 }
 
 /// An input of a projection as its backward keeps it.
-enum Input {
+pub(super) enum Input {
     Whole(Tensor),
     /// Rounded to `bf16` and packed for the left of a product.
     Rounded(Shared<Packed>),
@@ -31,7 +32,7 @@ enum Input {
 
 impl Input {
     /// `x`, a matrix, as products of the tape's precision read it.
-    fn new(tape: &mut Tape<'_>, op: &'static str, x: Var) -> Result<Self> {
+    pub fn new(tape: &mut Tape<'_>, op: &'static str, x: Var) -> Result<Self> {
         tape.matrix(op, "x", x)?;
         Ok(match tape.precision() {
             Precision::F32 => Self::Whole(tape.value(x)?.clone()),
@@ -48,7 +49,7 @@ impl Input {
     }
 
     /// `out = alpha x right`, or `+=`.
-    fn multiply(&self, out: &mut [f32], right: Matrix<'_>, alpha: f32, add: bool) {
+    pub fn multiply(&self, out: &mut [f32], right: Matrix<'_>, alpha: f32, add: bool) {
         match self {
             Self::Whole(x) => multiply(out, Matrix::new(x.data(), x.shape()[0], x.shape()[1]), right, alpha, add),
             Self::Rounded(x) => multiply_packed(out, x, &Packed::right(right), alpha, add),
@@ -69,7 +70,7 @@ impl Input {
 /// `x` is `[N, I]`, `weight` `[O, I]`, `bias` `[O]`, the output `[N, O]`.
 /// Backward: `dx = dy W`, `dW = dy^T x`, `db = sum over rows of dy`, each only when wanted.
 /// On a tape that records nothing, a weight in blocks is read where it lies, and `x` is rounded to 8 bits for it; in `bf16`
-/// both are rounded to that.
+/// both are rounded to that. A weight in NF4 becomes numbers a tile at a time, forward and backward.
 pub fn linear(tape: &mut Tape<'_>, x: Var, weight: Var, bias: Option<Var>) -> Result<Var> {
     let input = Input::new(tape, "linear", x)?;
     let mut out = forward(tape, "linear", &input, weight)?;
@@ -107,6 +108,10 @@ fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<
     }
     let mut out = Tensor::stale(&[rows, outputs])?;
     let weight = tape.value(weight)?;
+    if let Some(weight) = weight.nf4() {
+        nf4::multiply(out.data_mut(), rows, weight, |out, right, add| x.multiply(out, right, 1.0, add));
+        return Ok(out);
+    }
     match (x, stored(tape, weight)) {
         (Input::Whole(x), Some(weight)) => quantized::multiply(out.data_mut(), x.data(), &weight, false),
         (Input::Rounded(x), Some(weight)) => {
@@ -121,6 +126,19 @@ fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<
 /// backward see the same numbers.
 pub(super) fn stored<'w>(tape: &Tape<'_>, weight: &'w Tensor) -> Option<Weight<'w>> {
     if tape.is_training() { None } else { weight.weight() }
+}
+
+/// `out = dy W`, or `+=`, with inputs as `precision` says.
+pub(super) fn multiply_back(precision: Precision, out: &mut [f32], dy: Matrix<'_>, weight: &Tensor, add: bool) {
+    match weight.nf4() {
+        Some(weight) => nf4::multiply_back(out, dy.rows(), weight, add, |out, right, add| {
+            multiply_as(precision, out, dy, right, 1.0, add);
+        }),
+        None => {
+            let right = Matrix::new(weight.data(), weight.shape()[0], weight.shape()[1]);
+            multiply_as(precision, out, dy, right, 1.0, add);
+        }
+    }
 }
 
 /// Adds `bias` to every row of `out`.
@@ -157,12 +175,9 @@ pub(super) fn sum_of_rows(out: &mut [f32], values: &[f32], add: bool) -> Result<
 
 impl Record<'_> for Linear {
     fn backward(self, gradient: Tensor, pass: &mut Pass<'_, '_>) -> Result<()> {
-        let (outputs, inputs) = (self.weight_value.shape()[0], self.weight_value.shape()[1]);
-        let rows = gradient.shape()[0];
-        let dy = Matrix::new(gradient.data(), rows, outputs);
+        let dy = Matrix::new(gradient.data(), gradient.shape()[0], gradient.shape()[1]);
         pass.accumulate_with(self.x, |out, add| {
-            let weight = Matrix::new(self.weight_value.data(), outputs, inputs);
-            multiply_as(self.precision, out, dy, weight, 1.0, add);
+            multiply_back(self.precision, out, dy, &self.weight_value, add);
             Ok(())
         })?;
         if let Some(x) = &self.x_value {

@@ -1,11 +1,11 @@
 use metier_core::Result;
 
-use super::linear::{self, linear};
+use super::linear::{self, Input, linear};
 use super::mismatch;
 use crate::kernel::Precision;
 use crate::kernel::matmul::bf16::{Packed, multiply_packed};
 use crate::kernel::matmul::{Matrix, multiply, multiply_as};
-use crate::kernel::quantized;
+use crate::kernel::quantized::{self, nf4};
 use crate::tape::{Pass, Record, Tape, Var};
 use crate::tensor::{Shared, Tensor};
 
@@ -17,6 +17,8 @@ struct LowRankLinear {
     /// `x A^T`, `[N, R]`.
     inner: Tensor,
     factor: f32,
+    /// Of the product with a weight in NF4; all others are in `f32` here.
+    precision: Precision,
 }
 
 /// With inputs rounded to `bf16`: the addition is added to the weight first.
@@ -145,7 +147,7 @@ fn check(tape: &Tape<'_>, op: &'static str, weight: Var, a: Var, b: Var) -> Resu
 /// Backward, with `u = x A^T` and `du = scale dy B`: `dx = dy W + du A`, `dA = du^T x`,
 /// `dB = scale dy^T u`, and `dW = dy^T x` when the weight is trained too. In `bf16` the sum `W + scale B A` is rounded,
 /// not its parts, and `dA = scale B^T dW`, `dB = scale dW A^T`: products of a few large matrices in place of many thin
-/// ones.
+/// ones. A weight in NF4 is never added to: it becomes numbers a tile at a time, and the products of the correction are in `f32`.
 pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var, scale: f32) -> Result<Var> {
     const OP: &str = "low_rank_linear";
     let whole = Kept::new(tape, OP, Projection { weight, low_rank: Some(LowRank { a, b, scale }) })?;
@@ -160,7 +162,8 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
     let keep = |tape: &Tape<'_>, var: Var| -> Result<(Var, Tensor)> { Ok((var, tape.value(var)?.clone())) };
     let weight = keep(tape, weight)?;
     let stored = linear::stored(tape, &weight.1);
-    if is_rounded && stored.is_none() {
+    let in_nf4 = weight.1.nf4();
+    if is_rounded && stored.is_none() && in_nf4.is_none() {
         let packed = tape.packed(OP, "x", x)?;
         let merged = whole.whole()?;
         let merged = Matrix::new(merged.data(), outputs, inputs).transposed();
@@ -172,7 +175,10 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
     let mut inner = Tensor::stale(&[rows, rank])?;
     let (x_matrix, a_matrix) = (Matrix::new(x.1.data(), rows, inputs), Matrix::new(a.1.data(), rank, inputs));
     multiply(inner.data_mut(), x_matrix, a_matrix.transposed(), 1.0, false);
-    if let Some(stored) = stored {
+    if let Some(in_nf4) = in_nf4 {
+        let input = Input::new(tape, OP, x.0)?;
+        nf4::multiply(out.data_mut(), rows, in_nf4, |out, right, add| input.multiply(out, right, 1.0, add));
+    } else if let Some(stored) = stored {
         if is_rounded {
             let packed = tape.packed(OP, "x", x.0)?;
             multiply_packed(out.data_mut(), &packed, &Packed::stored(&stored), 1.0, false);
@@ -186,7 +192,8 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
     let up = Matrix::new(b.1.data(), outputs, rank).transposed();
     multiply(out.data_mut(), Matrix::new(inner.data(), rows, rank), up, scale, true);
     let inputs = [x.0, weight.0, a.0, b.0];
-    tape.push(OP, out, &inputs, || LowRankLinear { x, weight, a, b, inner, factor: scale })
+    let precision = if weight.1.nf4().is_some() { tape.precision() } else { Precision::F32 };
+    tape.push(OP, out, &inputs, || LowRankLinear { x, weight, a, b, inner, factor: scale, precision })
 }
 
 impl Record<'_> for Merged {
@@ -230,7 +237,7 @@ impl Record<'_> for LowRankLinear {
             Ok(())
         })?;
         pass.accumulate_with(x.0, |out, add| {
-            multiply(out, dy, Matrix::new(weight.1.data(), outputs, inputs), 1.0, add);
+            linear::multiply_back(self.precision, out, dy, &weight.1, add);
             multiply(out, d_inner, Matrix::new(a.1.data(), rank, inputs), 1.0, true);
             Ok(())
         })

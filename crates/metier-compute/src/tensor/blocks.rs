@@ -7,19 +7,27 @@ use std::sync::{Arc, OnceLock};
 use metier_core::{Error, Place, Result};
 
 use super::Buffer;
-use crate::block::{self, Block};
+use crate::block::{self, Block, Nf4};
 
 /// Bytes that many tensors may share, such as a mapped file.
 pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Rows of blocks.
+/// Numbers in blocks.
 pub(super) struct Blocks {
-    block: &'static dyn Block,
-    bytes: Bytes,
-    range: Range<usize>,
+    storage: Storage,
     length: usize,
     /// Made when something asks for numbers.
     numbers: OnceLock<Buffer>,
+}
+
+enum Storage {
+    /// Rows of blocks that stand alone.
+    Rows {
+        block: &'static dyn Block,
+        bytes: Bytes,
+        range: Range<usize>,
+    },
+    Nf4(Nf4),
 }
 
 impl Blocks {
@@ -45,19 +53,50 @@ impl Blocks {
             };
             return Err(Error::user(Place::key("tensor"), message));
         }
-        Ok(Self { block, bytes, range, length, numbers: OnceLock::new() })
+        Ok(Self { storage: Storage::Rows { block, bytes, range }, length, numbers: OnceLock::new() })
     }
 
-    pub fn block(&self) -> &'static dyn Block {
-        self.block
+    /// Numbers in NF4.
+    pub fn of_nf4(numbers: Nf4) -> Self {
+        Self { length: numbers.len(), storage: Storage::Nf4(numbers), numbers: OnceLock::new() }
+    }
+
+    /// The name of the type.
+    pub fn name(&self) -> &'static str {
+        match &self.storage {
+            Storage::Rows { block, .. } => block.name(),
+            Storage::Nf4(_) => Nf4::NAME,
+        }
+    }
+
+    /// The type and bytes of blocks that stand alone.
+    pub fn rows(&self) -> Option<(&'static dyn Block, &[u8])> {
+        match &self.storage {
+            Storage::Rows { block, bytes, range } => {
+                Some((*block, (**bytes).as_ref().get(range.clone()).unwrap_or_default()))
+            }
+            Storage::Nf4(_) => None,
+        }
+    }
+
+    /// What is in NF4.
+    pub fn nf4(&self) -> Option<&Nf4> {
+        match &self.storage {
+            Storage::Rows { .. } => None,
+            Storage::Nf4(numbers) => Some(numbers),
+        }
     }
 
     pub fn length(&self) -> usize {
         self.length
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        (*self.bytes).as_ref().get(self.range.clone()).unwrap_or_default()
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        match &self.storage {
+            Storage::Rows { range, .. } => range.len(),
+            Storage::Nf4(numbers) => numbers.bytes(),
+        }
     }
 
     /// The numbers, made once and kept.
@@ -68,13 +107,19 @@ impl Blocks {
     /// The numbers, made anew.
     pub fn decoded(&self) -> Buffer {
         let mut buffer = Buffer::scratch(self.length);
-        block::decode(self.block, self.bytes(), buffer.as_mut_slice());
+        match &self.storage {
+            Storage::Rows { block, bytes, range } => {
+                let bytes = (**bytes).as_ref().get(range.clone()).unwrap_or_default();
+                block::decode(*block, bytes, buffer.as_mut_slice());
+            }
+            Storage::Nf4(numbers) => numbers.read(0, buffer.as_mut_slice()),
+        }
         buffer
     }
 }
 
 impl fmt::Debug for Blocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.block.name(), self.range)
+        write!(f, "{} of {} bytes", self.name(), self.bytes())
     }
 }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use metier_core::{Error, Place, Result};
 use smallvec::SmallVec;
 
-use crate::block::{Block, Weight};
+use crate::block::{Block, Nf4, Weight};
+use crate::kernel::quantized::nf4::Nf4Weight;
 use blocks::Blocks;
 pub use blocks::Bytes;
 
@@ -31,7 +32,7 @@ pub(crate) type Sizes = SmallVec<[usize; 6]>;
 pub enum Dtype {
     /// IEEE 754 single precision.
     F32,
-    /// Blocks of the type that ggml calls so.
+    /// Blocks of the type that ggml calls so, or [`Nf4`].
     Blocks(&'static str),
 }
 
@@ -77,6 +78,16 @@ impl Tensor {
         Ok(Self { shape: shape.into(), values: Values::Blocks(Arc::new(blocks)) })
     }
 
+    /// The same numbers, as nearly as they can be, in NF4.
+    ///
+    /// Products of [`op::linear`](crate::op::linear()) and its relatives unpack a tile of it at a time; what asks for [`Tensor::data`] gets all as
+    /// `f32`, which stay.
+    #[must_use]
+    pub fn in_nf4(&self) -> Self {
+        let blocks = Blocks::of_nf4(Nf4::quantize(self.data()));
+        Self { shape: self.shape.clone(), values: Values::Blocks(Arc::new(blocks)) }
+    }
+
     /// A tensor of `shape` full of zeros.
     pub fn zeros(shape: &[usize]) -> Result<Self> {
         Self::full(shape, 0.0)
@@ -109,7 +120,7 @@ impl Tensor {
     pub fn dtype(&self) -> Dtype {
         match &self.values {
             Values::Numbers(_) => Dtype::F32,
-            Values::Blocks(blocks) => Dtype::Blocks(blocks.block().name()),
+            Values::Blocks(blocks) => Dtype::Blocks(blocks.name()),
         }
     }
 
@@ -130,7 +141,26 @@ impl Tensor {
     pub fn stored_bytes(&self) -> usize {
         match &self.values {
             Values::Numbers(_) => self.len() * size_of::<f32>(),
-            Values::Blocks(blocks) => blocks.bytes().len(),
+            Values::Blocks(blocks) => blocks.bytes(),
+        }
+    }
+
+    /// Hands out the elements as they are stored, little endian.
+    pub fn stored(&self, mut take: impl FnMut(&[u8])) {
+        match &self.values {
+            Values::Numbers(numbers) => {
+                let mut bytes = Vec::new();
+                for part in numbers.as_slice().chunks(1 << 16) {
+                    bytes.clear();
+                    bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+                    take(&bytes);
+                }
+            }
+            Values::Blocks(blocks) => match (blocks.rows(), blocks.nf4()) {
+                (Some((_, bytes)), _) => take(bytes),
+                (None, Some(numbers)) => numbers.stored(take),
+                (None, None) => {}
+            },
         }
     }
 
@@ -175,8 +205,15 @@ impl Tensor {
     /// The blocks of a matrix that has them in a type that products read.
     pub(crate) fn weight(&self) -> Option<Weight<'_>> {
         let (Values::Blocks(blocks), Some((rows, columns))) = (&self.values, self.matrix()) else { return None };
-        let fits = columns.is_multiple_of(blocks.block().values()) && blocks.block().coding().is_some();
-        fits.then(|| Weight { block: blocks.block(), bytes: blocks.bytes(), rows, columns })
+        let (block, bytes) = blocks.rows()?;
+        let fits = columns.is_multiple_of(block.values()) && block.coding().is_some();
+        fits.then_some(Weight { block, bytes, rows, columns })
+    }
+
+    /// A matrix in NF4.
+    pub(crate) fn nf4(&self) -> Option<Nf4Weight<'_>> {
+        let (Values::Blocks(blocks), Some((rows, columns))) = (&self.values, self.matrix()) else { return None };
+        Some(Nf4Weight { numbers: blocks.nf4()?, rows, columns })
     }
 
     /// Rows and columns of a tensor of two dimensions; `None` for any other.

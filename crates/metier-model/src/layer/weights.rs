@@ -137,6 +137,27 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether it is a linear layer of a block.
+    pub fn is_linear(self) -> bool {
+        matches!(
+            self,
+            Self::Query
+                | Self::Key
+                | Self::Value
+                | Self::QueryKeyValue
+                | Self::QueryKeyValueByHead
+                | Self::Output
+                | Self::Gate
+                | Self::Up
+                | Self::GateUp
+                | Self::Down
+                | Self::SharedGate
+                | Self::SharedUp
+                | Self::SharedDown
+                | Self::SharedShare
+        )
+    }
+
     /// Whether it norms rows or heads.
     pub fn is_norm(self) -> bool {
         matches!(

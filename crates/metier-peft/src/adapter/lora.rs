@@ -92,7 +92,7 @@ impl Lora {
     }
 
     /// Rank and factor of a site. The longest pattern that fits it decides.
-    fn at(&self, site: &str) -> (usize, f32) {
+    pub(crate) fn at(&self, site: &str) -> (usize, f32) {
         let rank = of_pattern(&self.rank_pattern, site).unwrap_or(self.rank);
         let alpha = of_pattern(&self.alpha_pattern, site).unwrap_or(self.alpha);
         let width = if self.rank_stabilized { (rank as f64).sqrt() } else { rank as f64 };
@@ -209,8 +209,8 @@ fn put(decoder: &mut Decoder, form: &mut Form, site: &Site, a: Tensor, b: Tensor
     Ok(LowRank { a: put("lora_A.weight", a)?, b: put("lora_B.weight", b)?, scale })
 }
 
-/// Reads files of `lora` and `dora`.
-pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
+/// The settings of files of `lora` and `dora`; faults are noted in `source`.
+pub(crate) fn settings(source: &mut Source<'_>) -> Lora {
     source.without(&[
         "alora_invocation_tokens",
         "arrow_config",
@@ -231,7 +231,7 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
     if start.as_str().is_some_and(|name| !["eva", "gaussian", "lora_ga", "orthogonal"].contains(&name)) {
         source.refuse("init_lora_weights", format!("{start} is not built: its base is no longer the model named here"));
     }
-    let lora = Lora {
+    Lora {
         rank: source.count("r"),
         alpha: source.number("lora_alpha"),
         dropout: if source.value("lora_dropout").is_null() { 0.0 } else { source.number("lora_dropout") },
@@ -241,7 +241,12 @@ pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<For
         }),
         alpha_pattern: patterns(source, "alpha_pattern", Value::as_f64),
         ..Lora::default()
-    };
+    }
+}
+
+/// Reads files of `lora` and `dora`.
+pub(super) fn read(decoder: &mut Decoder, source: &mut Source<'_>) -> Result<Form> {
+    let lora = settings(source);
     let is_dora = source.flag("use_dora", false);
     source.settings()?;
     let mut form = Form::default();

@@ -18,6 +18,7 @@ mod oft;
 mod p_tuning;
 mod prefix_tuning;
 mod prompt_tuning;
+mod qlora;
 mod vera;
 
 pub use adalora::Adalora;
@@ -29,11 +30,13 @@ pub use full::Full;
 pub use ia3::Ia3;
 pub use ln_tuning::LnTuning;
 pub use lora::Lora;
+pub(crate) use lora::settings as lora_settings;
 pub use mam::Mam;
 pub use oft::Oft;
 pub use p_tuning::{Encoder, PTuning};
 pub use prefix_tuning::PrefixTuning;
 pub use prompt_tuning::{PromptTuning, Start};
+pub use qlora::Qlora;
 pub use vera::Vera;
 
 use crate::folder::{Form, Source};
@@ -49,6 +52,12 @@ pub trait Adapter: Send + Sync {
     /// Adds its parts to the model and says what is trainable. The same seed gives the same numbers, whatever
     /// else was attached before.
     fn attach(&self, decoder: &mut Decoder, seed: Seed) -> Result<Attached>;
+
+    /// Whether the model's linear layers are to be in 4 bits: whoever loads the model can then spare the rest
+    /// ([`Decoder::from_checkpoint_in_nf4`]).
+    fn quantizes(&self) -> bool {
+        false
+    }
 
     /// How many windows of the text its choice rests on, if it is to see the gradients of all weights first.
     fn measures(&self) -> Option<usize> {
@@ -78,6 +87,12 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// What whoever loads it should know: keys of its settings that nothing here reads.
+    pub fn notes(&self) -> Vec<String> {
+        let unknown = self.form.iter().flat_map(|form| &form.unknown);
+        unknown.map(|key| format!("the adapter's key `{key}` is not known and does nothing here; it is kept")).collect()
+    }
+
     /// What is trainable in a model as it stands.
     pub(crate) fn of(decoder: &Decoder, form: Option<Form>) -> Self {
         let trainable = decoder.trainable_numbers();
@@ -103,6 +118,7 @@ pub static ADAPTERS: &[&Part<dyn Adapter>] = &[
     &p_tuning::PART,
     &prefix_tuning::PART,
     &prompt_tuning::PART,
+    &qlora::PART,
     &vera::PART,
 ];
 

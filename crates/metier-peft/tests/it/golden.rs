@@ -33,7 +33,11 @@ pub struct Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let golden = golden::read("adapters.json");
+    cases_of("adapters.json")
+}
+
+fn cases_of(file: &str) -> Vec<Case> {
+    let golden = golden::read(file);
     let read = |(name, case): (&String, &Value)| Case {
         name: name.clone(),
         base: golden["bases"][case["base"].as_str().unwrap()].clone(),
@@ -173,6 +177,7 @@ fn files_of_the_peft_library_give_its_logits_and_gradients() {
     for case in cases() {
         let mut decoder = case.decoder();
         let attached = case.attach(&mut decoder);
+        assert!(attached.notes().is_empty(), "{}: {:?}", case.name, attached.notes());
         assert_eq!(attached.trainable, case.trainable, "{}", case.name);
         let got = logits(&decoder, &case.ids);
         let (_, worst) = metier_testkit::worst_difference(&got, &case.logits);
@@ -192,6 +197,40 @@ fn files_of_the_peft_library_give_its_logits_and_gradients() {
             case.check_gradients(&gradients, &decoder, &attached);
         }
     }
+}
+
+#[test]
+fn lora_on_layers_in_4_bits_gives_logits_and_gradients_of_the_same_numbers() {
+    for case in cases_of("qlora.json") {
+        let mut decoder = case.decoder();
+        decoder.quantize_linears();
+        let stored = |decoder: &Decoder| decoder.sites().iter().all(|site| is_in_4_bits(decoder, site.weight));
+        assert!(stored(&decoder));
+        let attached = case.attach(&mut decoder);
+        assert_eq!(attached.trainable, case.trainable, "{}", case.name);
+        let got = logits(&decoder, &case.ids);
+        assert_close(&format!("{}: logits", case.name), &got, &case.logits, ABSOLUTE, ABSOLUTE);
+        let decoded = decode(&decoder, &case.ids);
+        assert_close(&format!("{}: decoded", case.name), &decoded, &case.logits, ABSOLUTE, ABSOLUTE);
+        for recompute in [false, true] {
+            decoder.set_recompute(recompute);
+            let (loss, gradients) = gradients_of(&decoder, &case.batch());
+            assert_close(&format!("{}: loss", case.name), &[loss], &[case.loss], ABSOLUTE, 0.0);
+            case.check_gradients(&gradients, &decoder, &attached);
+        }
+        assert!(stored(&decoder), "{}: it is what it was", case.name);
+
+        let error = decoder.fold().err().unwrap().to_string();
+        assert!(error.contains("in NF4") && error.contains("dequantize = true"), "{error}");
+        decoder.dequantize();
+        decoder.fold().unwrap();
+        let folded = logits(&decoder, &case.ids);
+        assert_close(&format!("{}: folded", case.name), &folded, &got, ABSOLUTE, ABSOLUTE);
+    }
+}
+
+fn is_in_4_bits(decoder: &Decoder, weight: metier_compute::ParameterId) -> bool {
+    decoder.parameters.get(weight).dtype() == metier_compute::Dtype::Blocks("NF4")
 }
 
 #[test]

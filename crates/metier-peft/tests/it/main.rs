@@ -264,6 +264,51 @@ fn a_foreign_or_damaged_adapter_is_refused() {
 }
 
 #[test]
+fn an_adapter_of_another_base_is_refused_by_name() {
+    let folder = scratch("base");
+    let mut trained = decoder(1);
+    let attached = lora(|s| s.rank = 2).attach(&mut trained, Seed::new(2)).unwrap();
+    folder::save(&trained, &attached, "llamas/small", folder.path()).unwrap();
+    let mut other = decoder(2);
+    let error = folder::load(&mut other, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("adapter_base.json: the adapter was trained on another base: `llamas/small`"), "{error}");
+    assert!(other.adapted_at().is_none());
+    // The same model in 4 bits is the same base.
+    let mut quantized = decoder(1);
+    quantized.quantize_linears();
+    folder::load(&mut quantized, folder.path()).unwrap();
+    // What the adapter trains is no part of what tells the base.
+    let mut tuned = decoder(1);
+    let adapter = metier_peft::adapter::Bitfit::default().build(&Place::default()).unwrap();
+    let attached = adapter.attach(&mut tuned, Seed::new(2)).unwrap();
+    disturb(&mut tuned);
+    folder::save(&tuned, &attached, "llamas/small", folder.path()).unwrap();
+    folder::load(&mut decoder(1), folder.path()).unwrap();
+    std::fs::remove_file(folder.path().join("adapter_base.json")).unwrap();
+    folder::load(&mut decoder(2), folder.path()).unwrap();
+}
+
+#[test]
+fn unknown_keys_are_told_by_name_and_kept() {
+    let folder = scratch("keys");
+    let mut trained = decoder(1);
+    let attached = lora(|s| s.rank = 2).attach(&mut trained, Seed::new(2)).unwrap();
+    folder::save(&trained, &attached, "base", folder.path()).unwrap();
+    assert!(folder::load(&mut decoder(1), folder.path()).unwrap().notes().is_empty());
+    let path = folder.path().join("adapter_config.json");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["wobble"] = json!({ "by": 3 });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let mut again = decoder(1);
+    let attached = folder::load(&mut again, folder.path()).unwrap();
+    let notes = attached.notes();
+    assert!(notes.len() == 1 && notes[0].contains("`wobble`"), "{notes:?}");
+    folder::save(&again, &attached, "base", folder.path()).unwrap();
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(kept["wobble"], json!({ "by": 3 }));
+}
+
+#[test]
 fn every_adapter_is_chosen_by_name_and_keeps_its_settings() {
     for part in ADAPTERS {
         // The model of these tests is smaller than what some defaults are for.

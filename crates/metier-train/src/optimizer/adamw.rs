@@ -1,6 +1,6 @@
 //! Adam with the decay of weights taken out of the gradient.
 
-use super::{Optimizer, Update};
+use super::{Optimizer, Update, Weights};
 use crate::settings::key_place;
 use metier_compute::op::{self, AdamwStep};
 use metier_core::part::{Build, Part};
@@ -58,8 +58,8 @@ impl Optimizer for Adamw {
         self.rate
     }
 
-    fn state(&self, weights: usize) -> Vec<usize> {
-        vec![weights; 2]
+    fn state(&self, weights: Weights<'_>) -> Vec<usize> {
+        vec![weights.len(); 2]
     }
 
     fn step(&self, update: Update<'_>) -> Result<()> {
@@ -70,7 +70,7 @@ impl Optimizer for Adamw {
 impl Adamw {
     /// A step by an operation that takes weights, gradient and both means.
     pub(super) fn step_by(&self, step_by: StepBy, update: Update<'_>) -> Result<()> {
-        let Update { parameter, gradient, state, rate, scale, step, decays } = update;
+        let Update { weights, parameter, gradient, state, rate, scale, step } = update;
         let [m, v] = state else {
             return Err(Error::program(format!("AdamW keeps 2 means, not {}", state.len())));
         };
@@ -80,7 +80,7 @@ impl Adamw {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
             epsilon: self.epsilon as f32,
-            decay: if decays { self.decay as f32 } else { 0.0 },
+            decay: if weights.decays() { self.decay as f32 } else { 0.0 },
             step,
         };
         step_by(parameter, gradient, m.data_mut(), v.data_mut(), &numbers)

@@ -1,6 +1,6 @@
 //! Adam with the decay of weights taken out of the gradient, and what it keeps in 8 bits.
 
-use super::{Adamw, Optimizer, Update};
+use super::{Adamw, Optimizer, Update, Weights};
 use metier_compute::op;
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
@@ -34,8 +34,8 @@ impl Optimizer for Adamw8bit {
         self.0.rate
     }
 
-    fn state(&self, weights: usize) -> Vec<usize> {
-        vec![op::adamw_8bit_state(weights); 2]
+    fn state(&self, weights: Weights<'_>) -> Vec<usize> {
+        vec![op::adamw_8bit_state(weights.len()); 2]
     }
 
     fn step(&self, update: Update<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Steps of one size, along the sign of a running mean.
 
-use super::{Optimizer, Update};
+use super::{Optimizer, Update, Weights};
 use crate::settings::key_place;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -50,14 +50,14 @@ impl Optimizer for Lion {
         self.rate
     }
 
-    fn state(&self, weights: usize) -> Vec<usize> {
-        vec![weights]
+    fn state(&self, weights: Weights<'_>) -> Vec<usize> {
+        vec![weights.len()]
     }
 
     fn step(&self, update: Update<'_>) -> Result<()> {
-        let Update { parameter, gradient, state, rate, scale, decays, .. } = update;
+        let Update { weights, parameter, gradient, state, rate, scale, .. } = update;
         let [mean] = state else { return Err(Error::program(format!("Lion keeps 1 mean, not {}", state.len()))) };
-        let keep = 1.0 - if decays { (rate * self.decay) as f32 } else { 0.0 };
+        let keep = 1.0 - if weights.decays() { (rate * self.decay) as f32 } else { 0.0 };
         let (rate, beta1, beta2) = (rate as f32, self.beta1 as f32, self.beta2 as f32);
         for ((x, g), m) in parameter.iter_mut().zip(gradient).zip(mean.data_mut()) {
             let g = scale * g;

@@ -1,6 +1,6 @@
 //! Steps along the gradient, with momentum.
 
-use super::{Optimizer, Update};
+use super::{Optimizer, Update, Weights};
 use crate::settings::key_place;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -49,14 +49,14 @@ impl Optimizer for Sgd {
         self.rate
     }
 
-    fn state(&self, weights: usize) -> Vec<usize> {
-        if self.momentum > 0.0 { vec![weights] } else { Vec::new() }
+    fn state(&self, weights: Weights<'_>) -> Vec<usize> {
+        if self.momentum > 0.0 { vec![weights.len()] } else { Vec::new() }
     }
 
     fn step(&self, update: Update<'_>) -> Result<()> {
-        let Update { parameter, gradient, state, rate, scale, decays, .. } = update;
+        let Update { weights, parameter, gradient, state, rate, scale, .. } = update;
         let (rate, momentum) = (rate as f32, self.momentum as f32);
-        let decay = if decays { self.decay as f32 } else { 0.0 };
+        let decay = if weights.decays() { self.decay as f32 } else { 0.0 };
         match state {
             [] => {
                 for (x, g) in parameter.iter_mut().zip(gradient) {

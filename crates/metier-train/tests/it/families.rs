@@ -4,7 +4,7 @@ use metier_compute::Tensor;
 use metier_core::Place;
 use metier_core::part::{PAGE_HEADINGS, Record};
 use metier_testkit::{assert_close, golden};
-use metier_train::optimizer::{Adamw, Lion, Optimizer, Sgd, Update};
+use metier_train::optimizer::{Adafactor, Adamw, Lion, Muon, Optimizer, Sgd, Update, Weights};
 use metier_train::schedule::{InverseSqrt, Schedule, Wsd};
 use metier_train::settings::chosen;
 use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule};
@@ -50,7 +50,9 @@ fn defaults_are_within_their_own_ranges() {
 fn check_steps(name: &str, optimizer: &dyn Optimizer, golden: &Value) {
     for (index, which) in ["matrix", "vector"].into_iter().enumerate() {
         let mut parameter = golden::numbers(&golden["initial"][index]);
-        let lengths = optimizer.state(parameter.len());
+        let shape: Vec<usize> = serde_json::from_value(golden["shapes"][index].clone()).unwrap();
+        let weights = Weights { shape: &shape, of_vocabulary: false };
+        let lengths = optimizer.state(weights);
         let mut state: Vec<_> = lengths.into_iter().map(|length| Tensor::zeros(&[length]).unwrap()).collect();
         for (step, expected) in (1..).zip(golden["steps"].as_array().unwrap()) {
             let gradient = golden::numbers(&expected["gradients"][index]);
@@ -58,13 +60,13 @@ fn check_steps(name: &str, optimizer: &dyn Optimizer, golden: &Value) {
             // What clipping multiplies by is undone by a gradient that is as much longer.
             let longer: Vec<f32> = gradient.iter().map(|value| value * 4.0).collect();
             let update = Update {
+                weights,
                 parameter: &mut parameter,
                 gradient: &longer,
                 state: &mut state,
                 rate,
                 scale: 0.25,
                 step,
-                decays: index == 0,
             };
             optimizer.step(update).unwrap();
             let want = golden::numbers(&expected["parameters"][index]);
@@ -74,16 +76,22 @@ fn check_steps(name: &str, optimizer: &dyn Optimizer, golden: &Value) {
 }
 
 #[test]
-fn lion_and_sgd_agree_with_pytorch() {
+fn optimizers_agree_with_pytorch_and_transformers() {
     let golden = golden::read("optimizers.json");
     for (name, case) in golden["optimizers"].as_object().unwrap() {
         let settings = case["settings"].clone();
         let optimizer = match name.split(',').next().unwrap() {
+            "adafactor" => chosen::<dyn Optimizer, Adafactor>("adafactor", serde_json::from_value(settings).unwrap()),
+            "muon" => chosen::<dyn Optimizer, Muon>("muon", serde_json::from_value(settings).unwrap()),
             "lion" => chosen::<dyn Optimizer, Lion>("lion", serde_json::from_value(settings).unwrap()),
             _ => chosen::<dyn Optimizer, Sgd>("sgd", serde_json::from_value(settings).unwrap()),
         };
         check_steps(name, &*optimizer.unwrap().part, case);
     }
+    let bad = Muon { rate: -1.0, momentum: 1.0, iterations: 0, decay: 11.0, ..Muon::default() };
+    assert_eq!(chosen::<dyn Optimizer, _>("muon", bad).err().unwrap().faults.len(), 4);
+    let bad = Adafactor { rate: -1.0, clip: 0.0, power: 2.0, beta1: 1.0, decay: 11.0, ..Adafactor::default() };
+    assert_eq!(chosen::<dyn Optimizer, _>("adafactor", bad).err().unwrap().faults.len(), 5);
     let bad = Lion { rate: -1.0, beta1: 1.0, beta2: f64::NAN, decay: 11.0 };
     assert_eq!(chosen::<dyn Optimizer, _>("lion", bad).err().unwrap().faults.len(), 4);
     let bad = Sgd { rate: 101.0, momentum: 0.0, nesterov: true, decay: -1.0 };
@@ -123,19 +131,21 @@ fn adamw_agrees_with_pytorch() {
     let adamw = chosen::<dyn Optimizer, _>("adamw", settings).unwrap().part;
     for (index, name) in ["matrix", "vector"].into_iter().enumerate() {
         let mut parameter = golden::numbers(&golden["initial"][index]);
-        let lengths = adamw.state(parameter.len());
+        let shape = if name == "matrix" { vec![1, parameter.len()] } else { vec![parameter.len()] };
+        let weights = Weights { shape: &shape, of_vocabulary: false };
+        let lengths = adamw.state(weights);
         let mut state: Vec<_> = lengths.into_iter().map(|length| Tensor::zeros(&[length]).unwrap()).collect();
         for (step, expected) in (1..).zip(golden["steps"].as_array().unwrap()) {
             let gradient = golden::numbers(&expected["gradients"][index]);
             let rate = adamw.rate() * expected["factor"].as_f64().unwrap();
             let update = Update {
+                weights,
                 parameter: &mut parameter,
                 gradient: &gradient,
                 state: &mut state,
                 rate,
                 scale: 1.0,
                 step,
-                decays: name == "matrix",
             };
             adamw.step(update).unwrap();
             let want = golden::numbers(&expected["parameters"][index]);

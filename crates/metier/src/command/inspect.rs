@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples: metier inspect model.gguf\n          metier inspect specialist --tensors")]
 pub struct Arguments {
-    /// A model folder, a GGUF file, an artifact's id, path or stage name
+    /// A model folder, a GGUF file, an adapter's folder, an artifact's id, path or stage name
     #[arg(value_name = "WHAT")]
     what: String,
     /// List every tensor with its shape
@@ -37,6 +37,9 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = model_path(&arguments.what, global)?;
     let record = path.join("record.json");
     let is_model = Checkpoint::is_at(&path);
+    if path.join(metier_peft::folder::CONFIG).exists() {
+        return adapter(&path, arguments.tensors, global).map(|()| Verdict::Fine);
+    }
     if is_model {
         model(&path, arguments.tensors, global)?;
     } else if !record.exists() {
@@ -69,6 +72,52 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     Ok(Verdict::Fine)
 }
 
+/// Says what is in an adapter's folder.
+fn adapter(path: &Path, tensors: bool, global: &Global) -> Result<()> {
+    let opened = metier_peft::folder::Opened::new(path)?;
+    let listed = opened.tensors()?;
+    let numbers: usize = listed.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let base = opened.base.as_ref();
+    let share = base.map(|base| numbers as f64 / base.parameters.max(1) as f64);
+    if global.json {
+        let tensors: Vec<_> = listed.iter().map(|(name, shape)| json!({ "name": name, "shape": shape })).collect();
+        return super::print_json(&json!({
+            "path": path, "config": opened.config, "parameters": numbers, "share_of_base": share, "base": base,
+            "tensors": tensors,
+        }));
+    }
+    let value = |key: &str| {
+        let value = opened.config.get(key).filter(|value| !value.is_null());
+        value.map_or_else(
+            || "unknown".to_owned(),
+            |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        )
+    };
+    let mut rows = vec![
+        vec!["method".to_owned(), value("peft_type")],
+        vec!["base".to_owned(), value("base_model_name_or_path")],
+        vec!["parameters".to_owned(), count(numbers as u64)],
+        vec!["tensors".to_owned(), count(listed.len() as u64)],
+    ];
+    rows.extend(share.map(|share| vec!["share of the base".to_owned(), format!("{:.3} %", 100.0 * share)]));
+    rows.extend(base.map(|base| vec!["fingerprint of the base".to_owned(), base.fingerprint.norms.clone()]));
+    for (key, name) in [("r", "rank"), ("lora_alpha", "alpha"), ("target_modules", "targets")] {
+        if opened.config.contains_key(key) {
+            rows.push(vec![name.to_owned(), value(key)]);
+        }
+    }
+    super::print(&table(&["adapter", &path.display().to_string()], &rows, &[false, false]))?;
+    if tensors {
+        super::print(&format!("\n{}", tensor_table(&listed)))?;
+    }
+    Ok(())
+}
+
+fn tensor_table(listed: &[(String, Vec<usize>)]) -> String {
+    let rows: Vec<_> = listed.iter().map(|(name, shape)| vec![name.clone(), format!("{shape:?}")]).collect();
+    table(&["tensor", "shape"], &rows, &[false, false])
+}
+
 fn model(path: &Path, tensors: bool, global: &Global) -> Result<()> {
     let checkpoint = crate::stage::open_checkpoint(path)?;
     let mut listed = Vec::new();
@@ -99,8 +148,7 @@ fn model(path: &Path, tensors: bool, global: &Global) -> Result<()> {
     }
     super::print(&table(&["model", &path.display().to_string()], &rows, &[false, false]))?;
     if tensors {
-        let rows: Vec<_> = listed.iter().map(|(name, shape)| vec![name.clone(), format!("{shape:?}")]).collect();
-        super::print(&format!("\n{}", table(&["tensor", "shape"], &rows, &[false, false])))?;
+        super::print(&format!("\n{}", tensor_table(&listed)))?;
     }
     Ok(())
 }

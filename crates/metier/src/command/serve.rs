@@ -138,7 +138,8 @@ fn models(arguments: &Arguments, global: &Global) -> Result<Vec<Served>> {
         for (_, name, folder) in adapters.iter().filter(|(base, ..)| *base == number) {
             let folder = super::inspect::model_path(folder, global)?;
             let mut decoder = opened.model.decoder().shared()?;
-            metier_peft::folder::load(&mut decoder, &folder)?;
+            let attached = metier_peft::folder::load(&mut decoder, &folder)?;
+            attached.notes().iter().for_each(|note| metier_core::progress::say(note));
             let (model, syntax) = crate::stage::calling_model(decoder, &opened.checkpoint)?;
             models.push(served((*name).to_owned(), &as_told(model)?, syntax, Some(opened.name.clone())));
         }

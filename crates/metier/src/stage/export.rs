@@ -1,6 +1,6 @@
 //! `export`: a model, with a training result folded in if there is one, as a Hugging Face folder or a GGUF file.
 
-use super::model::open_checkpoint;
+use super::model::{open_base, open_checkpoint};
 use super::train::{ADAPTER_FOLDER, BASE_FILE, Base, MODEL_FOLDER};
 use super::{Context, Flow, Input, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use crate::command::{count, size, table};
@@ -24,6 +24,9 @@ pub struct ExportSettings {
     pub format: ExportFormat,
     /// The type that weights are stored in.
     pub dtype: ExportDtype,
+    /// Whether the numbers of a base in 4 bits (`qlora`) are written, with the adapter folded in. Without it such a training result
+    /// is refused, because its adapter belongs to those numbers and not to the model that they were made of.
+    pub dequantize: bool,
 }
 
 /// What is written.
@@ -191,7 +194,7 @@ impl Work for Export {
         let model = context.input("model")?;
         let checkpoint = open_checkpoint(&model.path)?;
         let decoder = match context.inputs.get("from") {
-            Some(from) => Some(folded(from, model, &checkpoint)?),
+            Some(from) => Some(folded(from, model, &checkpoint, self.settings.dequantize)?),
             None => None,
         };
         let (parameters, table) = match self.how {
@@ -262,23 +265,27 @@ fn types(plan: &GgufPlan) -> String {
 
 /// The decoder of a training result, an adapter beside its base.
 pub(super) fn adapted(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decoder> {
-    check_base(&from.path, &model.id, &model.name)?;
+    let base = check_base(&from.path, &model.id, &model.name)?;
     let whole = from.path.join(MODEL_FOLDER);
     if whole.exists() {
         return Decoder::from_checkpoint(&open_checkpoint(&whole)?);
     }
-    let mut decoder = Decoder::from_checkpoint(checkpoint)?;
-    metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    let mut decoder = open_base(checkpoint, base.quantized)?;
+    let attached = metier_peft::folder::load(&mut decoder, &from.path.join(ADAPTER_FOLDER))?;
+    attached.notes().iter().for_each(|note| metier_core::progress::say(note));
     Ok(decoder)
 }
 
 /// The same as plain weights.
-fn folded(from: &Input, model: &Input, checkpoint: &Checkpoint) -> Result<Decoder> {
+fn folded(from: &Input, model: &Input, checkpoint: &Checkpoint, dequantize: bool) -> Result<Decoder> {
     let mut decoder = adapted(from, model, checkpoint)?;
     if from.path.join(MODEL_FOLDER).exists() {
         return Ok(decoder);
     }
     let adapted = probe(&decoder)?;
+    if dequantize {
+        decoder.dequantize();
+    }
     decoder.fold()?;
     let folded = probe(&decoder)?;
     let apart: f64 = adapted.iter().zip(&folded).map(|(a, b)| f64::from(a - b).powi(2)).sum();
@@ -308,13 +315,13 @@ fn probe(decoder: &Decoder) -> Result<Vec<f32>> {
 }
 
 /// Refuses a base that the training result does not belong to.
-fn check_base(folder: &Path, id: &str, name: &str) -> Result<()> {
+fn check_base(folder: &Path, id: &str, name: &str) -> Result<Base> {
     let path = folder.join(BASE_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", &error))?;
     let base: Base = serde_json::from_str(&text)
         .map_err(|error| Error::user(Place::file(&path).at(error.line(), error.column()), error.to_string()))?;
     if base.id == id {
-        return Ok(());
+        return Ok(base);
     }
     Err(Fault::new(
         Place::file(&path),

@@ -82,6 +82,11 @@ pub fn open_decoder(path: &Path) -> Result<Decoder> {
     Decoder::from_checkpoint(&open_checkpoint(path)?)
 }
 
+/// A model to train or to fold into: plain, or with its linear layers in NF4.
+pub fn open_base(checkpoint: &Checkpoint, quantized: bool) -> Result<Decoder> {
+    if quantized { Decoder::from_checkpoint_in_nf4(checkpoint) } else { Decoder::from_checkpoint(checkpoint) }
+}
+
 /// A model to answer with: quantized weights stay as they are stored, and products round their other input to 8 bits.
 pub fn load_model_as_stored(path: &Path) -> Result<LocalModel> {
     let checkpoint = open_checkpoint(path)?;

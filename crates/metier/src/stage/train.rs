@@ -1,6 +1,6 @@
 //! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
 
-use super::model::{open_checkpoint, open_decoder};
+use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
@@ -99,6 +99,9 @@ pub struct Base {
     pub id: String,
     /// What the recipe calls that model.
     pub name: String,
+    /// Whether its linear layers were in NF4 then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quantized: bool,
 }
 
 impl Work for Train {
@@ -120,7 +123,7 @@ impl Work for Train {
         let Some(path) = inputs.get("model").and_then(|flow| flow.path.as_deref()) else {
             return Ok((Estimate::default(), Flow::default()));
         };
-        let mut decoder = open_decoder(path)?;
+        let mut decoder = open_base(&open_checkpoint(path)?, self.adapter.part.quantizes())?;
         self.adapter.part.attach(&mut decoder, metier_core::seed::Seed::new(0))?;
         let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)?;
         let (mut flop, mut memory) = (plan.flop, plan.memory_bytes());
@@ -145,7 +148,7 @@ impl Work for Train {
         let checkpoint = open_checkpoint(&model.path)?;
         let shards = Shards::open(&from.path)?;
         shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
-        let mut decoder = Decoder::from_checkpoint(&checkpoint)?;
+        let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
         let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, &shards));
         let (teacher, _held) = teacher.transpose()?.unzip();
         let run = metier_train::Run {
@@ -175,7 +178,8 @@ impl Work for Train {
         } else {
             metier_peft::folder::save(&decoder, &attached, &model.name, &context.work.join(ADAPTER_FOLDER))?;
         }
-        let base = json!(Base { id: model.id.clone(), name: model.name.clone() });
+        let base =
+            json!(Base { id: model.id.clone(), name: model.name.clone(), quantized: self.adapter.part.quantizes() });
         write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;
         let mut figures = BTreeMap::from([
             ("steps".to_owned(), report.steps as f64),

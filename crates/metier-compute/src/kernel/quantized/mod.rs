@@ -9,9 +9,12 @@
 //! Steps go to four sums in turn, which are added at the end as `(a + b) + (c + d)`; nothing is contracted. So every
 //! level, every number of threads, and a few rows or many give the same bits. A few rows cost what reading the
 //! weight costs, and read it where it lies; more rows meet panels of 16 lines of the weight.
+//!
+//! Weights in NF4, whose levels are no whole numbers, become `f32` a tile at a time ([`nf4`]).
 
 mod activations;
 mod few;
+pub(crate) mod nf4;
 mod panel;
 #[cfg(target_arch = "x86_64")]
 mod stored;
