@@ -147,7 +147,7 @@ fn a_preview_shows_what_a_conversation_teaches() {
     prepare(folder.path());
     let mut pack = metier(folder.path());
     let report = json(&fine(pack.args(["--json", "pack", "examples=chat.jsonl", "tokenizer=model.gguf"])));
-    assert_eq!(report["stages"][0]["figures"]["rows"], 12.0);
+    assert_eq!(report["stages"][0]["record"]["figures"]["rows"], 12.0);
     let shards = artifact(&report, "pack").display().to_string();
     let preview = |more: &[&str]| {
         let mut command = metier(folder.path());
@@ -192,7 +192,7 @@ fn faults_of_rows_and_templates_are_told_with_file_and_line() {
     };
     let said = refused(
         &mut pack(&["examples=bad.jsonl", "tokenizer=model.gguf"]),
-        &["bad.jsonl:2", "`answer`, `question`", "bad.jsonl:3", "unknown variant `human`"],
+        &["bad.jsonl:2", "`question`, `answer`", "bad.jsonl:3", "unknown variant `human`"],
     );
     assert!(!said.contains("bad.jsonl:1"), "{said}");
     refused(&mut pack(&["tokenizer=model.gguf"]), &["there is nothing to pack", "`examples`"]);
