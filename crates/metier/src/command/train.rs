@@ -19,6 +19,7 @@ use std::io::IsTerminal as _;
     args_conflicts_with_subcommands = true,
     after_help = "Examples: metier train from=pack model=model.gguf adapter.method=lora steps=100\n          metier train from=pack model=chat objective.method=dpo optimizer.rate=5e-6\n          metier train preview pack --model model.gguf --examples 5\nInputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
 )]
+#[group(skip)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,

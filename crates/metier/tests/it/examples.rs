@@ -147,13 +147,14 @@ fn a_preview_shows_what_a_conversation_teaches() {
     prepare(folder.path());
     let mut pack = metier(folder.path());
     let report = json(&fine(pack.args(["--json", "pack", "examples=chat.jsonl", "tokenizer=model.gguf"])));
-    assert_eq!(report["stages"][0]["figures"]["rows"], 12.0);
+    assert_eq!(report["stages"][0]["record"]["figures"]["rows"], 12.0);
     let shards = artifact(&report, "pack").display().to_string();
-    let preview = |more: &[&str]| {
+    let preview_of = |context: &str, more: &[&str]| {
         let mut command = metier(folder.path());
-        command.args(["train", "preview", &shards, "--model", "model.gguf", "--context", "96"]).args(more);
+        command.args(["train", "preview", &shards, "--model", "model.gguf", "--context", context]).args(more);
         command
     };
+    let preview = |more: &[&str]| preview_of("96", more);
     let shown = json(&fine(&mut preview(&["--examples", "2", "--json"])));
     let segment = &shown["windows"][0]["segments"][0];
     let tokens = segment["tokens"].as_array().unwrap();
@@ -170,7 +171,7 @@ fn a_preview_shows_what_a_conversation_teaches() {
     assert!(plain.contains("⟦it is ") && plain.contains("window 1: "), "{plain}");
     let color = String::from_utf8(fine(&mut preview(&["--color", "always"])).stdout).unwrap();
     assert!(color.contains("\u{1b}[32m") && color.contains("\u{1b}[2m"), "{color}");
-    refused(&mut preview(&["--context", "8"]), &["context: `chat.jsonl:1`", "examples are not cut"]);
+    refused(&mut preview_of("8", &[]), &["context: `chat.jsonl:1`", "examples are not cut"]);
     let help = String::from_utf8(fine(metier(folder.path()).args(["train", "--help"])).stdout).unwrap();
     assert!(help.contains("metier train preview pack"), "{help}");
 }
@@ -192,7 +193,7 @@ fn faults_of_rows_and_templates_are_told_with_file_and_line() {
     };
     let said = refused(
         &mut pack(&["examples=bad.jsonl", "tokenizer=model.gguf"]),
-        &["bad.jsonl:2", "`answer`, `question`", "bad.jsonl:3", "unknown variant `human`"],
+        &["bad.jsonl:2", "`question`, `answer`", "bad.jsonl:3", "unknown variant `human`"],
     );
     assert!(!said.contains("bad.jsonl:1"), "{said}");
     refused(&mut pack(&["tokenizer=model.gguf"]), &["there is nothing to pack", "`examples`"]);
