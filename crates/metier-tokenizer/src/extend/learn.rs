@@ -51,7 +51,7 @@ impl Default for LearnTokens {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Allowed {
-    /// Those without printable ASCII but for blanks: a text in ASCII is written as before.
+    /// Those without printable ASCII that are not blank: a text in ASCII is written as before.
     #[default]
     WithoutAscii,
     /// All.
@@ -60,7 +60,9 @@ pub enum Allowed {
 
 impl Allowed {
     fn holds(self, token: &[u8]) -> bool {
-        self == Self::Any || !token.iter().any(u8::is_ascii_graphic)
+        let is_empty = |c: char| c.is_whitespace() || c.is_control();
+        let shows = || std::str::from_utf8(token).map_or(true, |text| !text.chars().all(is_empty));
+        self == Self::Any || (!token.iter().any(u8::is_ascii_graphic) && shows())
     }
 }
 
@@ -140,4 +142,4 @@ fn spelling(bytes: &[u8]) -> String {
 }
 
 /// The part's record.
-pub static PART: Part<dyn Extend> = Part::of::<LearnTokens>("learn", 1);
+pub static PART: Part<dyn Extend> = Part::of::<LearnTokens>("learn", 2);

@@ -39,8 +39,13 @@ fn learn(json: &str, words: &Counted, growth: LearnTokens) -> Result<Extended> {
 #[test]
 fn old_texts_are_written_as_before_and_new_ones_shorter() {
     let json = base();
-    let (old_text, new_text) = (texts(2, 2_000_000), ciphered(&texts(3, 200_000)));
+    let (mut old_text, mut new_text) = (texts(2, 2_000_000), ciphered(&texts(3, 200_000)));
     assert!(old_text.len() >= 10_000, "{} lines", old_text.len());
+    // Blanks of both languages are the old one's, however often they are met.
+    for (text, blanks) in new_text.iter_mut().zip((1..40).cycle()) {
+        *text = format!("{text}\n\n{:blanks$}", "");
+    }
+    old_text.extend((1..40).map(|blanks| format!("in\n\n{:blanks$}columns\u{b}", "")));
     let split = split_of(&json).unwrap();
     assert_eq!(split, Split::SmolLm);
     let extended = learn(&json, &counted(split, &new_text), GROWTH).unwrap();
