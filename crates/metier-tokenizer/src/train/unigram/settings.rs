@@ -36,7 +36,7 @@ const BYTE_PENALTY: f64 = 10.0;
 /// texts falls least. At a tenth more pieces than wanted the most probable ones stay. Characters never go. Ids go to the
 /// special tokens, then to `pieces`, to the 256 bytes if asked, and to the learned pieces, the most probable first.
 ///
-/// Beside the counted words it takes some 25 bytes of memory for each of their bytes, and 250 bytes for each seed piece.
+/// Beside the counted words it takes memory in proportion to their characters and to `seed_pieces`.
 ///
 /// # When to use
 /// For encoders and translation models like T5 and XLM-R, for languages rich in forms, or where one text should be cut in
