@@ -47,11 +47,11 @@ do = "train"
 from = "replies"
 model = "model"
 adapter.method = "full"
-steps = 30
+steps = 12
 context = 96
 sequences = 2
 micro_batch = 1
-checkpoint_every = 5
+checkpoint_every = 3
 
 [[stage]]
 name = "adapted"
@@ -59,10 +59,10 @@ do = "train"
 from = "replies"
 model = "model"
 adapter = { method = "lora", rank = 4, dropout = 0.25 }
-steps = 30
+steps = 12
 context = 96
 sequences = 2
-checkpoint_every = 5
+checkpoint_every = 3
 
 [[stage]]
 name = "preferred"
@@ -71,11 +71,11 @@ from = "pairs"
 model = "model"
 objective.method = "dpo"
 adapter = { method = "lora", rank = 4 }
-steps = 30
+steps = 12
 context = 128
 sequences = 2
 micro_batch = 1
-checkpoint_every = 5
+checkpoint_every = 3
 
 [[stage]]
 name = "preferred-whole"
@@ -85,10 +85,10 @@ model = "model"
 objective = { method = "dpo", beta = 0.5 }
 adapter.method = "full"
 optimizer.rate = 1e-4
-steps = 30
+steps = 12
 context = 128
 sequences = 1
-checkpoint_every = 5
+checkpoint_every = 3
 
 [[check]]
 that = "replies.learned_share > 0.1"
@@ -135,7 +135,7 @@ fn run(folder: &Path, more: &[&str]) -> Command {
 
 #[test]
 fn kills_while_models_learn_from_examples_change_no_byte() {
-    let names = assert_kills_change_nothing(run, &["tuned", "adapted", "preferred", "preferred-whole"], 12);
+    let names = assert_kills_change_nothing(run, &["tuned", "adapted", "preferred", "preferred-whole"], 6);
     for name in ["tuned/loss.jsonl", "preferred/adapter/adapter_model.safetensors", "preferred-whole/loss.jsonl"] {
         assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
     }
