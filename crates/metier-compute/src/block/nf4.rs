@@ -4,7 +4,7 @@
 //! them share a scale in turn: `s = dynamic(p) t + o`. The blocks go through a tensor from its first number to its last,
 //! whatever its shape, so rows need not be whole blocks. In all a number takes 4.127 bits.
 //!
-//! Bytes and numbers are those of bitsandbytes on a CPU. Source: Dettmers, Pagnoni, Holtzman and Zettlemoyer, QLoRA,
+//! Bytes and numbers are those of bitsandbytes on a CPU. Source: Dettmers, Pagnoni, Holtzman and Zettlemoyer, `QLoRA`,
 //! arXiv 2305.14314, section 3 and appendix E.
 
 use std::sync::OnceLock;
@@ -83,8 +83,8 @@ impl Nf4 {
         let codes = codes.as_chunks::<2>().0.iter().map(|[first, second]| first << 4 | second).collect();
         let sum: f64 = scales.iter().copied().map(f64::from).sum();
         let offset = if scales.is_empty() { 0.0 } else { sum as f32 / scales.len() as f32 };
-        scales.iter_mut().for_each(|scale| *scale -= offset);
-        let (scales, outer) = quantize_scales(&scales);
+        let around: Vec<f32> = scales.iter().map(|scale| scale - offset).collect();
+        let (scales, outer) = quantize_scales(&around);
         Self { codes, scales, outer, offset, length: values.len() }
     }
 
@@ -183,7 +183,7 @@ fn dynamic() -> &'static [f32; 256] {
                 }
             };
             let unit = 10.0_f64.powi(decade - DECADES + 1) as f32;
-            let middles = (0..parts).map(|at| unit * ((edge(at) + edge(at + 1)) / 2.0));
+            let middles = (0..parts).map(|at| unit * f32::midpoint(edge(at), edge(at + 1)));
             numbers.extend(middles.flat_map(|middle| [middle, -middle]));
         }
         numbers.sort_by(f32::total_cmp);

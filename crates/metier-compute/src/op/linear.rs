@@ -130,15 +130,13 @@ pub(super) fn stored<'w>(tape: &Tape<'_>, weight: &'w Tensor) -> Option<Weight<'
 
 /// `out = dy W`, or `+=`, with inputs as `precision` says.
 pub(super) fn multiply_back(precision: Precision, out: &mut [f32], dy: Matrix<'_>, weight: &Tensor, add: bool) {
-    match weight.nf4() {
-        Some(weight) => nf4::multiply_back(out, dy.rows(), weight, add, |out, right, add| {
+    if let Some(weight) = weight.nf4() {
+        return nf4::multiply_back(out, dy.rows(), weight, add, |out, right, add| {
             multiply_as(precision, out, dy, right, 1.0, add);
-        }),
-        None => {
-            let right = Matrix::new(weight.data(), weight.shape()[0], weight.shape()[1]);
-            multiply_as(precision, out, dy, right, 1.0, add);
-        }
+        });
     }
+    let right = Matrix::new(weight.data(), weight.shape()[0], weight.shape()[1]);
+    multiply_as(precision, out, dy, right, 1.0, add);
 }
 
 /// Adds `bias` to every row of `out`.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// system's, which pages by itself.
 ///
 /// # Source
-/// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "QLoRA: Efficient Finetuning of Quantized LLMs", arXiv 2305.14314, section 3.
+/// Dettmers, Pagnoni, Holtzman and Zettlemoyer, "`QLoRA`: Efficient Finetuning of Quantized LLMs", arXiv 2305.14314, section 3.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Qlora(pub Lora);

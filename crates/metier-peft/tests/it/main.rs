@@ -321,7 +321,14 @@ fn every_adapter_is_chosen_by_name_and_keeps_its_settings() {
         let file = File::parse("adapter.toml", &text).unwrap();
         let chosen = choose("adapter", ADAPTERS, &file.root()).unwrap();
         assert_eq!(chosen.name, part.name);
-        let mut decoder = decoder(1);
+        let base_of = || {
+            let mut decoder = decoder(1);
+            if chosen.part.quantizes() {
+                decoder.quantize_linears();
+            }
+            decoder
+        };
+        let mut decoder = base_of();
         let base = hidden(&decoder);
         let one = chosen.part.attach(&mut decoder, Seed::new(1)).unwrap();
         assert!(one.trainable > 0);
@@ -331,7 +338,7 @@ fn every_adapter_is_chosen_by_name_and_keeps_its_settings() {
             let folder = scratch("each");
             disturb(&mut decoder);
             folder::save(&decoder, &one, "base", folder.path()).unwrap();
-            let mut other = self::decoder(1);
+            let mut other = base_of();
             let again = folder::load(&mut other, folder.path()).unwrap();
             assert_eq!(hidden(&other), hidden(&decoder), "{}", part.name);
             assert_eq!(again.form.unwrap().tensors.len(), form.tensors.len(), "{}", part.name);
