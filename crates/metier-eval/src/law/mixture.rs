@@ -332,23 +332,18 @@ fn mixture_of(runs: &[Points], fits: Vec<RunFit>, limits: &Limits, tokens: f64) 
     let measured = fits.iter().filter(|fit| fit.feasible).map(|fit| fit.ratio).max_by(f64::total_cmp);
     let start = runs.first().map_or(0.0, |run| run.general_before);
     let acceptable = general.as_ref().map(|general| largest(|ratio| general.at(ratio) <= start + limits.tolerance));
-    let critical_ratio = match (&law, acceptable) {
-        (Some(law), Some(acceptable)) => {
-            let ratio = law.at(tokens);
-            if !(0.0..=1.0).contains(&ratio) {
-                notes.push(format!(
-                    "the law gives {ratio:.3} at {tokens} tokens, which is put to the nearest of 0 and 1"
-                ));
-            }
-            let ratio = ratio.clamp(0.0, 1.0).min(acceptable.unwrap_or(0.0));
-            (ratio > 0.0).then_some(ratio)
+    let critical_ratio = if let (Some(law), Some(acceptable)) = (&law, acceptable) {
+        let ratio = law.at(tokens);
+        if !(0.0..=1.0).contains(&ratio) {
+            notes.push(format!("the law gives {ratio:.3} at {tokens} tokens, which is put to the nearest of 0 and 1"));
         }
-        _ => {
-            if fits.iter().all(|fit| fit.feasible) && !fits.is_empty() {
-                notes.push("every measured share is feasible, so the largest may lie above: not bracketed".to_owned());
-            }
-            measured
+        let ratio = ratio.clamp(0.0, 1.0).min(acceptable.unwrap_or(0.0));
+        (ratio > 0.0).then_some(ratio)
+    } else {
+        if fits.iter().all(|fit| fit.feasible) && !fits.is_empty() {
+            notes.push("every measured share is feasible, so the largest may lie above: not bracketed".to_owned());
         }
+        measured
     };
     if critical_ratio.is_none() {
         notes.push(format!("no share is feasible within {tokens} tokens"));
