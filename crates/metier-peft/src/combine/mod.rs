@@ -185,7 +185,7 @@ impl Combine {
                 })
                 .collect();
             match check_shapes(site, &shares, &all, self.method) {
-                Err(fault) => faults.push(fault),
+                Err(error) => faults.extend(error.faults),
                 Ok(()) => {
                     made.insert(site, self.site(site, &shares, chance));
                 }
@@ -353,7 +353,7 @@ fn check_bases(all: &[Read<'_>]) -> Result<()> {
     Error::collect((), faults.collect())
 }
 
-fn check_shapes(site: &str, shares: &[Share<'_>], all: &[Read<'_>], method: Method) -> Result<(), Fault> {
+fn check_shapes(site: &str, shares: &[Share<'_>], all: &[Read<'_>], method: Method) -> Result<()> {
     let Some((first, others)) = shares.split_first() else { return Ok(()) };
     let name = |share: &Share<'_>| all[share.of].member.name;
     for share in others {
@@ -366,13 +366,15 @@ fn check_shapes(site: &str, shares: &[Share<'_>], all: &[Read<'_>], method: Meth
                 sizes[1],
                 name(share)
             );
-            return Err(Fault::new(Place::key(site), message).hint("combine adapters of one base"));
+            return Err(Fault::new(Place::key(site), message).hint("combine adapters of one base").into());
         }
         let ranks = [first, share].map(|share| share.pair.a.rows);
         if ranks[0] != ranks[1] && !matches!(method, Method::Cat | Method::Svd) {
             let message =
                 format!("`{}` has the rank {}, `{}` the rank {}", name(first), ranks[0], name(share), ranks[1]);
-            return Err(Fault::new(Place::key(site), message).hint("choose `cat` or `svd`, which take any ranks"));
+            return Err(Fault::new(Place::key(site), message)
+                .hint("choose `cat` or `svd`, which take any ranks")
+                .into());
         }
     }
     Ok(())
