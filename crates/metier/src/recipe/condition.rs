@@ -44,8 +44,9 @@ impl Condition {
                 .find(|(sign, _)| text.contains(sign))
                 .ok_or_else(|| fault(format!("`{text}` has none of the comparisons <, <=, >, >=")))?;
         let (left, right) = text.split_once(sign).unwrap_or((text, ""));
-        let side = |side: &str| {
-            Term::parse(side).ok_or_else(|| fault(format!("`{}` is no figure, number or sum of them", side.trim())))
+        let side = |side: &str| -> Result<Term> {
+            let odd = || fault(format!("`{}` is no figure, number or sum of them", side.trim()));
+            Ok(Term::parse(side).ok_or_else(odd)?)
         };
         Ok(Self { text: text.to_owned(), written: text.to_owned(), left: side(left)?, comparison, right: side(right)? })
     }
