@@ -7,7 +7,7 @@
 //! Each line of the input is a text as a JSON string.
 
 use metier_core::part::Build;
-use metier_core::{Place, Result};
+use metier_core::{Error, Place, Result};
 use metier_tokenizer::train::{Bpe, Learn, Unigram, WordPiece, train};
 use std::borrow::Cow;
 use std::io::BufRead;
@@ -18,13 +18,13 @@ fn settings<T: Build<dyn Learn> + for<'a> serde::Deserialize<'a>>(text: &str) ->
 }
 
 fn main() {
-    let given: Vec<String> = std::env::args().skip(1).collect();
-    let [method, text] = given.as_slice() else { panic!("name a learner and its settings") };
+    let mut given = std::env::args().skip(1);
+    let (method, text) = (given.next().unwrap_or_default(), given.next().unwrap_or_else(|| "{}".to_owned()));
     let learner = match method.as_str() {
-        "bpe" => settings::<Bpe>(text),
-        "unigram" => settings::<Unigram>(text),
-        "word_piece" => settings::<WordPiece>(text),
-        other => panic!("`{other}` is no learner; known: bpe, unigram, word_piece"),
+        "bpe" => settings::<Bpe>(&text),
+        "unigram" => settings::<Unigram>(&text),
+        "word_piece" => settings::<WordPiece>(&text),
+        other => Err(Error::program(format!("`{other}` is no learner; known: bpe, unigram, word_piece"))),
     };
     let texts = std::io::stdin().lock().lines().map(|line| {
         let line = line.expect("the input is text");

@@ -44,7 +44,7 @@ fn every_method_makes_what_the_peft_library_makes() {
         let combined = combine
             .run_with(&members, &made, &mut |tensor, of, count| {
                 let mask = hashed::even(&format!("{} {tensor} stays", members[of].name)).take(count);
-                mask.map(|even| (even + 1.0) / 2.0 < combine.density).collect()
+                mask.map(|even| f64::midpoint(even, 1.0) < combine.density).collect()
             })
             .unwrap();
         let read = read(Member { name: "made", folder: &made, weight: 1.0 }).unwrap();
