@@ -1,6 +1,7 @@
 //! The weights that learn: their gradients, and what the optimizer keeps about them.
 
 use crate::optimizer::{Optimizer, Update, Weights};
+use crate::rates::{OwnRate, Share, shares};
 use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
 use metier_core::Result;
@@ -18,6 +19,8 @@ pub struct Learner<'a> {
     /// What dropout draws from; none at first.
     pub noise: Option<Seed>,
     trainable: Vec<ParameterId>,
+    /// For each of `trainable`.
+    shares: Vec<Share>,
     upkeep: Option<Arc<dyn Upkeep>>,
     /// For each of `trainable` the optimizer's tensors.
     state: Vec<Vec<Tensor>>,
@@ -25,13 +28,18 @@ pub struct Learner<'a> {
 }
 
 impl<'a> Learner<'a> {
-    /// Before the first step: what the optimizer keeps is zero.
+    /// Before the first step: what the optimizer keeps is zero. `rates` are for weights that learn faster or slower.
     ///
     /// # Errors
-    /// When the memory for it is not there.
-    pub fn new(decoder: &'a mut Decoder, optimizer: &dyn Optimizer) -> Result<Self> {
+    /// When the memory for it is not there, or a rate is for no weight.
+    pub fn new(decoder: &'a mut Decoder, optimizer: &dyn Optimizer, rates: &[OwnRate]) -> Result<Self> {
         let trainable: Vec<ParameterId> =
             decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
+        let tensors: Vec<_> = trainable
+            .iter()
+            .map(|id| (decoder.parameters.name(*id), decoder.parameters.get(*id).shape()))
+            .collect();
+        let shares = shares(rates, &tensors)?;
         let zeros = |id: &ParameterId| {
             let shape = decoder.parameters.get(*id).shape();
             let of_vocabulary = is_of_vocabulary(decoder, *id);
@@ -41,7 +49,7 @@ impl<'a> Learner<'a> {
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
         let upkeep = decoder.upkeep();
         let gradients = Gradients::default();
-        Ok(Self { decoder, precision: Precision::F32, noise: None, trainable, upkeep, state, gradients })
+        Ok(Self { decoder, precision: Precision::F32, noise: None, trainable, shares, upkeep, state, gradients })
     }
 
     /// Forgets the gradients of the step before.
@@ -87,12 +95,23 @@ impl<'a> Learner<'a> {
     /// # Errors
     /// Those of the optimizer and of what an adapter does between steps.
     pub fn update(&mut self, optimizer: &dyn Optimizer, rate: f64, scale: f32, step: u64, steps: u64) -> Result<()> {
-        for (id, state) in self.trainable.iter().zip(&mut self.state) {
+        for ((id, share), state) in self.trainable.iter().zip(&self.shares).zip(&mut self.state) {
             let Some(gradient) = self.gradients.get(*id) else { continue };
             let of_vocabulary = is_of_vocabulary(self.decoder, *id);
             let weights = Weights { shape: gradient.shape(), of_vocabulary };
+            let own = weights.shape.iter().skip(1).product::<usize>() * share.from_row;
             let (parameter, gradient) = (self.decoder.parameters.get_mut(*id).data_mut(), gradient.data());
+            if own == 0 {
+                let rate = rate * share.times;
+                optimizer.step(Update { weights, parameter, gradient, state, rate, scale, step })?;
+                continue;
+            }
+            // An optimizer takes a tensor whole, so rows with a share of their own are moved on after its step.
+            let before = parameter[own..].to_vec();
             optimizer.step(Update { weights, parameter, gradient, state, rate, scale, step })?;
+            for (number, before) in parameter[own..].iter_mut().zip(before) {
+                *number = before + share.times as f32 * (*number - before);
+            }
         }
         let Some(upkeep) = &self.upkeep else { return Ok(()) };
         let done = StepDone { gradients: &self.gradients, scale, step: step - 1, steps };

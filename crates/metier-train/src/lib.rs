@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`objective`] | what is the loss of these tokens |
 //! | [`optimizer`] | how does a gradient change a weight |
+//! | [`OwnRate`] | which weights learn faster or slower |
 //! | [`schedule`] | how fast, at this step |
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
@@ -27,6 +28,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod plan;
 pub mod preview;
+mod rates;
 pub mod run;
 pub mod sampler;
 pub mod schedule;
@@ -37,5 +39,6 @@ pub use learner::Learner;
 pub use measure::squared_gradients;
 pub use plan::{Plan, plan};
 pub use preview::{Shown, preview};
+pub use rates::OwnRate;
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings};

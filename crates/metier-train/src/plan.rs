@@ -3,6 +3,7 @@
 use crate::learner::is_of_vocabulary;
 use crate::objective::Other;
 use crate::optimizer::Weights;
+use crate::rates::shares;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use metier_core::Result;
@@ -48,11 +49,16 @@ impl Plan {
 
 /// What a run with these settings will cost. Windows are counted as full, though the last of a stream may be
 /// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
+///
+/// # Errors
+/// When a rate is for no weight.
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
-    let trains = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains);
+    let trains: Vec<_> = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).collect();
+    shares(&settings.rates, &trains.iter().map(|(_, name, tensor, _)| (*name, tensor.shape())).collect::<Vec<_>>())?;
     let states: usize = trains
+        .into_iter()
         .flat_map(|(id, _, tensor, _)| {
             let of_vocabulary = is_of_vocabulary(decoder, id);
             parts.optimizer.part.state(Weights { shape: tensor.shape(), of_vocabulary })

@@ -2,6 +2,7 @@
 
 use crate::objective::{Causal, Objective};
 use crate::optimizer::{Adamw, Optimizer};
+use crate::rates::OwnRate;
 use crate::sampler::{Packed, Sampler};
 use crate::schedule::{Cosine, Schedule};
 use metier_compute::kernel::Precision;
@@ -38,6 +39,9 @@ pub struct TrainSettings {
     /// every gradient as it is.
     #[schemars(range(min = 0.0))]
     pub clip: f64,
+    /// Weights that learn faster or slower than the optimizer's rate; the first entry that names a weight decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<OwnRate>,
     /// Steps between two checkpoints at most. Does not change the result.
     #[schemars(range(min = 1))]
     pub checkpoint_every: u64,
@@ -75,6 +79,7 @@ impl Default for TrainSettings {
             recompute: false,
             precision: Numbers::F32,
             clip: 1.0,
+            rates: Vec::new(),
             checkpoint_every: 100,
             checkpoint_seconds: 60,
         }
@@ -114,7 +119,7 @@ impl TrainSettings {
 
     /// Everything here that decides the result.
     pub fn identity(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut identity = serde_json::json!({
             "steps": self.steps,
             "context": self.context,
             "sequences": self.sequences,
@@ -122,7 +127,11 @@ impl TrainSettings {
             "recompute": self.recompute,
             "precision": self.precision,
             "clip": self.clip,
-        })
+        });
+        if !self.rates.is_empty() {
+            identity["rates"] = serde_json::json!(self.rates);
+        }
+        identity
     }
 }
 

@@ -47,7 +47,7 @@ impl<'a> Trainer<'a> {
         run: &'a Run<'a>,
         other: Option<Arc<Decoder>>,
     ) -> Result<Self> {
-        let mut learner = Learner::new(decoder, &*run.parts.optimizer.part)?;
+        let mut learner = Learner::new(decoder, &*run.parts.optimizer.part, &run.settings.rates)?;
         learner.precision = run.settings.precision.into();
         Ok(Self {
             learner,

@@ -84,7 +84,7 @@ fn asked_per_step(precision: Precision, recompute: bool) -> Vec<usize> {
     let mut decoder = Decoder::random(&config, Seed::new(1)).unwrap();
     decoder.set_recompute(recompute);
     let optimizer: Box<dyn Optimizer> = Adamw::default().build(&Place::default()).unwrap();
-    let mut learner = Learner::new(&mut decoder, &*optimizer).unwrap();
+    let mut learner = Learner::new(&mut decoder, &*optimizer, &[]).unwrap();
     learner.precision = precision;
     let batch = batch();
     let mut asked = Vec::with_capacity(60);

@@ -10,4 +10,5 @@ mod families;
 mod kit;
 mod model_curves;
 mod preferences;
+mod rates;
 mod resume;

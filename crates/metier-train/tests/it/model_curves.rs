@@ -67,7 +67,7 @@ fn losses(golden: &Value, shape: &Value, precision: Precision, steps: usize) -> 
     fill(&mut decoder, 1.0 / 32.0, 0.0);
     let adamw: Adamw = serde_json::from_value(golden["adamw"].clone()).unwrap();
     let optimizer: Box<dyn Optimizer> = adamw.build(&Place::default()).unwrap();
-    let mut learner = Learner::new(&mut decoder, &*optimizer).unwrap();
+    let mut learner = Learner::new(&mut decoder, &*optimizer, &[]).unwrap();
     learner.precision = precision;
     let batches =
         batches(golden["batches"].as_u64().unwrap(), number("batch"), number("context"), number("vocabulary"));

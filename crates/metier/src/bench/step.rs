@@ -133,7 +133,7 @@ pub fn measure(shape: Shape, precision: Precision, duration: Duration) -> Result
     } else {
         ("adamw", Adamw::default().build(&place)?)
     };
-    let mut learner = Learner::new(&mut decoder, &*optimizer)?;
+    let mut learner = Learner::new(&mut decoder, &*optimizer, &[])?;
     learner.precision = precision;
     let mut seconds = Vec::new();
     let mut loss = step(&mut learner, &teaching, &*optimizer, 1)?;
