@@ -134,6 +134,8 @@ enum Verb {
     Eval(stage::Arguments),
     #[command(name = "judge")]
     Judge(stage::Arguments),
+    #[command(name = "merge")]
+    Merge(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
@@ -188,6 +190,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => train::execute(&verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
+        Verb::Merge(verb) => stage::execute("merge", &verb, &global),
         Verb::Export(verb) => stage::execute("export", &verb, &global),
         Verb::Import(verb) => import::execute(&verb, &global),
         Verb::Tokenizer(verb) => tokenizer::execute(&verb, &global),

@@ -314,17 +314,22 @@ fn probe(decoder: &Decoder) -> Result<Vec<f32>> {
     Ok(decoder.logits(tape.value(hidden)?)?.data().to_vec())
 }
 
-/// Refuses a base that the training result does not belong to.
-fn check_base(folder: &Path, id: &str, name: &str) -> Result<Base> {
+/// What a training result was made on top of.
+pub(super) fn read_base(folder: &Path) -> Result<Base> {
     let path = folder.join(BASE_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, "read", &error))?;
-    let base: Base = serde_json::from_str(&text)
-        .map_err(|error| Error::user(Place::file(&path).at(error.line(), error.column()), error.to_string()))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::user(Place::file(&path).at(error.line(), error.column()), error.to_string()))
+}
+
+/// Refuses a base that the training result does not belong to.
+fn check_base(folder: &Path, id: &str, name: &str) -> Result<Base> {
+    let base = read_base(folder)?;
     if base.id == id {
         return Ok(base);
     }
     Err(Fault::new(
-        Place::file(&path),
+        Place::file(folder.join(BASE_FILE)),
         format!("the training began from `{}` ({}), and the model given is `{name}` ({id})", base.name, base.id),
     )
     .hint("name the model that the training began from")

@@ -21,6 +21,7 @@ mod eval;
 mod export;
 mod extend;
 mod judge;
+mod merge;
 mod model;
 mod pack;
 mod synthesize;
@@ -43,6 +44,7 @@ pub static VERBS: &[&Verb] = &[
     &export::VERB,
     &extend::VERB,
     &judge::VERB,
+    &merge::VERB,
     &pack::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,

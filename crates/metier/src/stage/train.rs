@@ -92,7 +92,7 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
 }
 
 /// What a training result was made with, for whoever folds it.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
     /// The content hash or artifact id of the model it was trained on top of.

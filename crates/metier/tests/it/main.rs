@@ -15,6 +15,7 @@ mod examples;
 mod extend;
 mod fuzz;
 mod http;
+mod merge;
 mod models;
 mod provenance;
 mod regional;
