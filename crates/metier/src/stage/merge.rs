@@ -72,7 +72,7 @@ impl Work for MergeSettings {
                 None => format!("`adapters` has {}", known.join(", ")),
             };
             let message = format!("no adapter is called `{name}` here");
-            faults.push(Fault::new(Place::key(format!("weights.{name}")), message).hint(hint));
+            faults.push(Fault::new(Place::key("weights"), message).hint(hint));
         }
         Error::collect((), faults)
     }
