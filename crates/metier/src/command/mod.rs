@@ -134,6 +134,8 @@ enum Verb {
     Eval(stage::Arguments),
     #[command(name = "judge")]
     Judge(stage::Arguments),
+    #[command(name = "fit")]
+    Fit(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
@@ -185,6 +187,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Fit(verb) => stage::execute("fit", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => train::execute(&verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),
