@@ -15,6 +15,7 @@ mod examples;
 mod extend;
 mod fuzz;
 mod http;
+mod mixing;
 mod models;
 mod provenance;
 mod regional;
