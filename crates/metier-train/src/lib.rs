@@ -8,6 +8,7 @@
 //! | [`schedule`] | how fast, at this step |
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
+//! | [`Sources`] | the packs it learns from and is measured on |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
 //! | [`mod@preview`] | what a run will see, before it starts |
 //! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
@@ -19,7 +20,8 @@
 //!
 //! # Files
 //! Under the work folder of a run: `loss.jsonl` (one [`run::StepRecord`] a line), `sampled.json` (how many
-//! tokens of each document were trained on, written at the end) and, while it runs, `scratch/checkpoint-*.bin`.
+//! tokens of each document were trained on, written at the end), `validation.jsonl` (one [`ValidationRecord`] a line, where there
+//! are packs to measure on) and, while it runs, `scratch/checkpoint-*.bin`.
 
 pub mod checkpoint;
 mod learner;
@@ -33,7 +35,9 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod settings;
+mod sources;
 mod trainer;
+mod validation;
 
 pub use learner::Learner;
 pub use measure::squared_gradients;
@@ -41,4 +45,6 @@ pub use plan::{Plan, plan};
 pub use preview::{Shown, preview};
 pub use rates::OwnRate;
 pub use run::{Run, StepRecord, TrainReport, train};
-pub use settings::{Numbers, Parts, TrainSettings};
+pub use settings::{Numbers, Parts, TrainSettings, Validate};
+pub use sources::Sources;
+pub use validation::{VALIDATION_FILE, ValidationRecord, read_validation, validation_tokens};

@@ -1,12 +1,12 @@
 //! What the gradients of a text say about a model before it is trained.
 
-use crate::run::{Run, other_of, stream_of};
+use crate::run::{Run, other_of};
 use crate::sampler::Request;
+use crate::sources::Sources;
 use crate::trainer::segments;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor};
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
-use metier_tokenizer::pack::Shards;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -15,13 +15,14 @@ use std::collections::btree_map::Entry;
 ///
 /// # Errors
 /// Those of reading the documents and of the objective, a gradient that is not finite, with the window, and [`Run::stop`].
-pub fn squared_gradients(
+pub fn squared_gradients<'a>(
     decoder: &mut Decoder,
-    shards: &Shards,
+    sources: impl Into<Sources<'a>>,
     run: &Run<'_>,
     windows: usize,
 ) -> Result<BTreeMap<ParameterId, Tensor>> {
-    let stream = stream_of(shards, run.settings.context)?;
+    let sources = &sources.into();
+    let stream = sources.stream(run.settings.context)?;
     let other = other_of(decoder, run)?;
     decoder.set_recompute(run.settings.recompute);
     let seed = run.seed.derive("measure");
@@ -32,7 +33,7 @@ pub fn squared_gradients(
         }
         let request = Request { step, sequences: 1, context: run.settings.context, seed };
         let window = run.parts.sampler.part.windows(&stream, &request);
-        let batch = run.parts.objective.part.batch(&segments(shards, &stream, &window)?)?;
+        let batch = run.parts.objective.part.batch(&segments(sources, &stream, &window)?)?;
         let mut gradients = Gradients::new();
         let mut tape = Tape::training(&decoder.parameters);
         tape.set_precision(run.settings.precision.into());

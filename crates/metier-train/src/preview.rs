@@ -1,12 +1,11 @@
 //! What a run will see, before it starts.
 
 use crate::objective::Segment;
-use crate::run::stream_of;
 use crate::sampler::{Request, Sampler};
+use crate::sources::Sources;
 use crate::trainer::segments;
 use metier_core::Result;
 use metier_core::seed::Seed;
-use metier_tokenizer::pack::Shards;
 
 /// A part of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,14 +31,15 @@ impl Shown {
 ///
 /// # Errors
 /// Those of reading the shards, and of an example that no window holds.
-pub fn preview(
-    shards: &Shards,
+pub fn preview<'a>(
+    sources: impl Into<Sources<'a>>,
     sampler: &dyn Sampler,
     context: usize,
     seed: Seed,
     examples: usize,
 ) -> Result<Vec<Vec<Shown>>> {
-    let stream = stream_of(shards, context)?;
+    let sources = &sources.into();
+    let stream = sources.stream(context)?;
     let seed = seed.derive("sampler");
     let (mut windows, mut shown) = (Vec::new(), 0);
     for step in 0.. {
@@ -49,7 +49,7 @@ pub fn preview(
         }
         let pieces = window.iter().flat_map(|window| stream.pieces(window));
         let parts: Vec<Shown> = pieces
-            .zip(segments(shards, &stream, &window)?)
+            .zip(segments(sources, &stream, &window)?)
             .map(|(piece, segment)| Shown { document: piece.document, start: piece.tokens.start, segment })
             .collect();
         shown += parts.len();

@@ -3,15 +3,16 @@
 use crate::checkpoint::{Checkpoints, Found};
 use crate::objective::Other;
 use crate::plan::plan;
-use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
-use crate::trainer::{Trainer, Work, together};
+use crate::sources::Sources;
+use crate::trainer::{Trainer, Work};
+use crate::validation::{Validation, ValidationRecord};
 use metier_core::memory::Budget;
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
-use metier_tokenizer::pack::{DocumentEntry, Lesson, Shards};
+use metier_tokenizer::pack::Lesson;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Run<'a> {
     pub teacher: Option<&'a Arc<Decoder>>,
     /// Decides every random choice.
     pub seed: Seed,
-    /// The folder that gets `loss.jsonl` and `sampled.json`, and `scratch/` while the run lasts. A checkpoint
+    /// The folder that gets `loss.jsonl`, `sampled.json` and perhaps `validation.jsonl`, and `scratch/` while the run lasts. A checkpoint
     /// found there is gone on from.
     pub work: &'a Path,
     /// What the machine has to spare.
@@ -64,6 +65,11 @@ pub struct TrainReport {
     pub tokens: u64,
     /// Passes over the documents, where the sampler makes any.
     pub epochs: Option<f64>,
+    /// The share of each source among the tokens gone through, where there are several.
+    pub shares: Vec<(String, f64)>,
+    /// What was measured on held-out windows.
+    #[serde(skip)]
+    pub validation: Vec<ValidationRecord>,
     /// Number of weights that were changed.
     pub trainable: u64,
     /// Mean loss of the first tenth of the steps, at most 20.
@@ -89,7 +95,7 @@ pub struct TrainReport {
     pub history: Vec<StepRecord>,
 }
 
-/// Trains the weights of `decoder` that are trainable on the documents of `shards`.
+/// Trains the weights of `decoder` that are trainable on the documents of `sources`: a pack, or several.
 ///
 /// `decoder` must be as it was before the first step, also when the run goes on from a checkpoint: its weights
 /// are part of what tells one run from another. At the end it holds the trained weights.
@@ -98,10 +104,13 @@ pub struct TrainReport {
 /// When there is nothing to train or to train on, memory or disk do not suffice, the loss is no number (with the
 /// step and its documents), a checkpoint belongs to another run, or [`Run::stop`] asked for the end; in
 /// the last case, and after a kill, the same call goes on from the newest checkpoint.
-pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<TrainReport> {
+pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &Run<'_>) -> Result<TrainReport> {
+    let sources = &sources.into();
     run.settings.check(&Place::default())?;
-    check_lesson(shards, run)?;
-    let stream = stream_of(shards, run.settings.context)?;
+    check_lesson(sources, run)?;
+    let stream = sources.stream(run.settings.context)?;
+    let windows = run.settings.steps.saturating_mul(run.settings.sequences as u64);
+    run.parts.sampler.part.check(&stream, run.settings.context, windows)?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
@@ -111,7 +120,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
     let (context, most) = (run.settings.context, decoder.config().context_length);
     // A window of examples may be longer than any of them.
     if context > most
-        && shards.documents().iter().any(|document| document.tokens() > most as u64 || document.learned.is_none())
+        && sources.documents().any(|document| document.tokens() > most as u64 || document.learned.is_none())
     {
         let message = format!("{context} tokens are more than the {most} the model can attend to");
         return Err(Error::user(Place::key("context"), message).hint(format!("write at most {most}")));
@@ -124,14 +133,17 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
             hinted(error, "raise the limit with `--memory`, set `recompute = true` or `micro_batch = 1`, or choose a shorter `context`")
         })?;
 
-    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, shards, run))?;
-    let mut trainer = Trainer::new(decoder, shards, &stream, run, other)?;
+    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, sources, run))?;
+    let mut validation = Validation::new(sources, run.settings, run.work)?;
+    let mut trainer = Trainer::new(decoder, sources, &stream, run, other)?;
     let (found, notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
     if let Some(found) = found {
         trainer.restore(&found)?;
     }
     let mut log = trainer.begin_log()?;
+    validation.begin(trainer.decoder(), trainer.done())?;
+    validation.spent = Duration::ZERO;
     let progress = Progress::new("train", Some(run.settings.steps), "step");
     progress.resume_at(trainer.done());
     let started = Instant::now();
@@ -148,8 +160,9 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         here.flop += work.flop;
         trainer.append(&mut log)?;
         let done = trainer.done();
+        validation.measure(trainer.decoder(), done)?;
         progress.set(done);
-        let rate = here.tokens as f64 / started.elapsed().as_secs_f64();
+        let rate = here.tokens as f64 / (started.elapsed() - validation.spent).as_secs_f64();
         progress.note(&format!("loss {:.2}  {rate:.0} tok/s", mean(last(&trainer.history, 10))));
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
@@ -161,15 +174,17 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         }
     }
     progress.finish();
-    trainer.write_sampled()?;
+    let shares = trainer.write_sampled()?;
 
     let history = trainer.history;
-    let seconds = started.elapsed().as_secs_f64().max(1e-9);
+    let seconds = (started.elapsed() - validation.spent).as_secs_f64().max(1e-9);
     let span = (history.len() / 10).clamp(1, 20);
     Ok(TrainReport {
         steps: history.len() as u64,
         tokens: history.iter().map(|record| record.tokens).sum(),
         epochs: plan.epochs,
+        shares,
+        validation: validation.records,
         trainable: plan.trainable,
         loss_first: mean(&history[..span.min(history.len())]),
         loss_last: mean(last(&history, span)),
@@ -191,36 +206,14 @@ fn hinted(mut error: Error, hint: &str) -> Error {
     error
 }
 
-/// The documents of shards in a row: examples whole, other documents to be cut.
-///
-/// # Errors
-/// When there is none to train on, or an example is longer than a window.
-pub(crate) fn stream_of(shards: &Shards, context: usize) -> Result<Stream> {
-    let lengths = shards.documents().iter().map(DocumentEntry::tokens);
-    if shards.examples().is_none() {
-        return Stream::new(lengths);
-    }
-    let (lengths, together, context) = (lengths.collect::<Vec<_>>(), together(shards), context as u64);
-    Stream::of_examples(&lengths, together, context)?.map_err(|number| {
-        let id = &shards.documents()[number].id;
-        let longest = lengths.chunks(together).map(|unit| unit.iter().sum::<u64>()).max().unwrap_or(0);
-        let what = if together == 1 { "the example has" } else { "it and the rejected reply have" };
-        let length: u64 = lengths[number..].iter().take(together).sum();
-        let message = format!("`{id}`: {what} {length} tokens, and a window {context}; examples are not cut");
-        Error::user(Place::key("context"), message).hint(format!(
-            "write `context = {longest}`, or pack again with `longest` and `longer = \"drop\"` or `\"cut\"`"
-        ))
-    })
-}
-
 /// Refuses shards that teach something else than the objective learns.
-fn check_lesson(shards: &Shards, run: &Run<'_>) -> Result<()> {
+fn check_lesson(sources: &Sources<'_>, run: &Run<'_>) -> Result<()> {
     let objective = &run.parts.objective;
-    let lesson = shards.examples().map_or(Lesson::Replies, |examples| examples.lesson);
+    let lesson = sources.examples().map_or(Lesson::Replies, |examples| examples.lesson);
     if objective.part.learns(lesson) {
         return Ok(());
     }
-    let (hold, fitting) = match (shards.examples(), lesson) {
+    let (hold, fitting) = match (sources.examples(), lesson) {
         (None, _) => ("documents", "pack `examples` with `chosen` and `rejected`, or `label`"),
         (_, Lesson::Replies) => {
             ("replies without a verdict", "choose `causal`, or pack rows of `chosen` and `rejected`, or `label`")
@@ -275,23 +268,30 @@ fn mean(records: &[StepRecord]) -> f32 {
 }
 
 /// Tells this run from any other: its settings, parts, seed, documents and the model it begins with.
-fn fingerprint(decoder: &Decoder, shards: &Shards, run: &Run<'_>) -> String {
+fn fingerprint(decoder: &Decoder, sources: &Sources<'_>, run: &Run<'_>) -> String {
     let mut hash = blake3::Hasher::new();
     let mut seed = run.seed.at(0);
     let identity = serde_json::json!({
         "train": run.settings.identity(),
         "parts": run.parts.identity(),
         "seed": [seed.bits(), seed.bits()],
-        "tokenizer": shards.tokenizer_fingerprint(),
+        "tokenizer": sources.tokenizer_fingerprint(),
         "model": decoder.config().to_json(),
         "adapter": decoder.adapter_identity(),
     });
     hash.update(identity.to_string().as_bytes());
-    for document in shards.documents() {
-        let (id, text) = (&document.id, &document.text_blake3);
-        hash.update(format!("\n{id} {text} {}", document.tokens()).as_bytes());
-        if let Some(learned) = &document.learned {
-            hash.update(format!(" {learned:?} {:?}", document.verdict).as_bytes());
+    // A single pack is hashed without its name, as before there were several.
+    let named = sources.packs().len() > 1;
+    let packs = sources.packs().iter().map(|(name, shards)| (named.then(|| format!("from {name}")), shards));
+    let validated = sources.validation().iter().map(|(name, shards)| (Some(format!("validation {name}")), shards));
+    for (name, shards) in packs.chain(validated) {
+        hash.update(name.map_or_else(String::new, |name| format!("\n{name}")).as_bytes());
+        for document in shards.documents() {
+            let (id, text) = (&document.id, &document.text_blake3);
+            hash.update(format!("\n{id} {text} {}", document.tokens()).as_bytes());
+            if let Some(learned) = &document.learned {
+                hash.update(format!(" {learned:?} {:?}", document.verdict).as_bytes());
+            }
         }
     }
     hash_weights(&mut hash, decoder);

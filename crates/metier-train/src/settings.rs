@@ -42,11 +42,33 @@ pub struct TrainSettings {
     /// Weights that learn faster or slower than the optimizer's rate; the first entry that names a weight decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<OwnRate>,
+    /// How often the loss on the packs under `validation` is measured, and on how much of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Validate>,
     /// Steps between two checkpoints at most. Does not change the result.
     #[schemars(range(min = 1))]
     pub checkpoint_every: u64,
     /// Seconds between two checkpoints at most, 0 for no such limit. Does not change the result.
     pub checkpoint_seconds: u64,
+}
+
+/// When the loss on held-out windows is measured: before the first step, after every so many, and at the end. The windows are
+/// the same in every run with the same packs and `context`, and training is the same with them and without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validate {
+    /// Steps between two measurements.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub every: u64,
+    /// Windows of each pack at most.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub windows: usize,
+}
+
+impl Default for Validate {
+    fn default() -> Self {
+        Self { every: 100, windows: 32 }
+    }
 }
 
 /// How products see their inputs.
@@ -80,6 +102,7 @@ impl Default for TrainSettings {
             precision: Numbers::F32,
             clip: 1.0,
             rates: Vec::new(),
+            validate: None,
             checkpoint_every: 100,
             checkpoint_seconds: 60,
         }
@@ -102,6 +125,10 @@ impl TrainSettings {
         within("context", self.context as u64, 2, 1 << 24);
         within("sequences", self.sequences as u64, 1, 1 << 16);
         within("micro_batch", self.micro_batch as u64, 1, u64::MAX);
+        if let Some(validate) = self.validate {
+            within("validate.every", validate.every, 1, 1_000_000_000);
+            within("validate.windows", validate.windows as u64, 1, 1 << 16);
+        }
         within("checkpoint_every", self.checkpoint_every, 1, u64::MAX);
         if !(self.clip >= 0.0 && self.clip.is_finite()) {
             faults.push(
@@ -130,6 +157,9 @@ impl TrainSettings {
         });
         if !self.rates.is_empty() {
             identity["rates"] = serde_json::json!(self.rates);
+        }
+        if let Some(validate) = self.validate {
+            identity["validate"] = serde_json::json!(validate);
         }
         identity
     }

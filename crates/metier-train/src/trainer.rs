@@ -5,11 +5,12 @@ use crate::learner::Learner;
 use crate::objective::{Group, Other, Segment};
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
+use crate::sources::Sources;
 use metier_compute::Tape;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
 use metier_model::Decoder;
-use metier_tokenizer::pack::{Lesson, Shards};
+use metier_tokenizer::pack::{ExampleSummary, Lesson};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -27,7 +28,7 @@ pub(crate) struct Work {
 
 pub(crate) struct Trainer<'a> {
     learner: Learner<'a>,
-    shards: &'a Shards,
+    sources: &'a Sources<'a>,
     stream: &'a Stream,
     run: &'a Run<'a>,
     /// The model that the objective looks at.
@@ -42,7 +43,7 @@ pub(crate) struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     pub(crate) fn new(
         decoder: &'a mut Decoder,
-        shards: &'a Shards,
+        sources: &'a Sources<'a>,
         stream: &'a Stream,
         run: &'a Run<'a>,
         other: Option<Arc<Decoder>>,
@@ -51,7 +52,7 @@ impl<'a> Trainer<'a> {
         learner.precision = run.settings.precision.into();
         Ok(Self {
             learner,
-            shards,
+            sources,
             stream,
             run,
             other,
@@ -60,6 +61,11 @@ impl<'a> Trainer<'a> {
             history: Vec::new(),
             log: String::new(),
         })
+    }
+
+    /// The model as it is now.
+    pub(crate) fn decoder(&self) -> &Decoder {
+        self.learner.decoder
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -74,7 +80,7 @@ impl<'a> Trainer<'a> {
         let objective = &parts.objective.part;
         let groups: Vec<(&[Range<u64>], Group)> = windows
             .chunks(settings.rows())
-            .map(|windows| Ok((windows, objective.batch(&segments(self.shards, self.stream, windows)?)?)))
+            .map(|windows| Ok((windows, objective.batch(&segments(self.sources, self.stream, windows)?)?)))
             .collect::<Result<_>>()?;
         let weights: Vec<f64> = groups.iter().map(|(_, group)| objective.weight(group)).collect();
         let whole: f64 = weights.iter().sum();
@@ -139,7 +145,7 @@ impl<'a> Trainer<'a> {
     fn names(&self, windows: &[Range<u64>]) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for piece in windows.iter().flat_map(|window| self.stream.pieces(window)) {
-            let name = self.shards.documents()[piece.document].id.as_str();
+            let name = self.sources.document(piece.document).1.id.as_str();
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -150,9 +156,9 @@ impl<'a> Trainer<'a> {
     /// The documents of windows whose own loss is not finite; all of them where it is so only of them together.
     fn not_finite(&self, windows: &[Range<u64>]) -> Result<Vec<&str>> {
         let (objective, decoder) = (&self.run.parts.objective.part, &*self.learner.decoder);
-        let together = together(self.shards);
+        let together = together(self.sources.examples());
         let pieces: Vec<_> = windows.iter().flat_map(|window| self.stream.pieces(window)).collect();
-        let segments = segments(self.shards, self.stream, windows)?;
+        let segments = segments(self.sources, self.stream, windows)?;
         let mut names = Vec::new();
         for (pieces, segments) in pieces.chunks(together).zip(segments.chunks(together)) {
             let group = objective.batch(segments)?;
@@ -163,7 +169,7 @@ impl<'a> Trainer<'a> {
             tape.set_precision(self.learner.precision);
             let loss = objective.loss(decoder, &mut tape, &group, self.other.as_ref())?;
             if !tape.value(loss)?.item()?.is_finite() {
-                names.extend(pieces.iter().map(|piece| self.shards.documents()[piece.document].id.as_str()));
+                names.extend(pieces.iter().map(|piece| self.sources.document(piece.document).1.id.as_str()));
             }
         }
         names.dedup();
@@ -207,35 +213,50 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Writes how many tokens of each document were predicted in all steps.
-    pub(crate) fn write_sampled(&self) -> Result<()> {
+    /// Writes how many tokens of each document were predicted in all steps. Gives the share of each source among the tokens gone
+    /// through, where there are several.
+    pub(crate) fn write_sampled(&self) -> Result<Vec<(String, f64)>> {
         let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut through: BTreeMap<&str, u64> = BTreeMap::new();
         for step in 0..self.done() {
             for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
                 let tokens = piece.tokens.start + 1..piece.tokens.end + u64::from(piece.continues);
-                *counts.entry(piece.document).or_default() += self.shards.documents()[piece.document].targets(tokens);
+                let (source, document) = self.sources.document(piece.document);
+                *counts.entry(piece.document).or_default() += document.targets(tokens);
+                *through.entry(source).or_default() += piece.tokens.end - piece.tokens.start;
             }
         }
-        let documents = self.shards.documents();
+        let several = self.sources.packs().len() > 1;
         let sampled: Vec<_> = counts
             .into_iter()
-            .map(|(document, tokens)| serde_json::json!({ "document": documents[document].id, "tokens": tokens }))
+            .map(|(document, tokens)| {
+                let (source, document) = self.sources.document(document);
+                let mut sampled = serde_json::json!({ "document": document.id, "tokens": tokens });
+                if several {
+                    sampled["source"] = source.into();
+                }
+                sampled
+            })
             .collect();
         let text = serde_json::to_string_pretty(&sampled)
             .map_err(|error| Error::program(format!("the list of documents does not serialize: {error}")))?;
-        store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())
+        store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())?;
+        let all = through.values().sum::<u64>().max(1) as f64;
+        let share =
+            |(name, _): &(String, _)| (name.clone(), through.get(name.as_str()).copied().unwrap_or(0) as f64 / all);
+        Ok(self.sources.packs().iter().map(share).collect())
     }
 }
 
 /// The parts of documents that windows consist of, with their tokens.
-pub(crate) fn segments(shards: &Shards, stream: &Stream, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
+pub(crate) fn segments(sources: &Sources<'_>, stream: &Stream, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
     let pieces = windows.iter().flat_map(|window| stream.pieces(window));
     pieces
         .map(|piece| {
             let end = piece.tokens.end + u64::from(piece.continues);
-            let mut tokens = shards.read(piece.document, piece.tokens.start..end)?;
+            let mut tokens = sources.read(piece.document, piece.tokens.start..end)?;
             let next = if piece.continues { tokens.pop() } else { None };
-            let entry = &shards.documents()[piece.document];
+            let (_, entry) = sources.document(piece.document);
             let learned = entry.learned.as_ref().map(|ranges| {
                 let mut learned = vec![false; tokens.len()];
                 for range in ranges {
@@ -252,8 +273,8 @@ pub(crate) fn segments(shards: &Shards, stream: &Stream, windows: &[Range<u64>])
 }
 
 /// How many neighboring documents belong together.
-pub(crate) fn together(shards: &Shards) -> usize {
-    let pairs = shards.examples().is_some_and(|examples| examples.lesson == Lesson::Preferences);
+pub(crate) fn together(examples: Option<&ExampleSummary>) -> usize {
+    let pairs = examples.is_some_and(|examples| examples.lesson == Lesson::Preferences);
     if pairs { 2 } else { 1 }
 }
 

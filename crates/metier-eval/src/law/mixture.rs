@@ -13,7 +13,6 @@ use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Least shares for a law over shares.
 const FEWEST_SHARES: usize = 3;
@@ -34,6 +33,9 @@ pub struct Measurement {
     /// Loss on held-out domain text, in nats per token.
     #[serde(alias = "dom_loss")]
     pub domain_loss: f64,
+    /// Where the row was read.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 impl Measurement {
@@ -122,6 +124,8 @@ pub struct MixtureFit {
     pub critical_ratio: Option<f64>,
     /// Its interval by drawing residuals anew: 95 % of the draws that gave a ratio.
     pub interval: Option<Interval>,
+    /// Runs that learned nothing of the domain, or unlearned it; they are left out of the fit.
+    pub diverged: Vec<String>,
     /// What must be said beside the figures.
     pub notes: Vec<String>,
 }
@@ -133,37 +137,6 @@ impl MixtureFit {
     }
 }
 
-/// Reads a table of measurements: JSON lines.
-pub fn read_measurements(path: &Path) -> Result<Vec<Measurement>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read the measurements", &error))?;
-    let (mut rows, mut faults) = (Vec::new(), Vec::new());
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = |column| Place::file(path).at(index + 1, column);
-        match serde_json::from_str::<Measurement>(line) {
-            Ok(row) => {
-                let mut odd = |key: &str, what: String| faults.push(Fault::new(place(1).with_key(key), what));
-                if !(0.0..=1.0).contains(&row.ratio) {
-                    odd("ratio", format!("a ratio lies between 0 and 1, and this is {}", row.ratio));
-                }
-                if !(row.tokens >= 0.0 && row.tokens.is_finite()) {
-                    odd("tokens", format!("tokens are at least 0, and these are {}", row.tokens));
-                }
-                for (key, loss) in [("general_loss", row.general_loss), ("domain_loss", row.domain_loss)] {
-                    if !loss.is_finite() {
-                        odd(key, "the loss is no finite number".to_owned());
-                    }
-                }
-                rows.push(row);
-            }
-            Err(error) => faults.push(
-                Fault::new(place(error.column()), error.to_string())
-                    .hint("a line has `run`, `ratio`, `tokens`, `general_loss` and `domain_loss`"),
-            ),
-        }
-    }
-    Error::collect(rows, faults)
-}
-
 /// A run's points, with what it began at.
 struct Points {
     run: String,
@@ -172,12 +145,18 @@ struct Points {
     changes: Vec<(f64, f64, f64)>,
     general_before: f64,
     general_after: f64,
+    domain_before: f64,
     domain_after: f64,
 }
 
 impl Points {
     fn general(&self) -> Vec<(f64, f64)> {
         self.changes.iter().map(|change| (change.0, change.1)).collect()
+    }
+
+    /// Whether domain text was learned from and yet the domain loss did not fall.
+    fn has_diverged(&self) -> bool {
+        self.ratio > 0.0 && self.domain_after >= self.domain_before
     }
 
     fn domain(&self) -> Vec<(f64, f64)> {
@@ -187,7 +166,12 @@ impl Points {
 
 /// Fits the laws to a table of measurements. A run with nothing but its row at 0 tokens is the start of the runs that have none.
 pub fn fit_mixture(rows: &[Measurement], limits: &Limits, seed: Seed) -> Result<MixtureFit> {
-    let runs = runs_of(rows)?;
+    let (diverged, runs): (Vec<Points>, Vec<Points>) = runs_of(rows)?.into_iter().partition(Points::has_diverged);
+    if runs.is_empty() {
+        let names: Vec<_> = diverged.iter().map(|run| run.run.as_str()).collect();
+        let message = format!("no run learned the domain: {}", names.join(", "));
+        return Err(Fault::new(Place::default(), message).hint("lower the rate, or train for longer").into());
+    }
     let tokens = runs.first().and_then(|run| run.changes.last()).map_or(0.0, |change| change.0);
     let mut fits = Vec::new();
     for run in &runs {
@@ -203,6 +187,10 @@ pub fn fit_mixture(rows: &[Measurement], limits: &Limits, seed: Seed) -> Result<
         fits.push(run_fit(run, fitted(&run.general(), 2)?, fitted(&run.domain(), 1)?, limits, tokens));
     }
     let mut fit = mixture_of(&runs, fits, limits, tokens);
+    fit.diverged = diverged.into_iter().map(|run| run.run).collect();
+    if !fit.diverged.is_empty() {
+        fit.notes.push(format!("left out, as their domain loss did not fall: {}", fit.diverged.join(", ")));
+    }
     let draws: Vec<f64> = (0..limits.resamples)
         .filter_map(|draw| {
             let mut random = seed.derive("mixture").at(draw as u64);
@@ -226,6 +214,7 @@ fn runs_of(rows: &[Measurement]) -> Result<Vec<Points>> {
         by_run.entry(&row.run).or_default().push(row);
     }
     let fault = |message: String| Fault::new(Place::default(), message);
+    let at = |row: &Measurement, key: &str, message: String| Fault::new(row.place.clone().with_key(key), message);
     let starts: Vec<&Measurement> = rows.iter().filter(|row| row.is_start()).collect();
     let shared = by_run.values().find(|rows| rows.len() == 1 && rows[0].is_start()).map(|rows| rows[0]);
     let (mut runs, mut faults) = (Vec::new(), Vec::new());
@@ -233,15 +222,15 @@ fn runs_of(rows: &[Measurement]) -> Result<Vec<Points>> {
         if rows.len() == 1 && shared.is_some_and(|shared| std::ptr::eq(shared, rows[0])) {
             continue;
         }
-        if rows.iter().any(|row| row.ratio.to_bits() != rows[0].ratio.to_bits()) {
-            faults.push(fault(format!("run `{run}` has rows of several ratios")));
+        if let Some(row) = rows.iter().find(|row| row.ratio.to_bits() != rows[0].ratio.to_bits()) {
+            faults.push(at(row, "ratio", format!("run `{run}` has rows of several ratios")));
         }
-        if rows.windows(2).any(|pair| pair[0].tokens >= pair[1].tokens) {
-            faults.push(fault(format!("run `{run}`: tokens do not grow from row to row")));
+        if let Some(pair) = rows.windows(2).find(|pair| pair[0].tokens >= pair[1].tokens) {
+            faults.push(at(pair[1], "tokens", format!("run `{run}`: tokens do not grow from row to row")));
         }
         let Some(start) = starts.iter().find(|start| start.run == **run).copied().or(shared) else {
             let hint = "add the losses before training, for the run or once for all";
-            faults.push(fault(format!("run `{run}` has no row at 0 tokens")).hint(hint));
+            faults.push(at(rows[0], "tokens", format!("run `{run}` has no row at 0 tokens")).hint(hint));
             continue;
         };
         let later: Vec<_> = rows.iter().filter(|row| !row.is_start()).collect();
@@ -255,6 +244,7 @@ fn runs_of(rows: &[Measurement]) -> Result<Vec<Points>> {
                 .collect(),
             general_before: start.general_loss,
             general_after: last.general_loss,
+            domain_before: start.domain_loss,
             domain_after: last.domain_loss,
         });
     }
@@ -295,6 +285,10 @@ fn critical_point(slope: impl Fn(f64) -> f64, first: f64, tokens: f64) -> Critic
     let mut low = None;
     for point in 0..=POINTS {
         let at = first * step.powi(point);
+        if at > tokens && low.is_none() {
+            // It never rose where it was measured; what the law does beyond is a guess.
+            return Critical::AtOnce;
+        }
         match (slope(at) > 0.0, low) {
             (true, _) => low = Some(at),
             (false, Some(mut low)) => {
@@ -348,7 +342,7 @@ fn mixture_of(runs: &[Points], fits: Vec<RunFit>, limits: &Limits, tokens: f64) 
     if critical_ratio.is_none() {
         notes.push(format!("no share is feasible within {tokens} tokens"));
     }
-    MixtureFit { tokens, runs: fits, general, domain, law, critical_ratio, interval: None, notes }
+    MixtureFit { tokens, runs: fits, general, domain, law, critical_ratio, interval: None, diverged: Vec::new(), notes }
 }
 
 /// The largest ratio from 0.1 % to 100 % for which something holds.
@@ -372,14 +366,14 @@ fn redrawn(run: &Points, fit: &RunFit, random: &mut metier_core::seed::Stream) -
         })
         .collect();
     let (general, domain) = changes.last().map_or((0.0, 0.0), |last| (last.1, last.2));
-    let (general_before, domain_before) =
-        (run.general_before, run.domain_after - run.changes.last().map_or(0.0, |last| last.2));
+    let (general_before, domain_before) = (run.general_before, run.domain_before);
     Points {
         run: run.run.clone(),
         ratio: run.ratio,
         changes,
         general_before,
         general_after: general_before + general,
+        domain_before,
         domain_after: domain_before + domain,
     }
 }
@@ -428,7 +422,7 @@ mod tests {
     }
 
     fn row(run: &str, ratio: f64, tokens: f64, general_loss: f64, domain_loss: f64) -> Measurement {
-        Measurement { run: run.to_owned(), ratio, tokens, general_loss, domain_loss }
+        Measurement { run: run.to_owned(), ratio, tokens, general_loss, domain_loss, place: Place::default() }
     }
 
     #[test]
@@ -479,14 +473,15 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_read_with_all_its_faults() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("table.jsonl");
-        let good = r#"{"run": "a", "ratio": 0.5, "tokens": 0, "gen_loss": 3, "dom_loss": 4}"#;
-        std::fs::write(&path, format!("{good}\n\n{}\n{{}}\n", good.replace("0.5", "1.5"))).unwrap();
-        let text = read_measurements(&path).unwrap_err().to_string();
-        assert!(text.contains(":3:") && text.contains("1.5") && text.contains(":4:"), "{text}");
-        std::fs::write(&path, good).unwrap();
-        assert_eq!(read_measurements(&path).unwrap(), [row("a", 0.5, 0.0, 3.0, 4.0)]);
+    fn a_run_that_diverged_is_left_out_and_listed() {
+        let (mut rows, _) = curves(0.0);
+        let limits = Limits { tolerance: 1.0, multiplier: 1e6, resamples: 0 };
+        let without = fit_mixture(&rows, &limits, Seed::new(1)).unwrap();
+        rows.extend((1..=25).map(|step| row("wild", 0.9, f64::from(step) * 4.0, 3.0 + f64::from(step), 5.0)));
+        let fit = fit_mixture(&rows, &limits, Seed::new(1)).unwrap();
+        assert_eq!((fit.critical_ratio, &fit.diverged[..]), (without.critical_ratio, &["wild".to_owned()][..]));
+        assert!(fit.notes.iter().any(|note| note.contains("wild")));
+        rows.retain(|row| row.run == "wild" || row.run == "before");
+        assert!(fit_mixture(&rows, &limits, Seed::new(1)).unwrap_err().to_string().contains("no run learned"));
     }
 }

@@ -2,5 +2,7 @@
 
 pub mod mixture;
 mod power;
+mod table;
 
 pub use power::{PowerLaw, Term};
+pub use table::read_measurements;

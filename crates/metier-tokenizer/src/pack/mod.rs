@@ -48,6 +48,9 @@ pub struct PackSettings {
     /// its own.
     #[schemars(range(min = 1))]
     pub shard_tokens: u64,
+    /// Pack the documents that were held out, to validate on, instead of those to train on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held_out: bool,
     /// Most tokens of an example, for training with a `context` of as many. Not for documents, which training goes
     /// through window by window.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,7 @@ impl Default for PackSettings {
             begin_of_document: false,
             end_of_document: true,
             shard_tokens: 1 << 24,
+            held_out: false,
             longest: None,
             longer: Longer::Refuse,
             ignore: Vec::new(),
@@ -114,6 +118,12 @@ impl PackSettings {
             self.longer != Longer::Refuse && self.longest.is_none(),
             "no example is too long without `longest`",
             "write `longest` too",
+        );
+        refuse(
+            "held_out",
+            examples && self.held_out,
+            "no example is held out",
+            "leave it out, and name the file of other examples",
         );
         let only = !examples && (self.longest.is_some() || !self.ignore.is_empty());
         refuse(

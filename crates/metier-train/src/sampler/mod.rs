@@ -3,17 +3,20 @@
 //! A sampler sees a [`Stream`]: the documents of a pack laid end to end. It answers with ranges of it, a
 //! function of the seed and the step alone, so a resumed run needs nothing but the number of its step.
 
+mod mixture;
 mod packed;
 mod random;
 mod stream;
 
-use metier_core::part::{Part, Record};
+use metier_core::Result;
+use metier_core::part::{Part as Member, Record};
 use metier_core::seed::Seed;
 use std::ops::Range;
 
+pub use mixture::Mixture;
 pub use packed::Packed;
 pub use random::Random;
-pub use stream::{Piece, Stream};
+pub use stream::{Part, Piece, Stream};
 
 /// What a step asks for.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +39,33 @@ pub trait Sampler: Send + Sync {
 
     /// Steps until every token has been seen once; `None` when that is never certain.
     fn steps_per_epoch(&self, stream: &Stream, context: usize, sequences: usize) -> Option<f64>;
+
+    /// Refuses sources of these names that it cannot draw from as it was asked to.
+    ///
+    /// # Errors
+    /// Names and numbers of shares, with their keys.
+    fn check_sources(&self, _names: &[&str]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses a run of so many windows of `context` tokens that it cannot make of the stream.
+    ///
+    /// # Errors
+    /// As [`Sampler::check_sources`], and a source that is too short or never comes.
+    fn check(&self, _stream: &Stream, _context: usize, _windows: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// The source that is to get the share that a stage before found, and how many times that share.
+    fn critical(&self) -> Option<(&str, f64)> {
+        None
+    }
 }
 
 /// The members.
 #[rustfmt::skip]
-pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
+pub static SAMPLERS: &[&Member<dyn Sampler>] = &[
+    &mixture::PART,
     &packed::PART,
     &random::PART,
 ];

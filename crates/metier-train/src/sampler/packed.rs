@@ -76,20 +76,20 @@ impl Sampler for Packed {
 const ROUNDS: usize = 8;
 
 /// A permutation of `0..size` that needs no table.
-struct Permutation {
+pub(super) struct Permutation {
     size: u64,
     half_bits: u32,
     keys: [u64; ROUNDS],
 }
 
 impl Permutation {
-    fn new(seed: Seed, epoch: u64, size: u64) -> Self {
+    pub(super) fn new(seed: Seed, epoch: u64, size: u64) -> Self {
         let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
         let mut stream = seed.at(epoch);
         Self { size, half_bits: bits.div_ceil(2).max(1), keys: std::array::from_fn(|_| stream.bits()) }
     }
 
-    fn at(&self, index: u64) -> u64 {
+    pub(super) fn at(&self, index: u64) -> u64 {
         let mask = (1_u64 << self.half_bits) - 1;
         let mut value = index;
         // A permutation of the next power of four; walking its cycle stays a permutation of what is below `size`.

@@ -16,6 +16,18 @@ pub struct Stream {
     starts: Vec<u64>,
     /// Where the windows of examples begin, and where the last one ends.
     windows: Option<Vec<u64>>,
+    sources: Vec<Part>,
+}
+
+/// What of a stream comes from one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The source's name.
+    pub name: String,
+    /// Its tokens.
+    pub tokens: Range<u64>,
+    /// Its windows of examples; empty where documents are cut.
+    pub windows: Range<u64>,
 }
 
 /// A part of one document.
@@ -42,7 +54,7 @@ impl Stream {
     /// # Errors
     /// When no document has two tokens.
     pub fn new(lengths: impl IntoIterator<Item = u64>) -> Result<Self> {
-        let mut stream = Self { documents: Vec::new(), starts: vec![0], windows: None };
+        let mut stream = Self { documents: Vec::new(), starts: vec![0], windows: None, sources: Vec::new() };
         let mut end = 0;
         for (document, length) in lengths.into_iter().enumerate() {
             if length >= 2 {
@@ -81,6 +93,37 @@ impl Stream {
         windows.push(at);
         stream.windows = Some(windows);
         Ok(Ok(stream))
+    }
+
+    /// The streams of several sources laid end to end; each with its name and the number of documents in its pack.
+    ///
+    /// # Errors
+    /// When some are of examples and others of documents.
+    pub fn joined(streams: impl IntoIterator<Item = (String, usize, Self)>) -> Result<Self> {
+        let mut joined = Self { documents: Vec::new(), starts: vec![0], windows: None, sources: Vec::new() };
+        let mut before = 0;
+        for (name, documents, stream) in streams {
+            if !joined.sources.is_empty() && joined.windows.is_some() != stream.windows.is_some() {
+                let message = format!("`{name}` holds examples and another source documents, or the other way round");
+                return Err(Error::user(Place::default(), message).hint("pack all of them the same way"));
+            }
+            let begin = joined.tokens();
+            joined.documents.extend(stream.documents.iter().map(|document| before + document));
+            joined.starts.extend(stream.starts.iter().skip(1).map(|start| begin + start));
+            let first = joined.windows().unwrap_or(0);
+            if let Some(windows) = stream.windows {
+                joined.windows.get_or_insert_with(|| vec![0]).extend(windows.iter().skip(1).map(|at| begin + at));
+            }
+            let windows = first..joined.windows().unwrap_or(0);
+            joined.sources.push(Part { name, tokens: begin..joined.tokens(), windows });
+            before += documents;
+        }
+        Ok(joined)
+    }
+
+    /// What comes from each source, in order; empty for a stream that was not joined.
+    pub fn sources(&self) -> &[Part] {
+        &self.sources
     }
 
     /// The windows of examples: how many there are, if there are such.
@@ -151,6 +194,25 @@ mod tests {
         let pairs = Stream::of_examples(&[3, 4, 2, 2], 2, 9).unwrap().unwrap();
         assert_eq!((pairs.window(0), pairs.window(1)), (Some(0..7), Some(7..11)));
         assert_eq!(Stream::of_examples(&[3, 4, 5, 6], 2, 10).unwrap().unwrap_err(), 2);
+    }
+
+    #[test]
+    fn streams_are_joined_with_their_borders() {
+        let one = Stream::new([3, 1, 4]).unwrap();
+        let other = Stream::new([5, 2]).unwrap();
+        let joined = Stream::joined([("a".to_owned(), 3, one), ("b".to_owned(), 2, other)]).unwrap();
+        let spans: Vec<_> = joined.sources().iter().map(|part| (part.name.as_str(), part.tokens.clone())).collect();
+        assert_eq!(spans, [("a", 0..7), ("b", 7..14)]);
+        let documents: Vec<_> = joined.pieces(&(5..14)).iter().map(|piece| piece.document).collect();
+        assert_eq!(documents, [2, 3, 4]);
+        let examples = |lengths: &[u64]| Stream::of_examples(lengths, 1, 9).unwrap().unwrap();
+        let pair = [("a".to_owned(), 3, examples(&[3, 4, 5])), ("b".to_owned(), 1, examples(&[6]))];
+        let joined = Stream::joined(pair).unwrap();
+        let windows: Vec<_> = joined.sources().iter().map(|part| part.windows.clone()).collect();
+        assert_eq!(windows, [0..2, 2..3]);
+        assert_eq!((joined.window(1), joined.window(2)), (Some(7..12), Some(12..18)));
+        let mixed = [("a".to_owned(), 1, examples(&[3])), ("b".to_owned(), 1, Stream::new([4]).unwrap())];
+        assert!(Stream::joined(mixed).unwrap_err().to_string().contains("`b` holds"));
     }
 
     #[test]

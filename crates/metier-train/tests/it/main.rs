@@ -8,6 +8,7 @@ mod errors;
 mod examples;
 mod families;
 mod kit;
+mod mixture;
 mod model_curves;
 mod preferences;
 mod rates;

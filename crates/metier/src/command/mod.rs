@@ -136,6 +136,8 @@ enum Verb {
     Judge(stage::Arguments),
     #[command(name = "merge")]
     Merge(stage::Arguments),
+    #[command(name = "fit")]
+    Fit(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
@@ -187,6 +189,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Fit(verb) => stage::execute("fit", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => train::execute(&verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),

@@ -31,7 +31,7 @@ fn parse_token(text: &str) -> Result<(u32, u64), String> {
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let store = global.read_store()?;
-    let mut chain = Chain { store: &store, steps: Vec::new(), shards: BTreeMap::new() };
+    let mut chain = Chain { store: &store, steps: Vec::new(), shards: BTreeMap::new(), measured: false };
     let asked = if let Some(name) = &arguments.artifact {
         chain.walk(&store.resolve(name)?, 0)?;
         Asked { place: Place::key(name), what: "among what it was made from" }
@@ -63,6 +63,8 @@ struct Chain<'a> {
     store: &'a Store,
     steps: Vec<Step>,
     shards: BTreeMap<String, Artifact>,
+    /// Within what a run was only validated on.
+    measured: bool,
 }
 
 impl Chain<'_> {
@@ -86,10 +88,12 @@ impl Chain<'_> {
         if seen {
             return Ok(());
         }
-        if record.verb == "pack" {
+        if record.verb == "pack" && !self.measured {
             self.shards.insert(artifact.id.clone(), artifact.clone());
         }
+        let measured = self.measured;
         for (slot, input) in &record.inputs {
+            self.measured = measured || slot.split('.').next() == Some("validation");
             match input.kind {
                 InputKind::Artifact => {
                     let next = self.store.find(&input.id)?.ok_or_else(|| {
@@ -113,6 +117,7 @@ impl Chain<'_> {
                 }),
             }
         }
+        self.measured = measured;
         Ok(())
     }
 }

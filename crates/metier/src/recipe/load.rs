@@ -351,7 +351,7 @@ fn read_inputs(verb: &Verb, table: &Table, kinds: &Kinds, faults: &mut Faults) -
             }
             continue;
         }
-        if slot.many {
+        if slot.many && table.string(slot.key).is_err() {
             let Some(Some(names)) = faults.take(table.table(slot.key)) else { continue };
             if slot.required && names.is_empty() {
                 let fault = Fault::new(table.value_place_of(slot.key), format!("`{}` names nothing", slot.key));
@@ -546,7 +546,7 @@ impl Recipe {
 }
 
 fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Vec<String> {
-    if !many {
+    if !many || table.string(key).is_ok() {
         return faults.take(table.string(key)).flatten().into_iter().collect();
     }
     let Some(names) = faults.take(table.table(key)).flatten() else { return Vec::new() };

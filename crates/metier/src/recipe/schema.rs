@@ -64,7 +64,8 @@ fn stage(verb: &Verb) -> Value {
     for slot in verb.inputs {
         let name = json!({ "type": "string", "description": slot.text });
         let schema = if slot.many {
-            json!({ "type": "object", "additionalProperties": { "type": "string" }, "description": slot.text })
+            let kinds = json!(["object", "string"]);
+            json!({ "type": kinds, "additionalProperties": { "type": "string" }, "description": slot.text })
         } else {
             name
         };

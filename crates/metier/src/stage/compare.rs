@@ -2,7 +2,7 @@
 
 use super::model::open_tokenizer;
 use super::synthesize::read_gold;
-use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
+use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, named};
 use crate::command::{count, table};
 use metier_core::data::Document;
 use metier_core::settings::Table;
@@ -54,29 +54,24 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     Ok(Box::new(Compare(settings)))
 }
 
-/// The names under a key, each with what it stands for.
-fn under<'a, T>(inputs: &'a BTreeMap<String, T>, key: &'a str) -> impl Iterator<Item = (&'a str, &'a T)> {
-    inputs.iter().filter_map(move |(slot, value)| Some((slot.strip_prefix(key)?.strip_prefix('.')?, value)))
-}
-
 impl Work for Compare {
     fn settings(&self) -> serde_json::Value {
         json!({ "settings": self.0 })
     }
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
-        let groups: Vec<&str> = under(inputs, "texts").map(|(name, _)| name).chain(["all"]).collect();
-        under(inputs, "tokenizers")
+        let groups: Vec<&str> = named(inputs, "texts").map(|(name, _)| name).chain(["all"]).collect();
+        named(inputs, "tokenizers")
             .flat_map(|(name, _)| groups.iter().map(move |group| format!("{name}.{group}")))
             .flat_map(|of| FIGURES.iter().map(move |figure| format!("{of}.{figure}")))
             .collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
-        let bytes: u64 = under(inputs, "texts").filter_map(|(_, flow)| Some(flow.bytes? + flow.held_out_bytes?)).sum();
-        let tokenizers = under(inputs, "tokenizers").count();
+        let bytes: u64 = named(inputs, "texts").filter_map(|(_, flow)| Some(flow.bytes? + flow.held_out_bytes?)).sum();
+        let tokenizers = named(inputs, "tokenizers").count();
         let estimate = Estimate {
-            rows: Some(under(inputs, "texts").filter_map(|(_, flow)| flow.documents).sum()),
+            rows: Some(named(inputs, "texts").filter_map(|(_, flow)| flow.documents).sum()),
             memory_bytes: Some(bytes.saturating_mul(3).saturating_add(200 << 20)),
             seconds: Some(bytes as f64 * tokenizers as f64 / BYTES_PER_SECOND),
             ..Estimate::default()
@@ -87,11 +82,11 @@ impl Work for Compare {
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
         let mut tokenizers = Vec::new();
-        for (name, input) in under(context.inputs, "tokenizers") {
+        for (name, input) in named(context.inputs, "tokenizers") {
             tokenizers.push((name.to_owned(), open_tokenizer(&input.path)?));
         }
         let mut domains = Vec::new();
-        for (name, input) in under(context.inputs, "texts") {
+        for (name, input) in named(context.inputs, "texts") {
             domains.push(domain(name, &input.path, documents_of(&input.path)?)?);
         }
         let candidates: Vec<Candidate<'_>> = tokenizers

@@ -1,7 +1,7 @@
 //! `eval`: what a model knows of held-out texts, alone and against another evaluation.
 
 use super::model::{local_model, open_checkpoint};
-use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
+use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, named, one};
 use metier_core::data::Document;
 use metier_core::part::{Chosen, choose};
 use metier_core::progress::Progress;
@@ -70,11 +70,6 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     }
 }
 
-/// The names of the sets of texts among a stage's inputs, and their keys.
-fn sets<T>(inputs: &BTreeMap<String, T>) -> impl Iterator<Item = (&str, &T)> {
-    inputs.iter().filter_map(|(key, value)| Some((key.strip_prefix("texts.")?, value)))
-}
-
 fn windows_file(set: &str) -> String {
     format!("windows-{set}.jsonl")
 }
@@ -98,7 +93,7 @@ impl Work for Eval {
                 "change_percent_high",
             ]);
         }
-        sets(inputs).flat_map(|(set, _)| names.iter().map(move |name| format!("{set}.{name}"))).collect()
+        named(inputs, "texts").flat_map(|(set, _)| names.iter().map(move |name| format!("{set}.{name}"))).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
@@ -107,7 +102,7 @@ impl Work for Eval {
         };
         let decoder = super::model::open_decoder(path)?;
         let (mut rows, mut bytes) = (0, 0);
-        for (_, flow) in sets(inputs) {
+        for (_, flow) in named(inputs, "texts") {
             let planned = metier_eval::plan(flow.held_out_bytes.unwrap_or_default(), &self.settings);
             rows += planned.windows;
             bytes += planned.bytes;
@@ -139,7 +134,7 @@ impl Work for Eval {
         let seed = context.seed.derive("bootstrap");
         let mut outcome = Outcome { counts: Counts::default(), figures: BTreeMap::new(), table: None };
         let (mut single, mut paired) = (Vec::new(), Vec::new());
-        for (set, input) in sets(context.inputs) {
+        for (set, input) in named(context.inputs, "texts") {
             let documents = held_out(&input.path, &input.name)?;
             outcome.counts.read += documents.len() as u64;
             let bytes = documents.iter().map(|document| document.text.len() as u64).sum();

@@ -20,6 +20,7 @@ mod encipher;
 mod eval;
 mod export;
 mod extend;
+mod fit;
 mod judge;
 mod merge;
 mod model;
@@ -43,6 +44,7 @@ pub static VERBS: &[&Verb] = &[
     &eval::VERB,
     &export::VERB,
     &extend::VERB,
+    &fit::VERB,
     &judge::VERB,
     &merge::VERB,
     &pack::VERB,
@@ -68,6 +70,8 @@ pub enum Kind {
     Model,
     /// Measured windows and figures.
     Evaluation,
+    /// Fitted laws of mixing.
+    Law,
     /// Figures for people and checks.
     Report,
 }
@@ -97,6 +101,7 @@ impl Kind {
             Self::Training => "a training result",
             Self::Model => "a model",
             Self::Evaluation => "an evaluation",
+            Self::Law => "a fitted law",
             Self::Report => "a report",
         }
     }
@@ -110,7 +115,7 @@ pub struct InputSlot {
     pub kind: Kind,
     /// Whether it may be left out.
     pub required: bool,
-    /// A table of names (`{ domain = "documents" }`) instead of one name.
+    /// A table of names (`{ domain = "documents" }`); one name alone is called like the key.
     pub many: bool,
     /// What it is for.
     pub text: &'static str,
@@ -284,6 +289,14 @@ pub struct Outcome {
     pub figures: BTreeMap<String, f64>,
     /// A table for people.
     pub table: Option<String>,
+}
+
+/// What is named under a key: by its name in the key's table, or by the key where there is no table.
+pub(super) fn named<'a, T>(inputs: &'a BTreeMap<String, T>, key: &'a str) -> impl Iterator<Item = (&'a str, &'a T)> {
+    inputs.iter().filter_map(move |(slot, value)| {
+        let rest = slot.strip_prefix(key)?;
+        Some((if rest.is_empty() { key } else { rest.strip_prefix('.')? }, value))
+    })
 }
 
 /// The verb called `name`.

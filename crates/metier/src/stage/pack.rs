@@ -81,8 +81,10 @@ impl Work for Pack {
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
-        let Some(Flow { documents, bytes: Some(bytes), .. }) = inputs.get("from") else {
-            return Ok((Estimate::default(), Flow::default()));
+        let (documents, bytes) = match inputs.get("from") {
+            Some(Flow { held_out_bytes: Some(bytes), .. }) if self.0.held_out => (&None, bytes),
+            Some(Flow { documents, bytes: Some(bytes), .. }) if !self.0.held_out => (documents, bytes),
+            _ => return Ok((Estimate::default(), Flow::default())),
         };
         let tokens = (*bytes as f64 / BYTES_PER_TOKEN) as u64;
         let estimate = Estimate {
@@ -102,7 +104,8 @@ impl Work for Pack {
             return self.pack_examples(context);
         }
         let tokenizer = open_tokenizer(&context.input("tokenizer")?.path)?;
-        let documents = metier_corpus::read_documents(&context.input("from")?.path.join(metier_corpus::TRAIN))?;
+        let file = if self.0.held_out { metier_corpus::HELD_OUT } else { metier_corpus::TRAIN };
+        let documents = metier_corpus::read_documents(&context.input("from")?.path.join(file))?;
         let progress = Progress::new("tokens", None, "documents");
         let documents = documents.inspect(|_| progress.add(1));
         let summary = pack::pack(documents, tokenizer.as_ref(), &self.0, context.work)?;

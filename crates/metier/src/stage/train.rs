@@ -1,19 +1,19 @@
 //! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
 
 use super::model::{open_base, open_checkpoint, open_decoder};
-use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
+use super::{Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, named, one};
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
-use metier_core::{Error, Result};
+use metier_core::{Error, Fault, Place, Result};
 use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
-use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule};
+use metier_train::{Parts, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +52,27 @@ pub static VERB: Verb = Verb {
     summary: "train a model on token shards, whole or through an adapter",
     makes: Kind::Training,
     inputs: &[
-        InputSlot { key: "from", kind: Kind::Shards, required: true, many: false, text: "the shards to learn from" },
+        InputSlot {
+            key: "from",
+            kind: Kind::Shards,
+            required: true,
+            many: true,
+            text: "the shards to learn from: of one stage, or of several by name, for the sampler `mixture` to take shares of",
+        },
+        InputSlot {
+            key: "validation",
+            kind: Kind::Shards,
+            required: false,
+            many: true,
+            text: "held-out shards to measure the loss on meanwhile, packed with `held_out = true`",
+        },
+        InputSlot {
+            key: "law",
+            kind: Kind::Law,
+            required: false,
+            many: false,
+            text: "the stage `fit` whose critical ratio the sampler `mixture` takes as `critical`",
+        },
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to start from" },
         InputSlot {
             key: "teacher",
@@ -71,6 +91,7 @@ struct Train {
     settings: TrainSettings,
     parts: Parts,
     adapter: Chosen<dyn Adapter>,
+    table: Table,
 }
 
 fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
@@ -85,7 +106,8 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     match (settings, adapter, objective, optimizer, sampler, schedule) {
         (Some(settings), Some(adapter), Some(objective), Some(optimizer), Some(sampler), Some(schedule)) => {
             settings.check(&table.place())?;
-            Ok(Box::new(Train { settings, parts: Parts { objective, optimizer, schedule, sampler }, adapter }))
+            let parts = Parts { objective, optimizer, schedule, sampler };
+            Ok(Box::new(Train { settings, parts, adapter, table: table.clone() }))
         }
         _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
     }
@@ -113,10 +135,35 @@ impl Work for Train {
         })
     }
 
-    fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["epochs", "loss_first", "loss_last", "share_of_peak", "steps", "tokens", "tokens_per_second", "trainable"]
-            .map(str::to_owned)
-            .to_vec()
+    fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
+        let sampler = &self.parts.sampler.part;
+        let mut faults = Faults::default();
+        faults.take(sampler.check_sources(&named(inputs, "from").map(|(name, _)| name).collect::<Vec<_>>()));
+        let mut refuse = |key: &str, message: &str, hint: &str| {
+            faults.0.push(Fault::new(Place::key(key), message).hint(hint));
+        };
+        match (inputs.contains_key("law"), sampler.critical().is_some()) {
+            (true, false) => refuse("law", "the sampler takes nothing from a law", "choose `mixture` with `critical`"),
+            (false, true) => refuse("sampler", "no stage gives the critical ratio", "name a stage `fit` under `law`"),
+            _ => {}
+        }
+        if self.settings.validate.is_some() && named(inputs, "validation").next().is_none() {
+            refuse("validate", "there is nothing to measure on", "name held-out shards under `validation`");
+        }
+        // The place of a fault is a key of the stage itself.
+        for fault in &mut faults.0 {
+            fault.place.key = fault.place.key.as_deref().and_then(|key| key.split('.').next()).map(str::to_owned);
+        }
+        Error::collect((), faults.0)
+    }
+
+    fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
+        let own =
+            ["epochs", "loss_first", "loss_last", "share_of_peak", "steps", "tokens", "tokens_per_second", "trainable"];
+        let shares = named(inputs, "from").filter(|_| !inputs.contains_key("from")).map(|(name, _)| share_figure(name));
+        let validation = named(inputs, "validation")
+            .flat_map(|(name, _)| ["first", "last"].map(|which| validation_figure(name, which)));
+        own.into_iter().map(str::to_owned).chain(shares).chain(validation).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
@@ -132,6 +179,9 @@ impl Work for Train {
             flop += teacher.flop_per_token(false, self.settings.context) * plan.tokens as f64;
             memory += teacher.memory_plan(0).weights;
         }
+        let measured = metier_train::validation_tokens(&self.settings) as f64;
+        let forward = decoder.flop_per_token(false, self.settings.context);
+        flop += forward * measured * named(inputs, "validation").count() as f64;
         let estimate = Estimate {
             rows: Some(plan.steps.saturating_mul(self.settings.sequences as u64)),
             tokens: Some(plan.tokens),
@@ -144,16 +194,23 @@ impl Work for Train {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome> {
-        let (from, model) = (context.input("from")?, context.input("model")?);
+        let model = context.input("model")?;
         let checkpoint = open_checkpoint(&model.path)?;
-        let shards = Shards::open(&from.path)?;
-        shards.check_tokenizer(checkpoint.tokenizer.as_ref())?;
+        let open = |(name, input): (&str, &Input)| Ok((name.to_owned(), Shards::open(&input.path)?));
+        let packs = named(context.inputs, "from").map(open).collect::<Result<Vec<_>>>()?;
+        let held_out = named(context.inputs, "validation").map(open).collect::<Result<Vec<_>>>()?;
+        let [(_, first), ..] = &packs[..] else { return context.input("from").map(|_| Outcome::default()) };
+        first.check_tokenizer(checkpoint.tokenizer.as_ref())?;
+        let sources = || Sources::new(&packs, &held_out);
+        note_what_is_trained_on(&packs, &held_out);
+        let bound = context.inputs.get("law").map(|law| self.bound(&packs, law)).transpose()?;
+        let parts = bound.as_ref().unwrap_or(&self.parts);
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
-        let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, &shards));
+        let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, first));
         let (teacher, _held) = teacher.transpose()?.unzip();
         let run = metier_train::Run {
             settings: &self.settings,
-            parts: &self.parts,
+            parts,
             teacher: teacher.as_ref(),
             seed: context.seed,
             work: context.work,
@@ -165,11 +222,11 @@ impl Work for Train {
         let attached = match adapter.measures() {
             None => adapter.attach(&mut decoder, seed)?,
             Some(windows) => {
-                let squares = metier_train::squared_gradients(&mut decoder, &shards, &run, windows)?;
+                let squares = metier_train::squared_gradients(&mut decoder, sources()?, &run, windows)?;
                 adapter.attach_measured(&mut decoder, seed, &squares)?
             }
         };
-        let report = metier_train::train(&mut decoder, &shards, &run)?;
+        let report = metier_train::train(&mut decoder, sources()?, &run)?;
         for note in &report.notes {
             metier_core::progress::say(note);
         }
@@ -189,10 +246,61 @@ impl Work for Train {
             ("loss_last".to_owned(), f64::from(report.loss_last)),
             ("tokens_per_second".to_owned(), report.tokens_per_second),
         ]);
+        if !context.inputs.contains_key("from") {
+            figures.extend(report.shares.iter().map(|(name, share)| (share_figure(name), *share)));
+        }
+        for record in &report.validation {
+            // The first stays; the last one is overwritten until the end.
+            figures.entry(validation_figure(&record.name, "first")).or_insert(record.loss);
+            figures.insert(validation_figure(&record.name, "last"), record.loss);
+        }
         figures.extend(report.epochs.map(|epochs| ("epochs".to_owned(), epochs)));
         figures.extend(report.share_of_peak.map(|share| ("share_of_peak".to_owned(), share)));
         let windows = report.steps * self.settings.sequences as u64;
         Ok(Outcome { counts: Counts { read: windows, out: windows, ..Counts::default() }, figures, table: None })
+    }
+}
+
+impl Train {
+    /// The parts, where the critical ratio that a law found is the sampler's share.
+    fn bound(&self, packs: &[(String, Shards)], law: &Input) -> Result<Parts> {
+        let ratio = fit::critical_ratio(&law.path).map_err(|error| error.in_file(&law.path))?;
+        let (critical, times) = self.parts.sampler.part.critical().unwrap_or_default();
+        let share = (ratio * times).min(1.0);
+        let shares: BTreeMap<&str, f64> =
+            packs.iter().map(|(name, _)| (name.as_str(), if name == critical { share } else { 1.0 - share })).collect();
+        let mut table = self.table.clone();
+        let shares = shares.iter().map(|(name, share)| format!("{name} = {share:?}")).collect::<Vec<_>>().join(", ");
+        table.set("sampler", &format!("{{ method = \"mixture\", shares = {{ {shares} }} }}"))?;
+        metier_core::progress::say(&format!("shares by the law of `{}`: {shares}", law.name));
+        Ok(Parts {
+            objective: one(&table, &OBJECTIVE, objective::OBJECTIVES)?,
+            optimizer: one(&table, &OPTIMIZER, optimizer::OPTIMIZERS)?,
+            schedule: one(&table, &SCHEDULE, schedule::SCHEDULES)?,
+            sampler: one(&table, &SAMPLER, sampler::SAMPLERS)?,
+        })
+    }
+}
+
+/// The figure of a source's share of the tokens.
+pub(super) fn share_figure(name: &str) -> String {
+    format!("share.{name}")
+}
+
+/// The figure of a loss on held-out windows: the `first` or the `last`.
+pub(super) fn validation_figure(name: &str, which: &str) -> String {
+    format!("validation.{name}.{which}")
+}
+
+/// Says when texts that are measured on are trained on too.
+fn note_what_is_trained_on(packs: &[(String, Shards)], held_out: &[(String, Shards)]) {
+    let all = packs.iter().flat_map(|(_, shards)| shards.documents());
+    let trained: BTreeSet<&str> = all.map(|document| document.text_blake3.as_str()).collect();
+    for (name, shards) in held_out {
+        let both = shards.documents().iter().filter(|document| trained.contains(document.text_blake3.as_str())).count();
+        if both > 0 {
+            metier_core::progress::say(&format!("`{name}`: {both} of its documents are trained on too"));
+        }
     }
 }
 

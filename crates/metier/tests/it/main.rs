@@ -16,6 +16,7 @@ mod extend;
 mod fuzz;
 mod http;
 mod merge;
+mod mixing;
 mod models;
 mod provenance;
 mod regional;

@@ -1,0 +1,143 @@
+//! What a run learns from, and what it is measured on: one pack, or several by their names.
+
+use crate::sampler::Stream;
+use crate::trainer::together;
+use metier_core::data::TokenId;
+use metier_core::{Error, Place, Result};
+use metier_tokenizer::pack::{DocumentEntry, ExampleSummary, Lesson, Shards};
+use std::ops::Range;
+
+/// What a single source is called.
+const ONLY: &str = "from";
+
+/// Packs by name; a document's number counts through all of them.
+pub struct Sources<'a> {
+    packs: Vec<(String, &'a Shards)>,
+    validation: Vec<(String, &'a Shards)>,
+}
+
+impl<'a> From<&'a Shards> for Sources<'a> {
+    fn from(shards: &'a Shards) -> Self {
+        Self { packs: vec![(ONLY.to_owned(), shards)], validation: Vec::new() }
+    }
+}
+
+impl<'a> Sources<'a> {
+    /// Packs to learn from, and others that are only measured on.
+    ///
+    /// # Errors
+    /// When there is none, when they were packed with several tokenizers, and when those to learn from teach different things or
+    /// those to measure on teach anything but replies.
+    pub fn new(packs: &'a [(String, Shards)], validation: &'a [(String, Shards)]) -> Result<Self> {
+        let Some((first, shards)) = packs.first() else {
+            return Err(Error::program("a run was given no source"));
+        };
+        let lesson = |shards: &Shards| shards.examples().map(|examples| examples.lesson);
+        for (name, other) in packs.iter().chain(validation) {
+            if other.tokenizer_fingerprint() != shards.tokenizer_fingerprint() {
+                let message = format!("`{name}` was packed with another tokenizer than `{first}`");
+                return Err(Error::file(other.folder(), message).hint("pack them all with the model's tokenizer"));
+            }
+        }
+        for (name, other) in packs {
+            if lesson(other) != lesson(shards) {
+                let message = format!(
+                    "`{name}` holds something else than `{first}`: documents, replies, preferences or judgments"
+                );
+                return Err(Error::file(other.folder(), message).hint("mix packs of one kind"));
+            }
+        }
+        for (name, other) in validation {
+            if lesson(other).is_some_and(|lesson| lesson != Lesson::Replies) {
+                let message = format!("`{name}` holds replies with a verdict, which have no loss of a next token");
+                return Err(Error::file(other.folder(), message).hint("validate on packed documents or conversations"));
+            }
+        }
+        let named = |packs: &'a [(String, Shards)]| packs.iter().map(|(name, shards)| (name.clone(), shards)).collect();
+        Ok(Self { packs: named(packs), validation: named(validation) })
+    }
+
+    /// The names and packs to measure on.
+    pub(crate) fn validation(&self) -> &[(String, &'a Shards)] {
+        &self.validation
+    }
+
+    /// The names and packs to learn from.
+    pub(crate) fn packs(&self) -> &[(String, &'a Shards)] {
+        &self.packs
+    }
+
+    /// What packing counted of examples; none where documents were packed.
+    pub(crate) fn examples(&self) -> Option<&'a ExampleSummary> {
+        self.packs.first().and_then(|(_, shards)| shards.examples())
+    }
+
+    /// All documents, source by source.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &'a DocumentEntry> {
+        self.packs.iter().flat_map(|(_, shards)| shards.documents())
+    }
+
+    /// The fingerprint of the tokenizer that all were packed with.
+    pub(crate) fn tokenizer_fingerprint(&self) -> &'a str {
+        self.packs.first().map_or("", |(_, shards)| shards.tokenizer_fingerprint())
+    }
+
+    /// A document with its source's name.
+    pub(crate) fn document(&self, number: usize) -> (&str, &'a DocumentEntry) {
+        let (name, shards, number) = self.place(number);
+        (name, &shards.documents()[number])
+    }
+
+    /// Ids of the tokens `range` of a document, counted from its first.
+    pub(crate) fn read(&self, document: usize, range: Range<u64>) -> Result<Vec<TokenId>> {
+        let (_, shards, number) = self.place(document);
+        shards.read(number, range)
+    }
+
+    /// The pack of a document and its number there; behind the last document, a number that its pack refuses.
+    fn place(&self, number: usize) -> (&str, &'a Shards, usize) {
+        let (mut at, mut number) = (0, number);
+        while at + 1 < self.packs.len() && number >= self.packs[at].1.documents().len() {
+            number -= self.packs[at].1.documents().len();
+            at += 1;
+        }
+        (&self.packs[at].0, self.packs[at].1, number)
+    }
+
+    /// The documents in a row: examples whole, other documents to be cut.
+    ///
+    /// # Errors
+    /// When there is none to train on in one of the sources, or an example is longer than a window.
+    pub(crate) fn stream(&self, context: usize) -> Result<Stream> {
+        let several = self.packs.len() > 1;
+        let streams = self.packs.iter().map(|(name, shards)| {
+            let stream = stream_of(shards, context).map_err(|mut error| {
+                for fault in error.faults.iter_mut().filter(|fault| several && fault.place.key.is_none()) {
+                    fault.place.key = Some(format!("from.{name}"));
+                }
+                error
+            });
+            Ok((name.clone(), shards.documents().len(), stream?))
+        });
+        Stream::joined(streams.collect::<Result<Vec<_>>>()?)
+    }
+}
+
+/// The documents of one pack in a row.
+fn stream_of(shards: &Shards, context: usize) -> Result<Stream> {
+    let lengths = shards.documents().iter().map(DocumentEntry::tokens);
+    if shards.examples().is_none() {
+        return Stream::new(lengths);
+    }
+    let (lengths, together, context) = (lengths.collect::<Vec<_>>(), together(shards.examples()), context as u64);
+    Stream::of_examples(&lengths, together, context)?.map_err(|number| {
+        let id = &shards.documents()[number].id;
+        let longest = lengths.chunks(together).map(|unit| unit.iter().sum::<u64>()).max().unwrap_or(0);
+        let what = if together == 1 { "the example has" } else { "it and the rejected reply have" };
+        let length: u64 = lengths[number..].iter().take(together).sum();
+        let message = format!("`{id}`: {what} {length} tokens, and a window {context}; examples are not cut");
+        Error::user(Place::key("context"), message).hint(format!(
+            "write `context = {longest}`, or pack again with `longest` and `longer = \"drop\"` or `\"cut\"`"
+        ))
+    })
+}
