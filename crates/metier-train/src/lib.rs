@@ -8,6 +8,8 @@
 //! | [`schedule`] | how fast, at this step |
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
+//! | [`watch`] | what a run tells while it lasts |
+//! | [`page`] | what a run was like, to be seen in a browser |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
 //! | [`mod@preview`] | what a run will see, before it starts |
 //! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
@@ -22,10 +24,12 @@
 //! tokens of each document were trained on, written at the end) and, while it runs, `scratch/checkpoint-*.bin`.
 
 pub mod checkpoint;
+mod dashboard;
 mod learner;
 mod measure;
 pub mod objective;
 pub mod optimizer;
+pub mod page;
 pub mod plan;
 pub mod preview;
 mod rates;
@@ -34,6 +38,7 @@ pub mod sampler;
 pub mod schedule;
 pub mod settings;
 mod trainer;
+pub mod watch;
 
 pub use learner::Learner;
 pub use measure::squared_gradients;
@@ -42,3 +47,4 @@ pub use preview::{Shown, preview};
 pub use rates::OwnRate;
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings};
+pub use watch::Event;

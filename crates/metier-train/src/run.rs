@@ -6,8 +6,9 @@ use crate::plan::plan;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use crate::trainer::{Trainer, Work, together};
+use crate::watch::{Event, Watch};
 use metier_core::memory::Budget;
-use metier_core::progress::Progress;
+use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
@@ -37,6 +38,10 @@ pub struct Run<'a> {
     /// Asked between groups of windows; true ends the run with a checkpoint. Usually
     /// [`stop::requested`].
     pub stop: &'a dyn Fn() -> bool,
+    /// Told each [`Event`] as it happens; an error of it ends the run. The result does not depend on it.
+    pub tell: Option<&'a dyn Fn(&Event<'_>) -> Result<()>>,
+    /// Puts samples of what the model writes in words; without it, none are taken.
+    pub tokenizer: Option<&'a dyn Tokenize>,
 }
 
 /// One line of `loss.jsonl`.
@@ -132,12 +137,12 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         trainer.restore(&found)?;
     }
     let mut log = trainer.begin_log()?;
-    let progress = Progress::new("train", Some(run.settings.steps), "step");
-    progress.resume_at(trainer.done());
+    let mut watch = Watch::new(run, &plan, shards, trainer.done())?;
     let started = Instant::now();
     let (mut saved, mut saved_at) = (resumed_from, Instant::now());
     let mut here = Work::default();
     while trainer.done() < run.settings.steps {
+        let began = Instant::now();
         let Some(work) = trainer.step()? else {
             if saved != Some(trainer.done()) {
                 trainer.save(&checkpoints)?;
@@ -148,9 +153,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         here.flop += work.flop;
         trainer.append(&mut log)?;
         let done = trainer.done();
-        progress.set(done);
-        let rate = here.tokens as f64 / started.elapsed().as_secs_f64();
-        progress.note(&format!("loss {:.2}  {rate:.0} tok/s", mean(last(&trainer.history, 10))));
+        watch.step(&trainer.history, began.elapsed().as_secs_f64(), work, trainer.decoder())?;
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
             || (seconds > 0 && saved_at.elapsed() >= Duration::from_secs(seconds))
@@ -158,21 +161,21 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         {
             trainer.save(&checkpoints)?;
             (saved, saved_at) = (Some(done), Instant::now());
+            watch.tell(&Event::Checkpoint { step: done })?;
         }
     }
-    progress.finish();
     trainer.write_sampled()?;
 
     let history = trainer.history;
-    let seconds = started.elapsed().as_secs_f64().max(1e-9);
-    let span = (history.len() / 10).clamp(1, 20);
-    Ok(TrainReport {
+    let seconds = (started.elapsed() - watch.sampling()).as_secs_f64().max(1e-9);
+    let (loss_first, loss_last) = ends(&history);
+    let report = TrainReport {
         steps: history.len() as u64,
         tokens: history.iter().map(|record| record.tokens).sum(),
         epochs: plan.epochs,
         trainable: plan.trainable,
-        loss_first: mean(&history[..span.min(history.len())]),
-        loss_last: mean(last(&history, span)),
+        loss_first,
+        loss_last,
         flop: plan.flop,
         resumed_from,
         seconds,
@@ -181,7 +184,9 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
         share_of_peak: run.peak.map(|peak| here.flop / seconds / peak),
         notes,
         history,
-    })
+    };
+    watch.finish(&report)?;
+    Ok(report)
 }
 
 fn hinted(mut error: Error, hint: &str) -> Error {
@@ -266,11 +271,14 @@ pub(crate) fn other_of(decoder: &Decoder, run: &Run<'_>) -> Result<Option<Arc<De
     Ok(Some(Arc::clone(teacher)))
 }
 
-fn last<T>(items: &[T], count: usize) -> &[T] {
-    &items[items.len().saturating_sub(count)..]
+/// The mean losses of the first and of the last tenth of the steps, at most 20.
+pub(crate) fn ends(history: &[StepRecord]) -> (f32, f32) {
+    let span = (history.len() / 10).clamp(1, 20).min(history.len());
+    (mean(&history[..span]), mean(&history[history.len() - span..]))
 }
 
-fn mean(records: &[StepRecord]) -> f32 {
+/// The mean loss of steps.
+pub(crate) fn mean(records: &[StepRecord]) -> f32 {
     (records.iter().map(|record| f64::from(record.loss)).sum::<f64>() / records.len().max(1) as f64) as f32
 }
 

@@ -3,6 +3,7 @@
 use crate::checkpoint::{Checkpoints, Found, Stored};
 use crate::learner::Learner;
 use crate::objective::{Group, Other, Segment};
+use crate::page::{LOSS_FILE, SAMPLED_FILE, Sampled};
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
 use metier_compute::Tape;
@@ -64,6 +65,10 @@ impl<'a> Trainer<'a> {
 
     pub(crate) fn done(&self) -> u64 {
         self.history.len() as u64
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        self.learner.decoder
     }
 
     /// One step; `None` when it was given up because the run is to end. Then nothing has changed.
@@ -191,7 +196,7 @@ impl<'a> Trainer<'a> {
 
     /// Makes `loss.jsonl` hold the steps done so far, and nothing else, and opens it to be added to.
     pub(crate) fn begin_log(&self) -> Result<File> {
-        let path = self.run.work.join("loss.jsonl");
+        let path = self.run.work.join(LOSS_FILE);
         store::write_atomic(&path, self.log.as_bytes())?;
         OpenOptions::new().append(true).open(&path).map_err(|error| Error::io(&path, "open the log of losses", &error))
     }
@@ -202,7 +207,7 @@ impl<'a> Trainer<'a> {
             .map_err(|error| Error::program(format!("a step's record does not serialize: {error}")))?;
         line.push('\n');
         log.write_all(line.as_bytes())
-            .map_err(|error| Error::io(self.run.work.join("loss.jsonl"), "add to the log of losses", &error))?;
+            .map_err(|error| Error::io(self.run.work.join(LOSS_FILE), "add to the log of losses", &error))?;
         self.log.push_str(&line);
         Ok(())
     }
@@ -219,11 +224,11 @@ impl<'a> Trainer<'a> {
         let documents = self.shards.documents();
         let sampled: Vec<_> = counts
             .into_iter()
-            .map(|(document, tokens)| serde_json::json!({ "document": documents[document].id, "tokens": tokens }))
+            .map(|(document, tokens)| Sampled { document: documents[document].id.clone(), tokens })
             .collect();
         let text = serde_json::to_string_pretty(&sampled)
             .map_err(|error| Error::program(format!("the list of documents does not serialize: {error}")))?;
-        store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())
+        store::write_atomic(self.run.work.join(SAMPLED_FILE), (text + "\n").as_bytes())
     }
 }
 

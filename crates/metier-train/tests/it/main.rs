@@ -12,3 +12,4 @@ mod model_curves;
 mod preferences;
 mod rates;
 mod resume;
+mod watch;

@@ -2,15 +2,17 @@
 
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
+use crate::command::print_line;
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
-use metier_core::{Error, Result};
+use metier_core::{Error, Result, page as html};
 use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
-use metier_train::{Parts, TrainSettings, objective, optimizer, sampler, schedule};
+use metier_train::page::Told;
+use metier_train::{Event, Parts, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,6 +21,10 @@ use std::sync::Arc;
 
 /// The file of a training result that says what it was trained on top of.
 pub const BASE_FILE: &str = "base.json";
+/// The file of a training result that shows its curves.
+const PAGE_FILE: &str = "report.html";
+/// What the numbers of a page are called in it.
+pub const NUMBERS: &str = "numbers";
 /// The folder of a training result that holds an adapter in PEFT's layout.
 pub const ADAPTER_FOLDER: &str = "adapter";
 /// The folder of a training result that holds all weights, when all were trained.
@@ -151,6 +157,11 @@ impl Work for Train {
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
         let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, &shards));
         let (teacher, _held) = teacher.transpose()?.unzip();
+        let tell = |event: &Event<'_>| {
+            let mut line = json!(event);
+            line["stage"] = json!(context.stage);
+            print_line(&line)
+        };
         let run = metier_train::Run {
             settings: &self.settings,
             parts: &self.parts,
@@ -160,6 +171,8 @@ impl Work for Train {
             budget: context.budget,
             peak: Some(context.machine.flop_per_second),
             stop: &metier_core::stop::requested,
+            tell: if context.events { Some(&tell) } else { None },
+            tokenizer: Some(checkpoint.tokenizer.as_ref()),
         };
         let (adapter, seed) = (&self.adapter.part, context.seed.derive("adapter"));
         let attached = match adapter.measures() {
@@ -181,6 +194,7 @@ impl Work for Train {
         let base =
             json!(Base { id: model.id.clone(), name: model.name.clone(), quantized: self.adapter.part.quantizes() });
         write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;
+        write_atomic(context.work.join(PAGE_FILE), page(context.work, &self.settings())?)?;
         let mut figures = BTreeMap::from([
             ("steps".to_owned(), report.steps as f64),
             ("tokens".to_owned(), report.tokens as f64),
@@ -194,6 +208,14 @@ impl Work for Train {
         let windows = report.steps * self.settings.sequences as u64;
         Ok(Outcome { counts: Counts { read: windows, out: windows, ..Counts::default() }, figures, table: None })
     }
+}
+
+/// The page of a run that ended in `folder`, with settings as in its key. It holds no time and no name, so that equal runs
+/// have equal pages.
+fn page(folder: &Path, settings: &serde_json::Value) -> Result<String> {
+    let told = Told::read(folder)?;
+    let numbers = json!({ "runs": [told.numbers()] });
+    Ok(html::frame("Training", &(told.section(settings) + &html::data(NUMBERS, &numbers))))
 }
 
 /// The model that another learns from, with the same tokenizer as the text, and the memory that it takes.
