@@ -128,7 +128,7 @@ fn settings_rows(settings: &Value, before: &str, rows: &mut Vec<Vec<String>>) {
         rows.push(vec![before.to_owned(), settings.as_str().map_or_else(|| settings.to_string(), str::to_owned)]);
         return;
     };
-    for (key, value) in map {
+    for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
         // What a part or the loop is set to stands a level deeper in a key than in a recipe.
         let name = match (before, key.as_str()) {
             (before, "settings" | "parts") if value.is_object() => before.to_owned(),

@@ -169,8 +169,10 @@ impl<'a> Watch<'a> {
         self.pace.add(seconds, work);
         let (steps_per_second, tokens_per_second, flop_per_second) = self.pace.per_second();
         self.progress.set(record.step);
-        let loss = mean(&history[history.len().saturating_sub(10)..]);
-        self.progress.note(&format!("loss {loss:.2}  {} tok/s", short(tokens_per_second)));
+        if !self.progress.is_drawn() {
+            let loss = mean(&history[history.len().saturating_sub(10)..]);
+            self.progress.note(&format!("loss {loss:.2}  {} tok/s", short(tokens_per_second)));
+        }
         let is_due = self.progress.is_drawn() && self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW);
         if self.run.tell.is_none() && !is_due {
             return Ok(());

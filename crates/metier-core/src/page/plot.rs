@@ -218,8 +218,7 @@ impl Plot<'_> {
         let _ = writeln!(out, "<path class=\"{}\" d=\"M{raw}\"/>", if reach > 0 { "raw" } else { "line" });
         if reach > 0 {
             let mean = |at: usize| {
-                let reach = reach.min(at).min(columns.len() - 1 - at);
-                let near = &columns[at - reach..=at + reach];
+                let near = &columns[at.saturating_sub(reach)..(at + reach + 1).min(columns.len())];
                 (columns[at].middle(), near.iter().map(|column| column.mean).sum::<f64>() / near.len() as f64)
             };
             let _ = writeln!(out, "<path class=\"line\" d=\"M{}\"/>", path(&mut (0..columns.len()).map(mean)));

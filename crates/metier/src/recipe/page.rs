@@ -21,7 +21,7 @@ pub fn page(title: &str, stages: &[StageReport], checks: &[CheckReport]) -> Resu
     }
     let measured: Vec<_> = stages.iter().flat_map(|stage| measured(&stage.name, &stage.artifact.record)).collect();
     if !measured.is_empty() {
-        let headings = ["stage", "texts", "metric", "value", "95 % of it", "base", "difference", "95 % of it"];
+        let headings = ["stage", "texts", "metric", "value", "95 % interval", "base", "difference", "95 % interval"];
         out += "<h2>What models were measured</h2>\n";
         out += &table(&headings, &measured, 2);
     }
