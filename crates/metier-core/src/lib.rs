@@ -14,6 +14,7 @@
 pub mod data;
 pub mod fault;
 pub mod memory;
+pub mod page;
 pub mod part;
 pub mod progress;
 pub mod seam;

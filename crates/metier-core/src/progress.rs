@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How progress is shown.
@@ -20,6 +20,8 @@ pub enum Mode {
 static MODE: AtomicU8 = AtomicU8::new(0);
 
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Bars on the terminal, the newest last: what is written while they are there goes above that one.
+static BARS: Mutex<Vec<ProgressBar>> = Mutex::new(Vec::new());
 
 /// Chooses how every later [`Progress`] is shown.
 pub fn set_mode(mode: Mode) {
@@ -50,6 +52,7 @@ pub struct Progress {
     done: AtomicU64,
     base: AtomicU64,
     note: Mutex<String>,
+    panel: Mutex<String>,
     started: Instant,
     face: Face,
 }
@@ -65,7 +68,11 @@ impl Progress {
     pub fn new(label: &str, total: Option<u64>, unit: &str) -> Self {
         let face = match mode() {
             Mode::Silent => Face::Silent,
-            Mode::Auto if std::io::stderr().is_terminal() => Face::Bar(bar(label, total)),
+            Mode::Auto if std::io::stderr().is_terminal() => {
+                let bar = bar(label, total);
+                bars().push(bar.clone());
+                Face::Bar(bar)
+            }
             Mode::Auto | Mode::Plain => Face::Plain(Mutex::new(Instant::now())),
         };
         Self {
@@ -75,6 +82,7 @@ impl Progress {
             done: AtomicU64::new(0),
             base: AtomicU64::new(0),
             note: Mutex::new(String::new()),
+            panel: Mutex::new(String::new()),
             started: Instant::now(),
             face,
         }
@@ -101,6 +109,19 @@ impl Progress {
     /// A short text beside the count, such as `loss 2.31`.
     pub fn note(&self, text: &str) {
         text.clone_into(&mut self.note.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether there is a terminal to show a [`panel`](Self::panel) on.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self.face, Face::Bar(_))
+    }
+
+    /// Lines below the bar while it is on a terminal; see [`panel`].
+    pub fn panel(&self, rows: &[(&str, String)]) {
+        if self.is_drawn() {
+            *self.panel.lock().unwrap_or_else(PoisonError::into_inner) = panel(rows, width());
+            self.show(self.done());
+        }
     }
 
     /// Units finished so far.
@@ -131,7 +152,8 @@ impl Progress {
         match &self.face {
             Face::Bar(bar) => {
                 bar.set_position(done);
-                bar.set_message(self.tail(true));
+                let panel = self.panel.lock().unwrap_or_else(PoisonError::into_inner);
+                bar.set_message(self.tail(true) + &panel);
             }
             Face::Plain(last) => {
                 let Ok(mut last) = last.try_lock() else { return };
@@ -177,8 +199,34 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Face::Bar(bar) = &self.face {
             bar.finish_and_clear();
+            bars().retain(|known| !known.is_finished());
         }
     }
+}
+
+fn bars() -> MutexGuard<'static, Vec<ProgressBar>> {
+    BARS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes every bar off the terminal, before the process ends in the middle of its work. Nothing else of a terminal is ever
+/// changed, so there is nothing else to restore.
+pub(crate) fn clear() {
+    bars().drain(..).for_each(|bar| bar.finish_and_clear());
+}
+
+/// Columns of the terminal behind standard error, 80 where it does not say.
+pub fn width() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Rows of a label and a text, each on a line of its own that begins with its line break and is no wider than `width`.
+pub fn panel(rows: &[(&str, String)], width: usize) -> String {
+    let label = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    let line = |(name, text): &(&str, String)| {
+        let name = console::style(format!("{name:<label$}")).for_stderr().dim();
+        format!("\n{}", console::truncate_str(&format!("  {name}  {text}"), width, "…"))
+    };
+    rows.iter().map(line).collect()
 }
 
 fn bar(label: &str, total: Option<u64>) -> ProgressBar {
@@ -194,7 +242,14 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
 
 /// Writes a line on standard error, whatever the mode. It may be closed; work goes on without its talk.
 pub fn write_line(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let write = || {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    let newest = bars().last().cloned();
+    match newest {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 /// A number with three digits or so: `1.23k`, `45.6`, `789M`.
@@ -231,8 +286,15 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use std::io;
+    use std::sync::Arc;
 
     fn quiet(total: Option<u64>) -> Progress {
+        with_face(total, Face::Silent)
+    }
+
+    fn with_face(total: Option<u64>, face: Face) -> Progress {
         Progress {
             label: "train".into(),
             unit: "tokens".into(),
@@ -240,8 +302,9 @@ mod tests {
             done: AtomicU64::new(0),
             base: AtomicU64::new(0),
             note: Mutex::new(String::new()),
+            panel: Mutex::new(String::new()),
             started: Instant::now().checked_sub(Duration::from_secs(10)).unwrap(),
-            face: Face::Silent,
+            face,
         }
     }
 
@@ -262,6 +325,69 @@ mod tests {
         progress.add(100);
         assert_eq!(progress.done(), 5100);
         assert!((9.0..=10.0).contains(&progress.rate()));
+    }
+
+    /// A terminal that keeps what is written on it.
+    #[derive(Debug, Clone, Default)]
+    struct Screen(Arc<Mutex<String>>);
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            60
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(&format!("{text}\n"))
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panel_stands_below_the_bar() {
+        let screen = Screen::default();
+        let bar = bar("train", Some(20));
+        bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
+        let progress = with_face(Some(20), Face::Bar(bar));
+        progress.set(5);
+        let long = "x".repeat(500);
+        progress.panel(&[("loss", "2.3100  ▇▅▃▁".to_owned()), ("speed", long)]);
+        if let Face::Bar(bar) = &progress.face {
+            bar.force_draw();
+        }
+        let shown = screen.0.lock().unwrap().clone();
+        // Lines are not broken but filled up to the width of the screen.
+        let (_, rest) = shown.rsplit_once("5/20").expect("the bar");
+        let (loss, speed) = (rest.find("  loss   2.3100  ▇▅▃▁  "), rest.find("  speed  xxx"));
+        assert!(loss.is_some() && loss < speed, "{shown}");
+        assert!(rest.contains("x…") && !rest.contains(&"x".repeat(width())), "{shown}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub fn request() {
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if requested() {
+            crate::progress::clear();
             std::process::exit(130);
         }
         if WISHES.fetch_add(1, Ordering::Relaxed) == 0 && PATIENT.load(Ordering::Relaxed) {

@@ -9,6 +9,8 @@
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
 //! | [`Sources`] | the packs it learns from and is measured on |
+//! | [`watch`] | what a run tells while it lasts |
+//! | [`page`] | what a run was like, to be seen in a browser |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
 //! | [`mod@preview`] | what a run will see, before it starts |
 //! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
@@ -24,10 +26,12 @@
 //! are packs to measure on) and, while it runs, `scratch/checkpoint-*.bin`.
 
 pub mod checkpoint;
+mod dashboard;
 mod learner;
 mod measure;
 pub mod objective;
 pub mod optimizer;
+pub mod page;
 pub mod plan;
 pub mod preview;
 mod rates;
@@ -38,6 +42,7 @@ pub mod settings;
 mod sources;
 mod trainer;
 mod validation;
+pub mod watch;
 
 pub use learner::Learner;
 pub use measure::squared_gradients;
@@ -48,3 +53,4 @@ pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings, Validate};
 pub use sources::Sources;
 pub use validation::{VALIDATION_FILE, ValidationRecord, read_validation, validation_tokens};
+pub use watch::Event;

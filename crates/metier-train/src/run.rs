@@ -7,8 +7,9 @@ use crate::settings::{Parts, TrainSettings};
 use crate::sources::Sources;
 use crate::trainer::{Trainer, Work};
 use crate::validation::{Validation, ValidationRecord};
+use crate::watch::{Event, Watch};
 use metier_core::memory::Budget;
-use metier_core::progress::Progress;
+use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
@@ -38,6 +39,10 @@ pub struct Run<'a> {
     /// Asked between groups of windows; true ends the run with a checkpoint. Usually
     /// [`stop::requested`].
     pub stop: &'a dyn Fn() -> bool,
+    /// Told each [`Event`] as it happens; an error of it ends the run. The result does not depend on it.
+    pub tell: Option<&'a dyn Fn(&Event<'_>) -> Result<()>>,
+    /// Puts samples of what the model writes in words; without it, none are taken.
+    pub tokenizer: Option<&'a dyn Tokenize>,
 }
 
 /// One line of `loss.jsonl`.
@@ -144,12 +149,12 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     let mut log = trainer.begin_log()?;
     validation.begin(trainer.decoder(), trainer.done())?;
     validation.spent = Duration::ZERO;
-    let progress = Progress::new("train", Some(run.settings.steps), "step");
-    progress.resume_at(trainer.done());
+    let mut watch = Watch::new(run, &plan, sources, trainer.done())?;
     let started = Instant::now();
     let (mut saved, mut saved_at) = (resumed_from, Instant::now());
     let mut here = Work::default();
     while trainer.done() < run.settings.steps {
+        let began = Instant::now();
         let Some(work) = trainer.step()? else {
             if saved != Some(trainer.done()) {
                 trainer.save(&checkpoints)?;
@@ -160,10 +165,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         here.flop += work.flop;
         trainer.append(&mut log)?;
         let done = trainer.done();
+        watch.step(&trainer.history, began.elapsed().as_secs_f64(), work, trainer.decoder())?;
         validation.measure(trainer.decoder(), done)?;
-        progress.set(done);
-        let rate = here.tokens as f64 / (started.elapsed() - validation.spent).as_secs_f64();
-        progress.note(&format!("loss {:.2}  {rate:.0} tok/s", mean(last(&trainer.history, 10))));
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
             || (seconds > 0 && saved_at.elapsed() >= Duration::from_secs(seconds))
@@ -171,23 +174,23 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         {
             trainer.save(&checkpoints)?;
             (saved, saved_at) = (Some(done), Instant::now());
+            watch.tell(&Event::Checkpoint { step: done })?;
         }
     }
-    progress.finish();
     let shares = trainer.write_sampled()?;
 
     let history = trainer.history;
-    let seconds = (started.elapsed() - validation.spent).as_secs_f64().max(1e-9);
-    let span = (history.len() / 10).clamp(1, 20);
-    Ok(TrainReport {
+    let seconds = (started.elapsed() - watch.sampling() - validation.spent).as_secs_f64().max(1e-9);
+    let (loss_first, loss_last) = ends(&history);
+    let report = TrainReport {
         steps: history.len() as u64,
         tokens: history.iter().map(|record| record.tokens).sum(),
         epochs: plan.epochs,
         shares,
         validation: validation.records,
         trainable: plan.trainable,
-        loss_first: mean(&history[..span.min(history.len())]),
-        loss_last: mean(last(&history, span)),
+        loss_first,
+        loss_last,
         flop: plan.flop,
         resumed_from,
         seconds,
@@ -196,7 +199,9 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         share_of_peak: run.peak.map(|peak| here.flop / seconds / peak),
         notes,
         history,
-    })
+    };
+    watch.finish(&report)?;
+    Ok(report)
 }
 
 fn hinted(mut error: Error, hint: &str) -> Error {
@@ -259,11 +264,14 @@ pub(crate) fn other_of(decoder: &Decoder, run: &Run<'_>) -> Result<Option<Arc<De
     Ok(Some(Arc::clone(teacher)))
 }
 
-fn last<T>(items: &[T], count: usize) -> &[T] {
-    &items[items.len().saturating_sub(count)..]
+/// The mean losses of the first and of the last tenth of the steps, at most 20.
+pub(crate) fn ends(history: &[StepRecord]) -> (f32, f32) {
+    let span = (history.len() / 10).clamp(1, 20).min(history.len());
+    (mean(&history[..span]), mean(&history[history.len() - span..]))
 }
 
-fn mean(records: &[StepRecord]) -> f32 {
+/// The mean loss of steps.
+pub(crate) fn mean(records: &[StepRecord]) -> f32 {
     (records.iter().map(|record| f64::from(record.loss)).sum::<f64>() / records.len().max(1) as f64) as f32
 }
 

@@ -3,6 +3,7 @@
 use crate::checkpoint::{Checkpoints, Found, Stored};
 use crate::learner::Learner;
 use crate::objective::{Group, Other, Segment};
+use crate::page::{LOSS_FILE, SAMPLED_FILE, Sampled};
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
 use crate::sources::Sources;
@@ -70,6 +71,10 @@ impl<'a> Trainer<'a> {
 
     pub(crate) fn done(&self) -> u64 {
         self.history.len() as u64
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        self.learner.decoder
     }
 
     /// One step; `None` when it was given up because the run is to end. Then nothing has changed.
@@ -197,7 +202,7 @@ impl<'a> Trainer<'a> {
 
     /// Makes `loss.jsonl` hold the steps done so far, and nothing else, and opens it to be added to.
     pub(crate) fn begin_log(&self) -> Result<File> {
-        let path = self.run.work.join("loss.jsonl");
+        let path = self.run.work.join(LOSS_FILE);
         store::write_atomic(&path, self.log.as_bytes())?;
         OpenOptions::new().append(true).open(&path).map_err(|error| Error::io(&path, "open the log of losses", &error))
     }
@@ -208,7 +213,7 @@ impl<'a> Trainer<'a> {
             .map_err(|error| Error::program(format!("a step's record does not serialize: {error}")))?;
         line.push('\n');
         log.write_all(line.as_bytes())
-            .map_err(|error| Error::io(self.run.work.join("loss.jsonl"), "add to the log of losses", &error))?;
+            .map_err(|error| Error::io(self.run.work.join(LOSS_FILE), "add to the log of losses", &error))?;
         self.log.push_str(&line);
         Ok(())
     }
@@ -231,16 +236,12 @@ impl<'a> Trainer<'a> {
             .into_iter()
             .map(|(document, tokens)| {
                 let (source, document) = self.sources.document(document);
-                let mut sampled = serde_json::json!({ "document": document.id, "tokens": tokens });
-                if several {
-                    sampled["source"] = source.into();
-                }
-                sampled
+                Sampled { document: document.id.clone(), tokens, source: several.then(|| source.to_owned()) }
             })
             .collect();
         let text = serde_json::to_string_pretty(&sampled)
             .map_err(|error| Error::program(format!("the list of documents does not serialize: {error}")))?;
-        store::write_atomic(self.run.work.join("sampled.json"), (text + "\n").as_bytes())?;
+        store::write_atomic(self.run.work.join(SAMPLED_FILE), (text + "\n").as_bytes())?;
         let all = through.values().sum::<u64>().max(1) as f64;
         let share =
             |(name, _): &(String, _)| (name.clone(), through.get(name.as_str()).copied().unwrap_or(0) as f64 / all);

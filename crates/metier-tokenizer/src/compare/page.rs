@@ -1,6 +1,7 @@
 //! The comparison as one HTML file that needs nothing else.
 
 use super::{CompareSettings, Row};
+use metier_core::page::{escaped, frame, table};
 use std::fmt::Write;
 
 /// Where a figure is read.
@@ -21,14 +22,7 @@ const WIDTH: usize = 420;
 
 /// The page of rows that [`compare`](super::compare) gave: a plot for each of four figures, and a table of all.
 pub fn page(rows: &[Row], settings: CompareSettings) -> String {
-    let mut out = String::from(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tokenizers compared</title>\n<style>\
-         body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}\
-         table{border-collapse:collapse}td,th{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd}\
-         td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}svg text{font:12px system-ui,sans-serif;fill:#222}\
-         @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}svg text{fill:#ddd}td,th{border-color:#444}}\
-         </style></head><body>\n<h1>Tokenizers compared</h1>\n",
-    );
+    let mut out = String::new();
     let mut names: Vec<&str> = Vec::new();
     for row in rows {
         if !names.contains(&row.tokenizer.as_str()) {
@@ -38,8 +32,9 @@ pub fn page(rows: &[Row], settings: CompareSettings) -> String {
     for (title, figure) in PLOTS {
         plot(&mut out, title, rows, &names, figure);
     }
-    table(&mut out, rows, settings);
-    out + "</body></html>\n"
+    out += "<h2>All figures</h2>\n";
+    out += &all_figures(rows, settings);
+    frame("Tokenizers compared", &out)
 }
 
 fn plot(out: &mut String, title: &str, rows: &[Row], names: &[&str], figure: Figure) {
@@ -78,40 +73,42 @@ fn plot(out: &mut String, title: &str, rows: &[Row], names: &[&str], figure: Fig
     );
 }
 
-fn table(out: &mut String, rows: &[Row], settings: CompareSettings) {
-    let _ = writeln!(
-        out,
-        "<h2>All figures</h2>\n<table><tr><th>texts</th><th>tokenizer</th><th>ids</th><th>tokens</th><th>tokens/word</th>\
-         <th>characters/token</th><th>bytes/token</th><th>unknown</th><th>parts of characters</th>\
-         <th>H<sub>{}</sub></th><th>efficiency</th><th>MorphScore</th><th>words of one token</th>\
-         <th>cost of a million characters</th></tr>",
-        settings.alpha
-    );
+fn all_figures(rows: &[Row], settings: CompareSettings) -> String {
+    let entropy = format!("H<sub>{}</sub>", settings.alpha);
     let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1} %", value * 100.0));
-    for row in rows {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{:.3}</td><td>{}</td><td>{}</td>\
-             <td>{:.3}</td><td>{:.3}</td><td>{}</td><td>{}</td><td>{:.3}</td></tr>",
-            escaped(&row.group),
-            escaped(&row.tokenizer),
-            row.vocabulary_size,
-            row.tokens,
-            row.fertility,
-            row.characters_per_token,
-            row.bytes_per_token,
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.group.clone(),
+            row.tokenizer.clone(),
+            row.vocabulary_size.to_string(),
+            row.tokens.to_string(),
+            format!("{:.3}", row.fertility),
+            format!("{:.3}", row.characters_per_token),
+            format!("{:.3}", row.bytes_per_token),
             share(Some(row.unknown_share)),
             share(Some(row.byte_share)),
-            row.renyi_entropy,
-            row.efficiency,
+            format!("{:.3}", row.renyi_entropy),
+            format!("{:.3}", row.efficiency),
             row.morph_score.map_or("–".to_owned(), |score| format!("{score:.3}")),
             share(row.whole_word_share),
-            row.cost,
-        );
-    }
-    *out += "</table>\n";
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+            format!("{:.3}", row.cost),
+        ]
+    });
+    let headings = [
+        "texts",
+        "tokenizer",
+        "ids",
+        "tokens",
+        "tokens/word",
+        "characters/token",
+        "bytes/token",
+        "unknown",
+        "parts of characters",
+        &entropy,
+        "efficiency",
+        "MorphScore",
+        "words of one token",
+        "cost of a million characters",
+    ];
+    table(&headings, &cells.collect::<Vec<_>>(), 2)
 }

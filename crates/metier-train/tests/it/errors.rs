@@ -37,6 +37,8 @@ fn too_little_memory_is_told_with_both_numbers_before_the_first_step() {
             budget: &Budget::new(Some(limit)),
             peak: None,
             stop: &never,
+            tell: None,
+            tokenizer: None,
         };
         train(&mut decoder(), &bench.shards, &run).unwrap_err().to_string()
     };

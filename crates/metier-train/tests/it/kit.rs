@@ -204,6 +204,8 @@ impl Bench {
             budget: &Budget::new(None),
             peak: None,
             stop,
+            tell: None,
+            tokenizer: Some(&Letters),
         };
         train(decoder, &self.shards, &run)
     }

@@ -13,3 +13,4 @@ mod model_curves;
 mod preferences;
 mod rates;
 mod resume;
+mod watch;

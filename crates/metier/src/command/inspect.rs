@@ -1,14 +1,19 @@
 //! `metier inspect`.
 
 use super::{Global, Verdict, count, size, table};
+use crate::recipe::page;
+use crate::recipe::run::StageReport;
 use metier_core::Result;
+use metier_core::store::write_atomic;
 use metier_model::checkpoint::Checkpoint;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Say what is in a model, an artifact or a set of shards
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples: metier inspect model.gguf\n          metier inspect specialist --tensors")]
+#[command(
+    after_help = "Examples: metier inspect model.gguf\n          metier inspect specialist --tensors\n          metier inspect training --html report.html"
+)]
 pub struct Arguments {
     /// A model folder, a GGUF file, an adapter's folder, an artifact's id, path or stage name
     #[arg(value_name = "WHAT")]
@@ -16,6 +21,9 @@ pub struct Arguments {
     /// List every tensor with its shape
     #[arg(long)]
     tensors: bool,
+    /// Write a page with the artifact's figures, and the curves of a training
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// The model that a path, an artifact's id or a stage name stands for.
@@ -36,6 +44,11 @@ pub fn model_path(name: &str, global: &Global) -> Result<PathBuf> {
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let path = model_path(&arguments.what, global)?;
     let record = path.join("record.json");
+    if let Some(html) = &arguments.html {
+        let artifact = global.read_store()?.resolve(&path.to_string_lossy())?;
+        let stage = StageReport { name: artifact.record.stage.clone(), reused: true, artifact };
+        return write_page(html, &stage, global).map(|()| Verdict::Fine);
+    }
     let is_model = Checkpoint::is_at(&path);
     if path.join(metier_peft::folder::CONFIG).exists() {
         return adapter(&path, arguments.tensors, global).map(|()| Verdict::Fine);
@@ -70,6 +83,16 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         super::print_json(&json!(artifact.record))?;
     }
     Ok(Verdict::Fine)
+}
+
+fn write_page(html: &Path, stage: &StageReport, global: &Global) -> Result<()> {
+    let title = format!("{} {}", stage.artifact.record.verb, stage.name);
+    write_atomic(html, page::page(&title, std::slice::from_ref(stage), &[])?)?;
+    if global.json {
+        super::print_json(&json!({ "page": html }))
+    } else {
+        super::print(&format!("{}\n", html.display()))
+    }
 }
 
 /// Says what is in an adapter's folder.

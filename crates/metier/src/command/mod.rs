@@ -31,7 +31,7 @@ use metier_core::memory::Budget;
 use metier_core::progress::{self, Mode, write_line};
 use metier_core::store::Store;
 use metier_core::{Error, Fault, Place, Result};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 /// What every verb accepts.
@@ -162,7 +162,14 @@ pub enum Verdict {
 /// Runs one verb.
 pub fn execute(arguments: Arguments) -> Result<Verdict> {
     let global = arguments.global;
-    progress::set_mode(if global.quiet { Mode::Silent } else { Mode::Auto });
+    progress::set_mode(if global.quiet {
+        Mode::Silent
+    } else if global.json && std::io::stdout().is_terminal() {
+        // A bar would stand in the middle of lines for programs.
+        Mode::Plain
+    } else {
+        Mode::Auto
+    });
     metier_compute::kernel::check_level()?;
     if let Some(threads) = global.threads {
         metier_compute::kernel::set_threads(usize::from(threads))?;
@@ -218,7 +225,7 @@ pub fn report_error(error: &Error, json: bool) {
                 })
             })
             .collect();
-        let _ = print_json(&serde_json::json!({ "faults": faults }));
+        let _ = print_line(&serde_json::json!({ "faults": faults }));
     }
     for fault in &error.faults {
         write_line(&format!("error: {fault}"));
@@ -234,6 +241,11 @@ pub fn report_error(error: &Error, json: bool) {
 /// Writes one JSON value and a line break on standard output.
 pub fn print_json(value: &serde_json::Value) -> Result<()> {
     print(&format!("{value:#}\n"))
+}
+
+/// Writes one JSON value as one line on standard output: for verbs whose result comes after a line for each event.
+pub fn print_line(value: &serde_json::Value) -> Result<()> {
+    print(&format!("{value}\n"))
 }
 
 /// Writes text on standard output; a reader that has gone away is no fault.

@@ -48,7 +48,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let file = receipts.join(format!("{}.json", recipe.slug));
     metier_core::store::write_atomic(&file, format!("{receipt:#}\n").as_bytes())?;
     if global.json {
-        super::print_json(&receipt)?;
+        super::print_line(&receipt)?;
     } else {
         super::print(&format!(
             "{}\nclaim: {}\n\n{}\nreceipt: {}\n",

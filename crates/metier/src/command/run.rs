@@ -1,8 +1,9 @@
 //! `metier run`.
 
 use super::{Global, Verdict};
-use crate::recipe::{Options, Recipe, run};
+use crate::recipe::{Options, Recipe, page, run};
 use metier_core::Result;
+use metier_core::store::write_atomic;
 use std::path::PathBuf;
 
 /// Which recipe, and how it is changed for this run.
@@ -28,13 +29,16 @@ impl RecipeArguments {
 
 /// Run a recipe: finished stages are reused, an interrupted one resumes
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: metier run recipes/quickstart.toml --set training.steps=200")]
+#[command(after_help = "Example: metier run recipes/quickstart.toml --set training.steps=200 --html report.html")]
 pub struct Arguments {
     #[command(flatten)]
     recipe: RecipeArguments,
     /// Print the plan and stop
     #[arg(long)]
     dry_run: bool,
+    /// Write a page with curves, figures and checks of all stages
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the verb.
@@ -44,8 +48,11 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     }
     let recipe = arguments.recipe.load(global)?;
     let report = run::run(&recipe, global)?;
+    if let Some(html) = &arguments.html {
+        write_atomic(html, page::page(&recipe.head.title, &report.stages, &report.checks)?)?;
+    }
     if global.json {
-        super::print_json(&report.json())?;
+        super::print_line(&report.json())?;
     } else {
         super::print(&report.text())?;
         if let Some(model) = report.stages.iter().rev().find(|stage| stage.artifact.path.join("config.json").exists()) {

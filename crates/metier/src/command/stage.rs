@@ -25,7 +25,7 @@ pub fn execute(verb: &str, arguments: &Arguments, global: &Global) -> Result<Ver
     }
     let report = run::run(&recipe, global)?;
     if global.json {
-        super::print_json(&report.json())?;
+        super::print_line(&report.json())?;
     } else {
         super::print(&report.text())?;
         for stage in &report.stages {

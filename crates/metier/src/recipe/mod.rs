@@ -3,6 +3,7 @@
 pub mod calibrate;
 mod condition;
 mod load;
+pub mod page;
 pub mod plan;
 pub mod run;
 pub mod schema;

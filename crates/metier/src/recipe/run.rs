@@ -204,6 +204,7 @@ impl OneStage<'_> {
             seed: Seed::new(self.recipe.seed_of(self.stage)).derive(self.stage.verb.name),
             budget: &budget,
             machine: self.machine,
+            events: self.global.json && !self.global.quiet,
         };
         let outcome = self.stage.work.run(&context).inspect_err(|error| {
             let _ = store.note(self.run, name, "failed", json!({ "error": error.to_string() }));
@@ -287,6 +288,38 @@ fn run_name() -> String {
     format!("{:x}-{:x}", since.as_millis(), std::process::id())
 }
 
+/// What [`stage_rows`] says, by column.
+pub const HEADINGS: [&str; 8] = ["stage", "", "artifact", "planned", "real", "memory planned", "real", "rows out"];
+
+/// Plan against real of each stage, for people.
+pub fn stage_rows(stages: &[StageReport]) -> Vec<Vec<String>> {
+    stages
+        .iter()
+        .map(|stage| {
+            let record = &stage.artifact.record;
+            let planned = record.plan.as_ref().and_then(|plan| plan.seconds);
+            let memory = record.plan.as_ref().and_then(|plan| plan.memory_bytes);
+            vec![
+                stage.name.clone(),
+                if stage.reused { "reused" } else { "ran" }.to_owned(),
+                stage.artifact.id.chars().take(12).collect(),
+                planned.map_or("-".to_owned(), duration),
+                duration(record.real.seconds),
+                memory.map_or("-".to_owned(), size),
+                size(record.real.peak_memory_bytes),
+                count(record.counts.out),
+            ]
+        })
+        .collect()
+}
+
+impl CheckReport {
+    /// Both values, for people.
+    pub fn values_text(&self) -> String {
+        self.values.map_or("a figure is missing".to_owned(), |(left, right)| format!("{left:.6} against {right}"))
+    }
+}
+
 impl Report {
     /// Whether every check that counts holds: those of a tiny run do not.
     pub fn holds(&self) -> bool {
@@ -295,30 +328,8 @@ impl Report {
 
     /// The receipt for people: stages with plan against real, tables, checks.
     pub fn text(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .stages
-            .iter()
-            .map(|stage| {
-                let record = &stage.artifact.record;
-                let planned = record.plan.as_ref().and_then(|plan| plan.seconds);
-                let memory = record.plan.as_ref().and_then(|plan| plan.memory_bytes);
-                vec![
-                    stage.name.clone(),
-                    if stage.reused { "reused" } else { "ran" }.to_owned(),
-                    stage.artifact.id.chars().take(12).collect(),
-                    planned.map_or("-".to_owned(), duration),
-                    duration(record.real.seconds),
-                    memory.map_or("-".to_owned(), size),
-                    size(record.real.peak_memory_bytes),
-                    count(record.counts.out),
-                ]
-            })
-            .collect();
-        let mut out = table(
-            &["stage", "", "artifact", "planned", "real", "memory planned", "real", "rows out"],
-            &rows,
-            &[false, false, false, true, true, true, true, true],
-        );
+        let right = [false, false, false, true, true, true, true, true];
+        let mut out = table(&HEADINGS, &stage_rows(&self.stages), &right);
         for stage in &self.stages {
             if let Some(table) = report_of(&stage.artifact) {
                 let _ = writeln!(out, "\n{}\n{}", stage.name, table.trim_end());
@@ -328,18 +339,16 @@ impl Report {
             out.push('\n');
         }
         for check in &self.checks {
-            let values = check
-                .values
-                .map_or("a figure is missing".to_owned(), |(left, right)| format!("{left:.6} against {right}"));
             let _ = writeln!(
                 out,
-                "check {}: {} ({values})",
+                "check {}: {} ({})",
                 match (check.holds, self.tiny) {
                     (true, _) => "holds",
                     (false, true) => "fails (not counted at the tiny size)",
                     (false, false) => "FAILS",
                 },
-                check.text
+                check.text,
+                check.values_text()
             );
         }
         out

@@ -31,6 +31,7 @@ mod train;
 
 pub use compare::{comparison_table, domain};
 pub use model::{calling_model, load_model_as_stored, open_checkpoint, open_tokenizer};
+pub use train::NUMBERS;
 
 /// Share of the measured peak that training and scoring reach, for plans; measured on the quickstart.
 const SHARE_OF_PEAK: f64 = 0.6;
@@ -242,6 +243,8 @@ pub struct Context<'a> {
     pub budget: &'a Budget,
     /// What this machine can do.
     pub machine: Machine,
+    /// Whether what happens is to be told as lines of JSON on standard output.
+    pub events: bool,
 }
 
 impl Context<'_> {

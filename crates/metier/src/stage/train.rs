@@ -2,15 +2,17 @@
 
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, named, one};
+use crate::command::print_line;
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, write_atomic};
-use metier_core::{Error, Fault, Place, Result};
+use metier_core::{Error, Fault, Place, Result, page as html};
 use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
-use metier_train::{Parts, Sources, TrainSettings, objective, optimizer, sampler, schedule};
+use metier_train::page::Told;
+use metier_train::{Event, Parts, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,10 @@ use std::sync::Arc;
 
 /// The file of a training result that says what it was trained on top of.
 pub const BASE_FILE: &str = "base.json";
+/// The file of a training result that shows its curves.
+const PAGE_FILE: &str = "report.html";
+/// What the numbers of a page are called in it.
+pub const NUMBERS: &str = "numbers";
 /// The folder of a training result that holds an adapter in PEFT's layout.
 pub const ADAPTER_FOLDER: &str = "adapter";
 /// The folder of a training result that holds all weights, when all were trained.
@@ -208,6 +214,11 @@ impl Work for Train {
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
         let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, first));
         let (teacher, _held) = teacher.transpose()?.unzip();
+        let tell = |event: &Event<'_>| {
+            let mut line = json!(event);
+            line["stage"] = json!(context.stage);
+            print_line(&line)
+        };
         let run = metier_train::Run {
             settings: &self.settings,
             parts,
@@ -217,6 +228,8 @@ impl Work for Train {
             budget: context.budget,
             peak: Some(context.machine.flop_per_second),
             stop: &metier_core::stop::requested,
+            tell: if context.events { Some(&tell) } else { None },
+            tokenizer: Some(checkpoint.tokenizer.as_ref()),
         };
         let (adapter, seed) = (&self.adapter.part, context.seed.derive("adapter"));
         let attached = match adapter.measures() {
@@ -238,6 +251,7 @@ impl Work for Train {
         let base =
             json!(Base { id: model.id.clone(), name: model.name.clone(), quantized: self.adapter.part.quantizes() });
         write_atomic(context.work.join(BASE_FILE), format!("{base:#}\n"))?;
+        write_atomic(context.work.join(PAGE_FILE), page(context.work, &self.settings())?)?;
         let mut figures = BTreeMap::from([
             ("steps".to_owned(), report.steps as f64),
             ("tokens".to_owned(), report.tokens as f64),
@@ -302,6 +316,12 @@ fn note_what_is_trained_on(packs: &[(String, Shards)], held_out: &[(String, Shar
             metier_core::progress::say(&format!("`{name}`: {both} of its documents are trained on too"));
         }
     }
+/// The page of a run that ended in `folder`, with settings as in its key. It holds no time and no name, so that equal runs
+/// have equal pages.
+fn page(folder: &Path, settings: &serde_json::Value) -> Result<String> {
+    let told = Told::read(folder)?;
+    let numbers = json!({ "runs": [told.numbers()] });
+    Ok(html::frame("Training", &(told.section(settings) + &html::data(NUMBERS, &numbers))))
 }
 
 /// The model that another learns from, with the same tokenizer as the text, and the memory that it takes.

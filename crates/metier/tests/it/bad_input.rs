@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-struct Project(tempfile::TempDir);
+/// The tiny model with four notes to learn from.
+pub struct Project(tempfile::TempDir);
 
 impl Project {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("notes")).unwrap();
         for number in 0..4 {
@@ -19,7 +20,7 @@ impl Project {
         Self(folder)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -31,7 +32,8 @@ impl Project {
         path
     }
 
-    fn run(&self, verb: &str, change: impl Fn(&str) -> String) -> Command {
+    /// The verb on [`RECIPE`], changed.
+    pub fn run(&self, verb: &str, change: impl Fn(&str) -> String) -> Command {
         let mut command = metier(self.path());
         command.arg(verb).arg(self.recipe(change));
         command

@@ -75,10 +75,17 @@ pub fn talk(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What it printed on standard output, as JSON.
+/// What it printed on standard output: one JSON value, after a line for each event of a training.
 pub fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}\n{}", String::from_utf8_lossy(&output.stdout), talk(output)))
+    let values = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+    let mut values = values
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", String::from_utf8_lossy(&output.stdout), talk(output)));
+    let last = values.pop().unwrap_or_else(|| panic!("nothing was printed\n{}", talk(output)));
+    for event in values {
+        assert!(event["event"].is_string() && event["stage"].is_string(), "this is neither event nor result: {event}");
+    }
+    last
 }
 
 /// Runs it and expects that it ends well.

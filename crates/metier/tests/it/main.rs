@@ -22,4 +22,5 @@ mod provenance;
 mod regional;
 mod resume;
 mod reuse;
+mod seeing;
 mod serve;
