@@ -21,3 +21,4 @@ mod regional;
 mod resume;
 mod reuse;
 mod serve;
+mod tinystories;
