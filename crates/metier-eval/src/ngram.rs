@@ -114,7 +114,9 @@ impl Ngrams {
             }
             let total: f64 = level.counts[found.clone()].iter().map(|count| f64::from(*count)).sum();
             let left = level.discount * found.len() as f64 / total;
-            out.iter_mut().for_each(|share| *share *= left);
+            for share in &mut out {
+                *share *= left;
+            }
             for at in found {
                 let word = level.grams[(at + 1) * level.length - 1] as usize;
                 out[word] += (f64::from(level.counts[at]) - level.discount) / total;
@@ -176,7 +178,9 @@ fn draw(shares: &[f64], sampling: &Sampling, random: &mut Stream) -> u32 {
     }
     let most = ranked.first().map_or(1.0, |(share, _)| *share);
     let power = 1.0 / f64::from(sampling.temperature.max(f32::MIN_POSITIVE));
-    ranked.iter_mut().for_each(|(share, _)| *share = (*share / most).powf(power));
+    for (share, _) in &mut ranked {
+        *share = (*share / most).powf(power);
+    }
     let mut left = random.unit() * ranked.iter().map(|(share, _)| share).sum::<f64>();
     for (share, id) in &ranked {
         left -= share;
@@ -229,7 +233,7 @@ mod tests {
         assert!((ngrams.levels[1].discount - discount).abs() < 1e-12);
         // Words that stand before: a 1, b 1, c 1, $ 2; D1 = 3 / (3 + 2), 5 words with the begin.
         let single = |count: f64| (count - 0.6 + 0.6 * 4.0 / 5.0) / 5.0;
-        let wanted = (1.0 - discount + discount * 2.0 * single(1.0)) / 2.0;
+        let wanted = 0.5 * (1.0 - discount + discount * 2.0 * single(1.0));
         assert!((share(&ngrams, &["a"], " b") - wanted).abs() < 1e-12);
         assert!((ngrams.next(&[UNKNOWN])[END as usize] - single(2.0)).abs() < 1e-12);
         for before in [vec![BEGIN], vec![UNKNOWN], vec![2]] {

@@ -95,12 +95,10 @@ mod tests {
             assert_eq!((whole.agreeing, whole.wanted), (whole.sentences, 0), "the opening is a sentence too");
         }
         assert!((100..200).contains(&endings), "{endings}");
-        // Every template is written somewhere.
+        // Recursion, speech and rare turns are there.
         let text: String = stories.iter().map(|story| story.text.as_str()).collect();
-        for words in
-            [" was it ", "who had", "all the way to", "\"Do you want to ", " knew that ", " said that ", ", for it was"]
-        {
-            assert!(text.contains(words) || words == " was it ", "{words}");
+        for words in ["who had", "all the way to", "\"Do you want to ", " knew that ", " said that ", ", for it was"] {
+            assert!(text.contains(words), "{words}");
         }
     }
 
@@ -201,7 +199,8 @@ mod tests {
     #[test]
     fn five_levels_of_corruption_rank_in_order_and_a_grader_that_always_agrees_does_not() {
         let book = Book::new().unwrap();
-        assert_eq!(rank(&|opening, text| book.grade(opening, text)), [1.0, 1.0]);
+        let ranked = rank(&|opening, text| book.grade(opening, text));
+        assert!(ranked.iter().all(|correlation| (correlation - 1.0).abs() < 1e-12), "{ranked:?}");
         let yes =
             |_: &str, _: &str| Grade { sentences: 9, agreeing: 9, mentions: 9, consistent: 9, ..Grade::default() };
         assert!(rank(&yes).iter().all(|correlation| *correlation < 0.9));

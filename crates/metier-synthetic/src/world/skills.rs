@@ -29,10 +29,10 @@ use serde::{Deserialize, Serialize};
 /// To see what training one skill takes from others: train on a mixture, then on a skill that was left out.
 ///
 /// # Differs from the paper in
-/// Nothing is known of an original; the skills are those that our check of CoFiTune asks for, and `sort` is one to learn later.
+/// Nothing is known of an original; the skills are those that our check of `CoFiTune` asks for, and `sort` is one to learn later.
 ///
 /// # Source
-/// metier's own; the question is that of Zhang et al. 2024, *CoFiTune* (arXiv:2404.10306).
+/// metier's own; the question is that of Zhang et al. 2024, *Balancing Speciality and Versatility* (arXiv:2404.10306).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skills {

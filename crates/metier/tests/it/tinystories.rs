@@ -29,7 +29,7 @@ fn the_recipe_runs_in_miniature_and_a_memorizer_is_found_out() {
     assert!((memorizer("rouge_training") - 1.0).abs() < 1e-9 && memorizer("copied_words") > 30.0);
     assert!((memorizer("grammar") - 1.0).abs() < 1e-9 && memorizer("consistency") < 1.0);
     let ngrams = figures("ngrams");
-    assert!(ngrams("rouge_training") < 0.99 && ngrams("grammar") > 0.2 && ngrams("ended") > 0.0);
+    assert!(ngrams("rouge_training") < 0.99 && ngrams("grammar") > 0.1 && ngrams("ended") > 0.0);
     assert_eq!(rows(&artifact(&report, "ngrams").join("stories.jsonl")).len(), 4);
 
     let refuse = |arguments: &[&str], said: &[&str]| refused(metier(folder.path()).args(arguments), said);
