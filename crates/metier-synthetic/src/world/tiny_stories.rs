@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # How
 /// Some 70 sentences with open places, in the order of a story (someone in a place, a thing of their own, a wish, a meeting, a
-/// problem, its solution or a twist, an ending), are filled with some 340 words of twelve classes. A clause may hold a clause. Verbs are in the
+/// problem, its solution or a twist, an ending), are filled with some 340 words of eleven classes. A clause may hold a clause. Verbs are in the
 /// past, in speech in the present, with the third person's *s*. Each sentence says what must hold (who has a thing, where someone or
 /// something is, who is with whom, how a thing looks) and what it changes; a sentence is drawn again until it agrees. A verb, a
 /// noun and an adjective are drawn first and always used, and a feature (dialogue, twist, bad ending, moral value, foreshadowing,
