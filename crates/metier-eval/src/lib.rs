@@ -9,12 +9,19 @@
 //! [`evaluate`] cuts held-out documents into windows, asks a [`Score`](metier_core::seam::Score) for the
 //! log-probability of each and writes one line a window, so that an interrupted evaluation goes on where it
 //! stopped. Two evaluations of the same windows are compared by [`report::paired_bootstrap`].
+//!
+//! What a model writes is compared with other texts by [`Texts`], and with what [`Ngrams`] write.
 
 mod evaluate;
 pub mod law;
 pub mod metric;
+mod ngram;
 pub mod report;
+mod rouge;
 mod window;
+mod words;
 
 pub use evaluate::{Evaluation, Measured, Planned, Settings as EvaluateSettings, evaluate, plan};
+pub use ngram::Ngrams;
+pub use rouge::{Texts, rouge};
 pub use window::{Window, choose};

@@ -96,6 +96,7 @@ impl Composer {
             text: self.text,
             language: language.code(),
             boundaries: self.boundaries,
+            ..Written::default()
         }
     }
 }

@@ -182,7 +182,8 @@ mod tests {
                     let grade = grammar.grade(opening, rest);
                     let all = grade.sentences;
                     assert!((3..=5).contains(&all), "{}", story.text);
-                    let right = Grade { sentences: all, well_formed: all, agreeing: all, coherent: all };
+                    let right =
+                        Grade { sentences: all, well_formed: all, agreeing: all, coherent: all, ..Grade::default() };
                     assert_eq!(grade, right, "{}", story.text);
                     let whole = grammar.grade("", &story.text);
                     assert_eq!(whole.agreeing, all + 1, "the opening is a sentence too: {}", story.text);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     fn grade(sentences: u64, well_formed: u64, agreeing: u64, coherent: u64) -> Grade {
-        Grade { sentences, well_formed, agreeing, coherent }
+        Grade { sentences, well_formed, agreeing, coherent, ..Grade::default() }
     }
 
     #[test]

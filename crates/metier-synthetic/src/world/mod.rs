@@ -1,8 +1,12 @@
 //! Which texts can this world write, and how right is a text about it?
 
 mod agglutination;
+mod skills;
+mod tiny_stories;
 
 pub use agglutination::Agglutination;
+pub use skills::{Skill, Skills};
+pub use tiny_stories::TinyStories;
 
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
@@ -27,6 +31,12 @@ pub struct Written {
     pub boundaries: Vec<usize>,
     /// Bytes of its opening, from which it can be continued.
     pub opening: usize,
+    /// Words that were asked for and are in it.
+    pub words: Vec<String>,
+    /// What else was asked for and is in it.
+    pub features: Vec<&'static str>,
+    /// What it states, in order: who or what, what of it, and which.
+    pub facts: Vec<[String; 3]>,
 }
 
 /// What is right in a text.
@@ -40,6 +50,14 @@ pub struct Grade {
     pub agreeing: u64,
     /// Those of these that speak of whom was introduced before.
     pub coherent: u64,
+    /// Mentions of persons, things and places, in worlds that follow what was stated.
+    pub mentions: u64,
+    /// Those of them that agree with what was stated before.
+    pub consistent: u64,
+    /// Words that the opening asks for.
+    pub wanted: u64,
+    /// Those of them that are there.
+    pub used: u64,
 }
 
 impl Grade {
@@ -51,6 +69,10 @@ impl Grade {
             well_formed: self.well_formed + other.well_formed,
             agreeing: self.agreeing + other.agreeing,
             coherent: self.coherent + other.coherent,
+            mentions: self.mentions + other.mentions,
+            consistent: self.consistent + other.consistent,
+            wanted: self.wanted + other.wanted,
+            used: self.used + other.used,
         }
     }
 }
@@ -59,6 +81,8 @@ impl Grade {
 #[rustfmt::skip]
 pub static WORLDS: &[&Part<dyn World>] = &[
     &agglutination::PART,
+    &skills::PART,
+    &tiny_stories::PART,
 ];
 
 /// The records of all members.

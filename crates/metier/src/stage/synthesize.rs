@@ -31,7 +31,7 @@ pub const WORLD: PartSlot =
 /// The record of `synthesize`.
 pub static VERB: Verb = Verb {
     name: "synthesize",
-    version: 1,
+    version: 2,
     summary: "write documents out of a seeded world, with what is known of them",
     makes: Kind::Documents,
     inputs: &[],
@@ -72,6 +72,15 @@ pub struct Gold {
     pub opening: usize,
     /// Bytes at which a morpheme ends inside a word.
     pub boundaries: Vec<usize>,
+    /// Words that were asked for and are in it.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// What else was asked for and is in it.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// What it states, in order: who or what, what of it, and which.
+    #[serde(default)]
+    pub facts: Vec<[String; 3]>,
 }
 
 /// What is known of a stage's documents, by id; empty where nothing is.
@@ -156,6 +165,9 @@ impl Work for Synthesize {
                     language: text.language.to_owned(),
                     opening: text.opening,
                     boundaries: text.boundaries.clone(),
+                    words: text.words,
+                    features: text.features.into_iter().map(str::to_owned).collect(),
+                    facts: text.facts,
                 })?;
                 so_far = Written {
                     grade: so_far.grade.plus(self.1.part.grade("", &text.text)),

@@ -316,6 +316,8 @@ fn note_what_is_trained_on(packs: &[(String, Shards)], held_out: &[(String, Shar
             metier_core::progress::say(&format!("`{name}`: {both} of its documents are trained on too"));
         }
     }
+}
+
 /// The page of a run that ended in `folder`, with settings as in its key. It holds no time and no name, so that equal runs
 /// have equal pages.
 fn page(folder: &Path, settings: &serde_json::Value) -> Result<String> {

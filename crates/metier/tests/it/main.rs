@@ -24,3 +24,4 @@ mod resume;
 mod reuse;
 mod seeing;
 mod serve;
+mod tinystories;
