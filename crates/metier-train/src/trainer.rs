@@ -73,10 +73,6 @@ impl<'a> Trainer<'a> {
         self.history.len() as u64
     }
 
-    pub(crate) fn decoder(&self) -> &Decoder {
-        self.learner.decoder
-    }
-
     /// One step; `None` when it was given up because the run is to end. Then nothing has changed.
     pub(crate) fn step(&mut self) -> Result<Option<Work>> {
         let (settings, parts) = (self.run.settings, self.run.parts);

@@ -50,6 +50,8 @@ impl Mixed {
             budget: &Budget::new(None),
             peak: None,
             stop,
+            tell: None,
+            tokenizer: None,
         };
         let mut decoder = decoder();
         let held_out = if validated { &self.held_out[..] } else { &[] };
