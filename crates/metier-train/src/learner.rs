@@ -35,10 +35,8 @@ impl<'a> Learner<'a> {
     pub fn new(decoder: &'a mut Decoder, optimizer: &dyn Optimizer, rates: &[OwnRate]) -> Result<Self> {
         let trainable: Vec<ParameterId> =
             decoder.parameters.iter().filter(|(_, _, _, trainable)| *trainable).map(|(id, ..)| id).collect();
-        let tensors: Vec<_> = trainable
-            .iter()
-            .map(|id| (decoder.parameters.name(*id), decoder.parameters.get(*id).shape()))
-            .collect();
+        let tensors: Vec<_> =
+            trainable.iter().map(|id| (decoder.parameters.name(*id), decoder.parameters.get(*id).shape())).collect();
         let shares = shares(rates, &tensors)?;
         let zeros = |id: &ParameterId| {
             let shape = decoder.parameters.get(*id).shape();

@@ -158,8 +158,8 @@ mod tests {
         Told {
             history: (1..=steps).map(record).collect(),
             sampled: vec![
-                Sampled { document: "a<b".into(), tokens: 1 },
-                Sampled { document: "long".into(), tokens: 3 * steps - 1 },
+                Sampled { document: "a<b".into(), tokens: 1, source: None },
+                Sampled { document: "long".into(), tokens: 3 * steps - 1, source: Some("old".into()) },
             ],
         }
     }
@@ -186,6 +186,7 @@ mod tests {
         assert_eq!(rows, ["clip=1.0", "optimizer.method=adamw", "optimizer.rate=0.5", "steps=3"]);
         let section = told(40).section(&settings);
         assert!(section.contains("Length of the gradient"), "{section}");
+        assert!(section.contains("old: long"), "{section}");
         assert!(section.find("long").unwrap() < section.find("a&lt;b").unwrap());
     }
 }
