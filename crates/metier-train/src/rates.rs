@@ -18,12 +18,8 @@ pub struct OwnRate {
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub times: f64,
     /// Of matrices, the first row that this is for: rows before it learn at the optimizer's rate.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub from_row: usize,
-}
-
-fn is_zero(row: &usize) -> bool {
-    *row == 0
 }
 
 /// The rate of one tensor.
