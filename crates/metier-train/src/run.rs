@@ -6,7 +6,7 @@ use crate::plan::plan;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use crate::trainer::{Trainer, Work, together};
-use crate::watch::{Event, Watch};
+use crate::watch::{Event, Tell, Watch};
 use metier_core::memory::Budget;
 use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
@@ -39,7 +39,7 @@ pub struct Run<'a> {
     /// [`stop::requested`].
     pub stop: &'a dyn Fn() -> bool,
     /// Told each [`Event`] as it happens; an error of it ends the run. The result does not depend on it.
-    pub tell: Option<&'a dyn Fn(&Event<'_>) -> Result<()>>,
+    pub tell: Option<&'a Tell<'a>>,
     /// Puts samples of what the model writes in words; without it, none are taken.
     pub tokenizer: Option<&'a dyn Tokenize>,
 }
@@ -167,7 +167,7 @@ pub fn train(decoder: &mut Decoder, shards: &Shards, run: &Run<'_>) -> Result<Tr
     trainer.write_sampled()?;
 
     let history = trainer.history;
-    let seconds = (started.elapsed() - watch.sampling()).as_secs_f64().max(1e-9);
+    let seconds = (started.elapsed().saturating_sub(watch.sampling())).as_secs_f64().max(1e-9);
     let (loss_first, loss_last) = ends(&history);
     let report = TrainReport {
         steps: history.len() as u64,
