@@ -19,17 +19,13 @@ pub(crate) fn rows(
     width: usize,
 ) -> Vec<(&'static str, String)> {
     let curve = curve(history, width.saturating_sub(BEFORE_CURVE).min(WIDEST));
-    let mut speed = format!("{} tokens/s", short(now.tokens_per_second));
-    if let Some(share) = now.share_of_peak {
-        speed += &format!(" · {:.0} % of peak", 100.0 * share);
-    }
-    if let Some(bytes) = now.memory_bytes {
-        speed += &format!(" · {} of memory", display(bytes));
-    }
+    let mut speed = vec![format!("{} tokens/s", short(now.tokens_per_second))];
+    speed.extend(now.share_of_peak.map(|share| format!("{:.0} % of peak", 100.0 * share)));
+    speed.extend(now.memory_bytes.map(|bytes| format!("{} of memory", display(bytes))));
     let mut rows = vec![
         ("loss", format!("{:<8.4}{curve}", now.loss)),
         ("rate", format!("{:.2e} · gradient {:.3}", now.rate, now.gradient_norm)),
-        ("speed", speed),
+        ("speed", speed.join(" · ")),
     ];
     rows.extend(sample.map(|sample| ("sample", format!("{}▸{}", sample.prompt, sample.text))));
     rows

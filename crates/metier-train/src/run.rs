@@ -7,7 +7,7 @@ use crate::settings::{Parts, TrainSettings};
 use crate::sources::Sources;
 use crate::trainer::{Trainer, Work};
 use crate::validation::{Validation, ValidationRecord};
-use crate::watch::{Event, Watch};
+use crate::watch::{Event, Tell, Watch};
 use metier_core::memory::Budget;
 use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
@@ -40,7 +40,7 @@ pub struct Run<'a> {
     /// [`stop::requested`].
     pub stop: &'a dyn Fn() -> bool,
     /// Told each [`Event`] as it happens; an error of it ends the run. The result does not depend on it.
-    pub tell: Option<&'a dyn Fn(&Event<'_>) -> Result<()>>,
+    pub tell: Option<&'a Tell<'a>>,
     /// Puts samples of what the model writes in words; without it, none are taken.
     pub tokenizer: Option<&'a dyn Tokenize>,
 }
@@ -180,7 +180,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     let shares = trainer.write_sampled()?;
 
     let history = trainer.history;
-    let seconds = (started.elapsed() - watch.sampling() - validation.spent).as_secs_f64().max(1e-9);
+    let apart = watch.sampling() + validation.spent;
+    let seconds = started.elapsed().saturating_sub(apart).as_secs_f64().max(1e-9);
     let (loss_first, loss_last) = ends(&history);
     let report = TrainReport {
         steps: history.len() as u64,

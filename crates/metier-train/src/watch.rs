@@ -61,6 +61,9 @@ pub enum Event<'a> {
     End(&'a TrainReport),
 }
 
+/// Who is told.
+pub type Tell<'a> = dyn Fn(&Event<'_>) -> Result<()> + 'a;
+
 /// A step, and how the run is at it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
