@@ -22,7 +22,7 @@ use std::ops::Range;
 /// through epochs of its own, none of its windows twice in one; `packed`'s permutation is drawn anew for each, and where the cuts lie too, so that the rest of a source that fills no window is another one each time. Examples are not cut, and so their shares are of windows, not of tokens.
 ///
 /// # When to use
-/// Continued pretraining on a small domain, where the old text is replayed. How much: `metier explain fit` finds the largest share
+/// Continued pretraining on a small domain, where the old text is replayed. How much: `metier fit` finds the largest share
 /// of the domain that keeps the old text's loss, from a few short runs; `critical = "domain"` takes it from that stage. Without
 /// shares to state, `packed` goes through several packs by their sizes.
 ///

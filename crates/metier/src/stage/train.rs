@@ -205,7 +205,7 @@ impl Work for Train {
         let open = |(name, input): (&str, &Input)| Ok((name.to_owned(), Shards::open(&input.path)?));
         let packs = named(context.inputs, "from").map(open).collect::<Result<Vec<_>>>()?;
         let held_out = named(context.inputs, "validation").map(open).collect::<Result<Vec<_>>>()?;
-        let [(_, first), ..] = &packs[..] else { return context.input("from").map(|_| Outcome::default()) };
+        let (_, first) = packs.first().ok_or_else(|| Error::program("training was given no shards"))?;
         first.check_tokenizer(checkpoint.tokenizer.as_ref())?;
         let sources = || Sources::new(&packs, &held_out);
         note_what_is_trained_on(&packs, &held_out);
