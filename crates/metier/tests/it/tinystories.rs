@@ -20,7 +20,7 @@ fn the_recipe_runs_in_miniature_and_a_memorizer_is_found_out() {
     let has_kind = |row: &serde_json::Value| row["facts"].as_array().unwrap().iter().any(|fact| fact[1] == "is");
     assert!(gold.iter().all(has_kind));
 
-    let figures = |stage: &str| {
+    let figures = |stage: &'static str| {
         let record = fs::read(artifact(&report, stage).join("record.json")).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
         move |name: &str| record["figures"][name].as_f64().unwrap_or_else(|| panic!("{stage}.{name}"))
