@@ -131,6 +131,8 @@ impl Book {
             grade.mentions += agreement.mentions;
             grade.consistent += agreement.right;
         }
+        // Who speaks of nobody is not consistent for that.
+        grade.mentions = grade.mentions.max(1);
         let (words, wanted) = (tokens(continuation), super::write::wanted(header));
         grade.wanted = wanted.len() as u64;
         grade.used =

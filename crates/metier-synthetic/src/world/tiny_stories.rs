@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 /// A text is read by the same sentences. Grammar is the share of sentences that some template gives to the letter. Mentions are
 /// names, kinds ("the dog"), pronouns, things and, where a sentence says who or what is there, places and looks: a
 /// mention agrees if the story introduced what it means, its gender and look fit, and all that the sentence says of
-/// it holds. In a sentence that cannot be read, names and nouns are mentions, which agree if they were introduced.
+/// it holds. In a sentence that cannot be read, names and nouns are mentions, which agree if they were introduced. A text
+/// without any mention counts as one that is wrong.
 ///
 /// With `instruct` a story follows a prompt: some, at least one, of `Words:`, `Features:`, `Summary:` and `Random sentence:`, in
 /// any order, then `Story:`.

@@ -21,6 +21,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What was written, and what is right in it.
 const STORIES: &str = "stories.jsonl";
+/// The last two only of worlds that know of them.
+const FIGURES: [&str; 15] = [
+    "characters",
+    "coherent",
+    "copied_words",
+    "copied_words_most",
+    "distinct",
+    "ended",
+    "grammar",
+    "rouge_others",
+    "rouge_training",
+    "rouge_true",
+    "sentences",
+    "texts",
+    "well_formed",
+    "consistency",
+    "required",
+];
 
 /// The record of `judge`.
 pub static VERB: Verb = Verb {
@@ -105,19 +123,7 @@ impl Work for Judge {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        let mut figures = vec!["characters", "coherent", "copied_words", "copied_words_most", "distinct", "ended"];
-        figures.extend([
-            "grammar",
-            "rouge_others",
-            "rouge_training",
-            "rouge_true",
-            "sentences",
-            "texts",
-            "well_formed",
-        ]);
-        // In worlds that know of such.
-        figures.extend(["consistency", "required"]);
-        figures.into_iter().map(str::to_owned).collect()
+        FIGURES.map(str::to_owned).to_vec()
     }
 
     fn plan(&self, _: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
