@@ -166,10 +166,10 @@ mod tests {
 
     #[test]
     fn a_long_run_holds_fewer_numbers_and_its_last_step() {
-        let numbers = told(25_000).numbers();
+        let numbers = told(25_001).numbers();
         let steps = numbers["step"].as_array().unwrap();
         assert_eq!((numbers["every"].as_u64(), steps.len()), (Some(3), 8335));
-        assert_eq!((steps[1].as_u64(), steps.last().unwrap().as_u64()), (Some(4), Some(25_000)));
+        assert_eq!((steps[1].as_u64(), steps.last().unwrap().as_u64()), (Some(4), Some(25_001)));
         assert_eq!(numbers["loss"].as_array().unwrap().len(), steps.len());
     }
 
