@@ -54,7 +54,7 @@ const ADAPTER: PartSlot =
 /// The record of `train`.
 pub static VERB: Verb = Verb {
     name: "train",
-    version: 1,
+    version: 2,
     summary: "train a model on token shards, whole or through an adapter",
     makes: Kind::Training,
     inputs: &[
