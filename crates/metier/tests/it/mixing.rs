@@ -3,6 +3,7 @@
 use crate::command::{artifact, fine, json, metier, refused};
 use crate::resume::assert_kills_change_nothing;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -102,7 +103,7 @@ fn a_table_of_ones_own_is_fitted() {
             let tokens = f64::from(step) * 4.0;
             let general = 3.0 + 0.01 * ratio * (2.0 * (tokens * peak).sqrt() - tokens) / 25.0;
             let domain = 4.0 + 2.0 * ratio.powf(0.2) * (tokens.powf(-0.3) - 1.0);
-            text += &format!("r{ratio},{ratio},{tokens},{general},{domain}\n");
+            writeln!(text, "r{ratio},{ratio},{tokens},{general},{domain}").unwrap();
         }
     }
     fs::write(&path, &text).unwrap();
