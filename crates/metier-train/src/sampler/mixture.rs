@@ -1,7 +1,7 @@
 //! Windows of several sources in fixed shares.
 
 use super::packed::Permutation;
-use super::{Part as Source, Request, Sampler, Stream};
+use super::{Request, Sampler, Source, Stream};
 use metier_core::fault::near_miss;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -19,7 +19,9 @@ use std::ops::Range;
 /// what is left goes the same way to the next source, by its share of the rest. Shares are whole billionths and the rounding is
 /// exact, so after any number of windows each source is within one window for each source of its share, and hits it exactly
 /// wherever `sequences` times each share is a whole number: in every step. All windows have `context` tokens. Each source goes
-/// through epochs of its own, none of its windows twice in one; `packed`'s permutation is drawn anew for each, and where the cuts lie too, so that the rest of a source that fills no window is another one each time. Examples are not cut, and so their shares are of windows, not of tokens.
+/// through epochs of its own, none of its windows twice in one. The permutation of `packed` is drawn anew for each, and where the
+/// cuts lie too, so that the rest of a source that fills no window is another one each time. Examples are not cut, and so their
+/// shares are of windows, not of tokens.
 ///
 /// # When to use
 /// Continued pretraining on a small domain, where the old text is replayed. How much: `metier fit` finds the largest share

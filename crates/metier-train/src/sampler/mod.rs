@@ -9,14 +9,14 @@ mod random;
 mod stream;
 
 use metier_core::Result;
-use metier_core::part::{Part as Member, Record};
+use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
 use std::ops::Range;
 
 pub use mixture::Mixture;
 pub use packed::Packed;
 pub use random::Random;
-pub use stream::{Part, Piece, Stream};
+pub use stream::{Piece, Source, Stream};
 
 /// What a step asks for.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ pub trait Sampler: Send + Sync {
 
 /// The members.
 #[rustfmt::skip]
-pub static SAMPLERS: &[&Member<dyn Sampler>] = &[
+pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
     &mixture::PART,
     &packed::PART,
     &random::PART,

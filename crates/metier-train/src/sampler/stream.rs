@@ -16,12 +16,12 @@ pub struct Stream {
     starts: Vec<u64>,
     /// Where the windows of examples begin, and where the last one ends.
     windows: Option<Vec<u64>>,
-    sources: Vec<Part>,
+    sources: Vec<Source>,
 }
 
 /// What of a stream comes from one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct Source {
     /// The source's name.
     pub name: String,
     /// Its tokens.
@@ -115,14 +115,14 @@ impl Stream {
                 joined.windows.get_or_insert_with(|| vec![0]).extend(windows.iter().skip(1).map(|at| begin + at));
             }
             let windows = first..joined.windows().unwrap_or(0);
-            joined.sources.push(Part { name, tokens: begin..joined.tokens(), windows });
+            joined.sources.push(Source { name, tokens: begin..joined.tokens(), windows });
             before += documents;
         }
         Ok(joined)
     }
 
     /// What comes from each source, in order; empty for a stream that was not joined.
-    pub fn sources(&self) -> &[Part] {
+    pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
