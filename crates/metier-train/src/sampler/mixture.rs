@@ -15,8 +15,8 @@ use std::ops::Range;
 /// Replay is this too: a share of the text that the model was trained on before keeps what it knows.
 ///
 /// # How
-/// Window `p = step sequences + row` of the run belongs to the first source when `round(p s)` grows there, `s` being its share;
-/// what is left goes the same way to the next source, by its share of the rest. Shares are whole billionths and the rounding is
+/// Window `p = step sequences + row` of the run belongs to the first source when `round(p s)` grows there, `s` being its share. What
+/// is left goes the same way to the next source, by its share of the rest. Shares are whole billionths and the rounding is
 /// exact, so after any number of windows each source is within one window for each source of its share, and hits it exactly
 /// wherever `sequences` times each share is a whole number: in every step. All windows have `context` tokens. Each source goes
 /// through epochs of its own, none of its windows twice in one. The permutation of `packed` is drawn anew for each, and where the
