@@ -39,7 +39,7 @@ pub(crate) struct Share {
 pub(crate) fn shares(own: &[OwnRate], tensors: &[(&str, &[usize])]) -> Result<Vec<Share>> {
     let mut shares = vec![None; tensors.len()];
     let mut faults = Vec::new();
-    for (number, rate) in own.iter().enumerate() {
+    for (number, rate) in (1..).zip(own) {
         let place = Place::key(format!("rates[{number}]"));
         let mut refuse = |key: &str, message: String, hint: String| {
             faults.push(Fault::new(key_place(&place, key), message).hint(hint));
@@ -110,7 +110,7 @@ mod tests {
         let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
         assert_eq!(
             keys,
-            ["rates[0].weights", "rates[1].times", "rates[1].from_row", "rates[2].weights", "rates[3].weights"]
+            ["rates[1].weights", "rates[2].times", "rates[2].from_row", "rates[3].weights", "rates[4].weights"]
         );
         assert!(error.faults[0].hint.as_ref().unwrap().contains("`0.lora_B`"));
     }

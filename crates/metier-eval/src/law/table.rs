@@ -62,7 +62,11 @@ fn said(error: &csv::Error, names: &csv::StringRecord) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => {
             let column = err.field().and_then(|field| names.get(field as usize));
-            column.map_or(String::new(), |column| format!("{column}: ")) + &err.kind().to_string()
+            let what = match err.kind() {
+                csv::DeserializeErrorKind::ParseFloat(_) => "this is no number".to_owned(),
+                kind => kind.to_string(),
+            };
+            column.map_or(String::new(), |column| format!("{column}: ")) + &what
         }
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("the row has {len} fields, and the first line {expected_len}")
@@ -129,7 +133,7 @@ mod tests {
         let text =
             read("t.csv", &format!("{head}a,1.5,0,3,4\na,0.5,0,NaN,4\na,0.5,-1,3,inf\na,x,0,3,4\na,1\n")).unwrap_err();
         contains(&text, &["t.csv:2: ratio", "1.5", "t.csv:3: gen_loss", "NaN", "t.csv:4: tokens", "t.csv:4: dom_loss"]);
-        contains(&text, &["t.csv:5: ratio: ", "t.csv:6: the row has 2 fields"]);
+        contains(&text, &["t.csv:5: ratio: this is no number", "t.csv:6: the row has 2 fields"]);
         contains(&read("t.csv", "run,ratio\na,1\n").unwrap_err(), &["t.csv:2", "missing field"]);
         let text = read("t.jsonl", "{\"run\": 1}\n\n{}\nnothing\n").unwrap_err();
         contains(&text, &["t.jsonl:1", "t.jsonl:3", "t.jsonl:4"]);

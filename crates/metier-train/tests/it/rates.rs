@@ -56,6 +56,6 @@ fn a_rate_for_no_weight_is_refused_before_the_first_step() {
     let work = bench.work("refused");
     let error = bench.train_model(&mut decoder(), &work, &never).unwrap_err();
     let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
-    assert_eq!(keys, ["rates[0].weights", "rates[1].from_row"]);
+    assert_eq!(keys, ["rates[1].weights", "rates[2].from_row"]);
     assert!(!work.join("loss.jsonl").exists());
 }
