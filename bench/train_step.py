@@ -8,7 +8,7 @@ requires: torch==2.15.0, transformers==5.24.0, peft==0.21.2
 Prints one line of JSON. With `--serve` it warms up, prints a line `{"ready": true, ...}`, and then for every line `go`
 on standard input trains for that many seconds and prints its line; between turns it sleeps and gives memory back.
 
-A step is forward, backward, clipping at 1.0 and AdamW. `s` and `m` are a plain model written below, with what PyTorch
+A step is forward, backward, clipping at 1.0 and AdamW. `s`, `10m` and `m` are a plain model written below, with what PyTorch
 has for it: scaled_dot_product_attention, rms_norm, fused AdamW, and for the loss linear_cross_entropy in chunks
 when eager (torch.compile makes its own loss faster). `135m-full` and `135m-lora` are LlamaForCausalLM of transformers, the latter with
 LoRA of peft on all linear layers. `135m-dpo-lora` is the same on two pairs of texts, the second half of each a reply, with TRL's
@@ -35,6 +35,7 @@ from torch.nn import functional
 
 MODELS = {
     "s": {"vocabulary": 4096, "hidden": 256, "layers": 6, "heads": 8, "kv_heads": 8, "ffn": 688, "theta": 1e4, "batch": 8, "context": 256},
+    "10m": {"vocabulary": 8192, "hidden": 320, "layers": 6, "heads": 5, "kv_heads": 5, "ffn": 864, "theta": 1e4, "batch": 4, "context": 512},
     "m": {"vocabulary": 32000, "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 8, "ffn": 1376, "theta": 1e4, "batch": 4, "context": 512},
     "135m-full": {"vocabulary": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "theta": 1e5, "batch": 1, "context": 1024},
     "135m-dpo-lora": {"vocabulary": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "theta": 1e5, "batch": 4, "context": 512},

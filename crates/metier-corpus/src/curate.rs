@@ -3,7 +3,8 @@
 use crate::attributes::{Attributes, Taggers};
 use crate::dedup::Deduplicate;
 use crate::document_file::{
-    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, Texts, read_attributes,
+    read_documents,
 };
 use crate::filter::{Filter, Verdict};
 use crate::read::{Item, Read, Size};
@@ -60,6 +61,8 @@ pub struct CurateReport {
 
 /// Documents that pass through memory at once.
 const GROUP: usize = 64;
+/// Bytes for one document: its id (twice for a moment), half a hash of it, its place in the file, its group.
+const OF_DOCUMENT: u64 = 256;
 
 /// Reads, cleans, tags, drops duplicates and splits. Writes [`TRAIN`], [`HELD_OUT`] and [`DROPPED`] into `out`, with
 /// tags [`TRAIN_ATTRIBUTES`] and [`HELD_OUT_ATTRIBUTES`] too, and uses `out/scratch` meanwhile. A corpus of which nothing is left is an error with the table of reasons.
@@ -80,8 +83,10 @@ pub fn curate(
     let mut said = if taggers.is_empty() { None } else { Some(DocumentWriter::create(&said_path)?) };
     let mut dropped = DocumentWriter::create(&out.join(DROPPED))?;
     let mut report = CurateReport::default();
-    let mut seen: Vec<_> = parts.dedups.iter().map(|part| part.start(seed)).collect();
+    let start = |(number, part): (usize, &&dyn Deduplicate)| part.start(seed, &scratch.join(format!("dedup-{number}")));
+    let mut gathers: Vec<_> = parts.dedups.iter().enumerate().map(start).collect::<Result<_>>()?;
     let mut ids: Vec<String> = Vec::new();
+    let mut starts = vec![0];
     let mut known = std::collections::HashSet::new();
     let mut documents = parts.read.open(path)?;
     loop {
@@ -102,51 +107,92 @@ pub fn curate(
                 (id, verdict, attributes)
             })
             .collect();
+        let mut left = Vec::new();
         for (id, verdict, attributes) in verdicts {
-            if !known.insert(blake3::hash(id.as_bytes())) {
+            if !known.insert(short_hash(&id)) {
                 return Err(Fault::new(Place::file(path).with_key(&id), "two documents have this id")
                     .hint("ids must be unique in a corpus")
                     .into());
             }
-            let verdict = match verdict {
-                Verdict::Keep(document) => seen
-                    .iter_mut()
-                    .find_map(|seen| seen.repeats(&document).map(|first| (seen.reason(), first)))
-                    .map_or(Ok(document), |(reason, first)| Err((reason.to_owned(), Some(first)))),
-                Verdict::Drop(reason) => Err((reason, None)),
-            };
             match verdict {
-                Ok(mut document) => {
+                Verdict::Keep(mut document) => {
                     if document.license.is_empty() {
                         document.license = settings.license.clone().unwrap_or_default();
                     }
                     kept.write(&document)?;
+                    starts.push(kept.position());
                     if let (Some(said), Some(attributes)) = (&mut said, attributes) {
                         said.write(&attributes)?;
                     }
-                    ids.push(document.id);
+                    ids.push(id);
+                    left.push(document);
                 }
-                Err((reason, repeats)) => {
-                    dropped.write(&serde_json::json!({ "id": id, "reason": reason, "repeats": repeats }))?;
-                    *report.dropped.entry(reason).or_default() += 1;
-                }
+                Verdict::Drop(reason) => drop_document(&mut dropped, &mut report, &id, &reason, None)?,
             }
             progress.add(1);
         }
+        gathers.iter_mut().try_for_each(|gather| gather.add(&left))?;
     }
+    drop(known);
     kept.finish()?;
-    dropped.finish()?;
-    if ids.is_empty() {
-        return Err(nothing_left(path, &report));
-    }
-    let held_out = parts.select.held_out(&ids, seed);
-    split(&held_out, &kept_path, out, &mut report)?;
     if let Some(said) = said {
         said.finish()?;
-        split_attributes(&held_out, &said_path, out)?;
+    }
+    let mut fates = vec![Fate::Train; ids.len()];
+    let texts = Texts::open(&kept_path, starts)?;
+    for gather in gathers {
+        let reason = gather.reason();
+        let stays = gather.stay(&texts)?;
+        for (number, stays) in stays.into_iter().enumerate() {
+            if number != stays as usize && fates[number] == Fate::Train {
+                fates[number] = Fate::Dropped;
+                drop_document(&mut dropped, &mut report, &ids[number], reason, Some(&ids[stays as usize]))?;
+            }
+        }
+    }
+    dropped.finish()?;
+    let left: Vec<usize> = (0..ids.len()).filter(|number| fates[*number] == Fate::Train).collect();
+    if left.is_empty() {
+        return Err(nothing_left(path, &report));
+    }
+    let ids: Vec<String> = left.iter().map(|number| std::mem::take(&mut ids[*number])).collect();
+    for (number, held_out) in left.iter().zip(parts.select.held_out(&ids, seed)) {
+        if held_out {
+            fates[*number] = Fate::HeldOut;
+        }
+    }
+    split(&fates, &kept_path, out, &mut report)?;
+    if !taggers.is_empty() {
+        split_attributes(&fates, &said_path, out)?;
     }
     std::fs::remove_dir_all(&scratch).map_err(|error| Error::io(&scratch, "remove", &error))?;
     Ok(report)
+}
+
+/// What becomes of a document that the filters keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Train,
+    HeldOut,
+    Dropped,
+}
+
+/// Half of a hash: two of 2^32 ids have the same with a probability of 2^-65.
+fn short_hash(id: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&blake3::hash(id.as_bytes()).as_bytes()[..16]);
+    out
+}
+
+fn drop_document(
+    dropped: &mut DocumentWriter,
+    report: &mut CurateReport,
+    id: &str,
+    reason: &str,
+    repeats: Option<&str>,
+) -> Result<()> {
+    *report.dropped.entry(reason.to_owned()).or_default() += 1;
+    dropped.write(&serde_json::json!({ "id": id, "reason": reason, "repeats": repeats }))
 }
 
 /// The document's id, and what all filters together say of it.
@@ -177,41 +223,49 @@ fn nothing_left(path: &Path, report: &CurateReport) -> Error {
     Fault::new(Place::file(path), message).hint("loosen the filters that dropped them").into()
 }
 
-fn split(held_out: &[bool], kept: &Path, out: &Path, report: &mut CurateReport) -> Result<()> {
+fn split(fates: &[Fate], kept: &Path, out: &Path, report: &mut CurateReport) -> Result<()> {
     let mut train = DocumentWriter::create(&out.join(TRAIN))?;
     let mut held = DocumentWriter::create(&out.join(HELD_OUT))?;
-    for (document, is_held) in read_documents(kept)?.zip(held_out) {
+    for (document, fate) in read_documents(kept)?.zip(fates) {
         let document = document?;
         let bytes = document.text.len() as u64;
-        if *is_held {
-            report.held_out += 1;
-            report.held_out_bytes += bytes;
-            held.write(&document)?;
-        } else {
-            report.kept += 1;
-            report.bytes += bytes;
-            train.write(&document)?;
+        match fate {
+            Fate::Train => {
+                report.kept += 1;
+                report.bytes += bytes;
+                train.write(&document)?;
+            }
+            Fate::HeldOut => {
+                report.held_out += 1;
+                report.held_out_bytes += bytes;
+                held.write(&document)?;
+            }
+            Fate::Dropped => {}
         }
     }
     train.finish()?;
     held.finish()
 }
 
-fn split_attributes(held_out: &[bool], said: &Path, out: &Path) -> Result<()> {
+fn split_attributes(fates: &[Fate], said: &Path, out: &Path) -> Result<()> {
     let mut train = DocumentWriter::create(&out.join(TRAIN_ATTRIBUTES))?;
     let mut held = DocumentWriter::create(&out.join(HELD_OUT_ATTRIBUTES))?;
-    for (attributes, is_held) in read_attributes(said)?.zip(held_out) {
-        if *is_held { &mut held } else { &mut train }.write(&attributes?)?;
+    for (attributes, fate) in read_attributes(said)?.zip(fates) {
+        match fate {
+            Fate::Train => train.write(&attributes?)?,
+            Fate::HeldOut => held.write(&attributes?)?,
+            Fate::Dropped => {}
+        }
     }
     train.finish()?;
     held.finish()
 }
 
-/// Most memory that [`curate()`] will hold, in bytes: a group of the largest documents in their text and JSON
-/// form, and eight bytes for each word sequence that duplicates are searched by.
+/// Most memory that [`curate()`] will hold, in bytes: a group of the largest documents in their text and JSON form, a document's
+/// id and its places, and what documents are compared by.
 pub fn planned_memory(size: Size) -> u64 {
     let group = (size.largest * 3).saturating_mul(GROUP as u64).min(size.text_bytes * 3);
-    group + size.text_bytes / 6 * 8 + (64 << 20)
+    group + size.documents.saturating_mul(OF_DOCUMENT) + (192 << 20)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use metier_core::data::Document;
 use metier_core::{Error, Place, Result};
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The documents to train on, in a curated folder.
 pub const TRAIN: &str = "train.jsonl";
@@ -44,21 +45,33 @@ fn read_values<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = 
 pub struct DocumentWriter {
     path: PathBuf,
     out: BufWriter<File>,
+    line: Vec<u8>,
+    written: u64,
 }
 
 impl DocumentWriter {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(|error| Error::io(path, "create", &error))?;
-        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file) })
+        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file), line: Vec::new(), written: 0 })
     }
 
     /// Appends a document, or any other value as a line of JSON.
     pub fn write(&mut self, value: &impl serde::Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.out, value)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)
             .map_err(std::io::Error::from)
-            .and_then(|()| self.out.write_all(b"\n"))
+            .and_then(|()| {
+                self.line.push(b'\n');
+                self.written += self.line.len() as u64;
+                self.out.write_all(&self.line)
+            })
             .map_err(|error| Error::io(&self.path, "write", &error))
+    }
+
+    /// The byte at which the next line will begin.
+    pub fn position(&self) -> u64 {
+        self.written
     }
 
     /// Brings everything to the disk.
@@ -67,5 +80,39 @@ impl DocumentWriter {
             .flush()
             .and_then(|()| self.out.get_ref().sync_all())
             .map_err(|error| Error::io(&self.path, "write", &error))
+    }
+}
+
+/// Documents of a file by their number.
+pub struct Texts {
+    path: PathBuf,
+    file: Mutex<File>,
+    /// Where each begins, and where the last ends.
+    starts: Vec<u64>,
+}
+
+impl Texts {
+    /// `starts` are [positions](DocumentWriter::position) of the documents, the end behind them.
+    pub fn open(path: &Path, starts: Vec<u64>) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
+        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), starts })
+    }
+
+    /// Number of documents.
+    pub fn len(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// One of them.
+    pub fn read(&self, number: u32) -> Result<Document> {
+        let (from, to) = (self.starts[number as usize], self.starts[number as usize + 1]);
+        let mut line = vec![0; (to - from) as usize];
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(&mut line));
+        drop(file);
+        read.map_err(|error| Error::io(&self.path, "read", &error))?;
+        serde_json::from_slice(&line).map_err(|error| {
+            Error::user(Place::file(&self.path).at(number as usize + 1, error.column()), error.to_string())
+        })
     }
 }

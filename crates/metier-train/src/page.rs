@@ -1,10 +1,12 @@
 //! A run as a part of an HTML page: its curves, its settings, the documents it learned from most.
 
 use crate::run::{StepRecord, ends};
+use crate::validation::{VALIDATION_FILE, ValidationRecord, read_validation};
 use metier_core::page::{Plot, table};
 use metier_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -44,6 +46,8 @@ pub struct Told {
     pub history: Vec<StepRecord>,
     /// The documents.
     pub sampled: Vec<Sampled>,
+    /// The losses on held-out windows, where any were measured.
+    pub validation: Vec<ValidationRecord>,
 }
 
 impl Told {
@@ -54,19 +58,20 @@ impl Told {
     pub fn read(folder: &Path) -> Result<Self> {
         let text =
             |path: &Path| std::fs::read_to_string(path).map_err(|error| Error::io(path, "read the file", &error));
-        let (losses, sampled) = (folder.join(LOSS_FILE), folder.join(SAMPLED_FILE));
+        let [losses, sampled, validation] = [LOSS_FILE, SAMPLED_FILE, VALIDATION_FILE].map(|name| folder.join(name));
         let lines = text(&losses)?;
         let records = (1..).zip(lines.lines()).map(|(number, line)| {
             serde_json::from_str(line)
                 .map_err(|error| Error::file(&losses, format!("line {number} is no step of a run: {error}")))
         });
         let history = records.collect::<Result<_>>()?;
+        let validation = if validation.is_file() { read_validation(&validation)? } else { Vec::new() };
         let sampled = serde_json::from_str(&text(&sampled)?)
             .map_err(|error| Error::file(&sampled, format!("this is no list of documents: {error}")))?;
-        Ok(Self { history, sampled })
+        Ok(Self { history, sampled, validation })
     }
 
-    /// The run as HTML: its result, three curves, its settings, and the documents it learned most of. `settings` are as in the
+    /// The run as HTML: its result, its curves and those of held-out windows, its settings, and the documents it learned most of. `settings` are as in the
     /// key of its result.
     pub fn section(&self, settings: &Value) -> String {
         let history = &self.history;
@@ -86,12 +91,38 @@ impl Told {
         plot("Rate", |record| record.rate, false, None);
         let mark = clip.map(|clip| (clip, "longer ones were clipped to this"));
         plot("Length of the gradient", |record| record.gradient_norm, true, mark);
+        self.write_validation(&mut out);
         out += "<h3>Settings</h3>\n";
         let mut rows = Vec::new();
         settings_rows(settings, "", &mut rows);
         out += &table(&["setting", "value"], &rows, 2);
         self.write_sampled(&mut out);
         out
+    }
+
+    /// The names of the held-out windows, each with its losses.
+    fn held_out(&self) -> BTreeMap<&str, Vec<&ValidationRecord>> {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        for record in &self.validation {
+            all.entry(record.name.as_str()).or_default().push(record);
+        }
+        all
+    }
+
+    fn write_validation(&self, out: &mut String) {
+        let mut rows = Vec::new();
+        for (name, records) in self.held_out() {
+            let points: Vec<_> = records.iter().map(|record| (record.step, record.loss)).collect();
+            let title = format!("Loss on held-out windows: {name}");
+            *out += &Plot { title: &title, points: &points, smooth: false, ratios: true, mark: None }.svg();
+            if let (Some(first), Some(last)) = (records.first(), records.last()) {
+                let [begun, ended] = [first.loss, last.loss].map(|loss| format!("{loss:.4}"));
+                rows.push(vec![name.to_owned(), begun, ended, last.predicted.to_string()]);
+            }
+        }
+        if !rows.is_empty() {
+            *out += &table(&["held-out windows", "first loss", "last loss", "tokens predicted"], &rows, 1);
+        }
     }
 
     fn write_sampled(&self, out: &mut String) {
@@ -116,14 +147,18 @@ impl Told {
         let last = self.history.len().saturating_sub(1);
         let held = (0..).zip(&self.history).filter(|(at, _)| at % every == 0 || *at == last);
         let held: Vec<_> = held.map(|(_, record)| record).collect();
-        json!({
+        let mut numbers = json!({
             "every": every,
             "step": held.iter().map(|record| record.step).collect::<Vec<_>>(),
             "loss": held.iter().map(|record| decimal(record.loss)).collect::<Vec<_>>(),
             "rate": held.iter().map(|record| decimal(record.rate)).collect::<Vec<_>>(),
             "gradient_norm": held.iter().map(|record| decimal(record.gradient_norm)).collect::<Vec<_>>(),
             "tokens": held.iter().map(|record| record.tokens).collect::<Vec<_>>(),
-        })
+        });
+        if !self.validation.is_empty() {
+            numbers["validation"] = json!(self.held_out());
+        }
+        numbers
     }
 }
 
@@ -161,6 +196,7 @@ mod tests {
                 Sampled { document: "a<b".into(), tokens: 1, source: None },
                 Sampled { document: "long".into(), tokens: 3 * steps - 1, source: Some("old".into()) },
             ],
+            validation: Vec::new(),
         }
     }
 

@@ -72,6 +72,18 @@ pub const RACES: &[Race] = &[
         seconds: 10,
     },
     Race {
+        name: "train-10m",
+        work: "training step of a 10.1M Llama (vocabulary 8,192, hidden 320, 6 layers), 4 x 512 tokens, AdamW",
+        ours: &["bench", "--step", "10m", "--precision", "bf16"],
+        our_environment: &[],
+        script: TRAIN_STEP,
+        script_arguments: &["--model", "10m"],
+        peer_environment: &[],
+        peers: ALL,
+        model: None,
+        seconds: 10,
+    },
+    Race {
         name: "train-m",
         work: "training step of a 41.7M Llama (vocabulary 32,000, hidden 512, 8 layers), 4 x 512 tokens, AdamW",
         ours: &["bench", "--step", "m", "--precision", "bf16"],

@@ -1,18 +1,22 @@
-use super::{Deduplicate, Seen, words};
+use super::groups::{Compare, Keys};
+use super::{Deduplicate, Gather, mixed, words};
+use crate::document_file::Texts;
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
 use metier_core::seed::Seed;
 use metier_core::{Place, Result};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::path::Path;
 
 /// # What it does
-/// Drops documents whose words are the same as an earlier document's.
+/// Drops documents whose words are the same as another's.
 ///
 /// # How
-/// Two documents are the same when their words, in lower case and without punctuation and spacing, are: the
-/// BLAKE3 hash of the words joined by single spaces is remembered with the first document's id.
+/// Two documents are the same when their words, in lower case and without punctuation and spacing, are, each compared by its
+/// hash; without any word, when their characters are. The longest text stays, of equally long ones that with the least id, so
+/// the order of documents decides nothing. What is compared stands on the disk; memory holds four bytes a document.
 ///
 /// # When to use
 /// Always, before anything that compares documents more closely.
@@ -26,31 +30,28 @@ use std::collections::HashMap;
 #[serde(deny_unknown_fields, default)]
 pub struct Exact {}
 
-struct Hashes(HashMap<[u8; 32], String>);
+struct Hashes(Keys);
+
+/// The hashes of a text's words, or of its characters where it has no word.
+fn compared(text: &str) -> Vec<u64> {
+    let words = words(text);
+    if words.is_empty() { text.trim().chars().map(u64::from).collect() } else { words }
+}
 
 impl Deduplicate for Exact {
-    fn start(&self, _: Seed) -> Box<dyn Seen> {
-        Box::new(Hashes(HashMap::new()))
+    fn start(&self, _: Seed, scratch: &Path) -> Result<Box<dyn Gather>> {
+        Ok(Box::new(Hashes(Keys::create(scratch)?)))
     }
 }
 
-impl Seen for Hashes {
-    fn repeats(&mut self, document: &Document) -> Option<String> {
-        let mut hasher = blake3::Hasher::new();
-        let mut empty = true;
-        for word in words(&document.text) {
-            hasher.update(word.as_bytes()).update(b" ");
-            empty = false;
-        }
-        if empty {
-            hasher.update(document.text.trim().as_bytes());
-        }
-        let hash = *hasher.finalize().as_bytes();
-        if let Some(first) = self.0.get(&hash) {
-            return Some(first.clone());
-        }
-        self.0.insert(hash, document.id.clone());
-        None
+impl Gather for Hashes {
+    fn add(&mut self, documents: &[Document]) -> Result<()> {
+        let keys: Vec<u64> = documents.par_iter().map(|document| mixed(&compared(&document.text))).collect();
+        keys.into_iter().try_for_each(|key| self.0.add_next(&[key]))
+    }
+
+    fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>> {
+        self.0.stay(texts, &Compare { read: &compared, same: &|one, other| one == other })
     }
 
     fn reason(&self) -> &'static str {
@@ -65,27 +66,17 @@ impl Build<dyn Deduplicate> for Exact {
 }
 
 /// The record of `exact`.
-pub static PART: Part<dyn Deduplicate> = Part::of::<Exact>("exact", 1);
+pub static PART: Part<dyn Deduplicate> = Part::of::<Exact>("exact", 2);
 
 #[cfg(test)]
 mod tests {
+    use super::super::{document, stay};
     use super::*;
 
     #[test]
     fn spacing_and_case_do_not_hide_a_copy() {
-        let document = |id: &str, text: &str| Document {
-            id: id.into(),
-            text: text.into(),
-            source: String::new(),
-            source_sha256: String::new(),
-            license: String::new(),
-            pieces: metier_core::data::Pieces::default(),
-        };
-        let mut seen = Exact::default().start(Seed::new(0));
-        assert_eq!(seen.repeats(&document("a", "One two,\nthree.")), None);
-        assert_eq!(seen.repeats(&document("b", "one  TWO three")), Some("a".into()));
-        assert_eq!(seen.repeats(&document("c", "one two four")), None);
-        assert_eq!(seen.repeats(&document("d", "***")), None);
-        assert_eq!(seen.repeats(&document("e", "---")), None);
+        let texts = ["One two,\nthree.", "one  TWO three", "one two four", "***", "---", "", " *** ", "three two one"];
+        let documents: Vec<_> = texts.iter().map(|text| document(text, text)).collect();
+        assert_eq!(stay(&Exact::default(), &documents), [0, 0, 2, 6, 4, 5, 6, 7]);
     }
 }

@@ -1,24 +1,44 @@
 //! Has this been seen before?
 
 mod exact;
+mod groups;
 mod minhash;
 
 pub use exact::Exact;
 pub use minhash::Minhash;
 
+use crate::document_file::Texts;
+use metier_core::Result;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
+use metier_core::seed::Seed;
+use std::path::Path;
 
-/// Drops documents that say the same as an earlier one.
+/// Drops documents that say the same as another.
 pub trait Deduplicate: Send + Sync {
-    /// An empty memory of documents. `seed` decides hash functions.
-    fn start(&self, seed: metier_core::seed::Seed) -> Box<dyn Seen>;
+    /// Begins to gather what documents are compared by, on the disk in a folder that it may use alone. `seed` decides hash
+    /// functions.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    fn start(&self, seed: Seed, scratch: &Path) -> Result<Box<dyn Gather>>;
 }
 
-/// Documents seen so far. The first of two duplicates is the one that is kept.
-pub trait Seen: Send {
-    /// The id of the earlier document that this one repeats; a document that repeats none is remembered.
-    fn repeats(&mut self, document: &Document) -> Option<String>;
+/// What documents are compared by.
+pub trait Gather: Send {
+    /// Takes in the next documents; the first of all has the number 0.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    fn add(&mut self, documents: &[Document]) -> Result<()>;
+
+    /// For each document the one that stays in its place, itself where it repeats none. It depends neither on the order of the
+    /// documents nor on the number of threads: of documents that say the same the longest stays, of equally long ones that with
+    /// the least id.
+    ///
+    /// # Errors
+    /// When the documents cannot be read again.
+    fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>>;
 
     /// What it is called in drop tables.
     fn reason(&self) -> &'static str;
@@ -36,7 +56,51 @@ pub fn records() -> Vec<Record> {
     DEDUP.iter().map(|part| part.record()).collect()
 }
 
-/// Words in lower case, without the marks around them.
-fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+/// A hash for each word, in lower case and without the marks around it.
+pub(crate) fn words(text: &str) -> Vec<u64> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let add = |hash: u64, letter: char| (hash ^ u64::from(u32::from(letter))).wrapping_mul(0x100_0000_01b3);
+    words.map(|word| mix(word.chars().flat_map(char::to_lowercase).fold(0xcbf2_9ce4_8422_2325, add))).collect()
+}
+
+/// The finalizer of `SplitMix64` (Steele, Lea and Flood 2014).
+fn mix(mut value: u64) -> u64 {
+    value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// One hash for a sequence of them.
+pub(crate) fn mixed(hashes: &[u64]) -> u64 {
+    hashes.iter().fold(0, |sum, hash| mix(sum ^ *hash))
+}
+
+#[cfg(test)]
+fn document(id: &str, text: &str) -> Document {
+    Document {
+        id: id.into(),
+        text: text.into(),
+        source: String::new(),
+        source_sha256: String::new(),
+        license: String::new(),
+        pieces: metier_core::data::Pieces::default(),
+    }
+}
+
+/// For each document the number of the one that stays.
+#[cfg(test)]
+fn stay(part: &dyn Deduplicate, documents: &[Document]) -> Vec<u32> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("documents.jsonl");
+    let mut writer = crate::document_file::DocumentWriter::create(&path).unwrap();
+    let mut starts = vec![0];
+    for document in documents {
+        writer.write(document).unwrap();
+        starts.push(writer.position());
+    }
+    writer.finish().unwrap();
+    let mut gather = part.start(Seed::new(1), &folder.path().join("scratch")).unwrap();
+    documents.chunks(7).for_each(|some| gather.add(some).unwrap());
+    gather.stay(&Texts::open(&path, starts).unwrap()).unwrap()
 }

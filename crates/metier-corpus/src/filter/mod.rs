@@ -1,17 +1,20 @@
 //! Is this document kept, and with which of its text?
 
 mod control_characters;
+mod decontaminate;
 mod length;
 mod rfc_pages;
 mod script;
 
 pub use control_characters::ControlCharacters;
+pub use decontaminate::Decontaminate;
 pub use length::Length;
 pub use rfc_pages::RfcPages;
 pub use script::{Name as ScriptName, Script};
 
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Part, Record};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What a filter says of a document.
@@ -27,12 +30,28 @@ pub enum Verdict {
 pub trait Filter: Send + Sync {
     /// The verdict. `pieces` stay true: text that a filter writes itself is in none of them.
     fn apply(&self, document: Document) -> Verdict;
+
+    /// The hash of the file that decides the verdict, for the key of what is stored.
+    fn data(&self) -> Option<String> {
+        None
+    }
+
+    /// The names of its [figures](Self::figures).
+    fn figure_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What it has to say at the end, beside the counts of what it dropped.
+    fn figures(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
 }
 
 /// Every member, in alphabetical order.
 #[rustfmt::skip]
 pub static FILTER: &[&Part<dyn Filter>] = &[
     &control_characters::PART,
+    &decontaminate::PART,
     &length::PART,
     &rfc_pages::PART,
     &script::PART,

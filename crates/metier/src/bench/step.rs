@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 pub enum Shape {
     /// 5.8M numbers: vocabulary 4,096, width 256, 6 blocks; 8 texts of 256 tokens
     S,
+    /// 10.1M numbers: vocabulary 8,192, width 320, 6 blocks; 4 texts of 512 tokens
+    #[value(name = "10m")]
+    M10,
     /// 41.7M numbers: vocabulary 32,000, width 512, 8 blocks; 4 texts of 512 tokens
     M,
     /// SmolLM2-135M's shape, all weights trained in little memory: blocks computed again in the walk back, AdamW with
@@ -81,6 +84,7 @@ impl Shape {
         };
         match self {
             Self::S => llama(4096, 256, 688, 6, 8, 8),
+            Self::M10 => llama(8192, 320, 864, 6, 5, 5),
             Self::M => llama(32_000, 512, 1376, 8, 8, 8),
             Self::Full135m | Self::Lora135m | Self::Dpo135m => llama(49_152, 576, 1536, 30, 9, 3),
         }
@@ -90,7 +94,7 @@ impl Shape {
     fn batch(self) -> (usize, usize) {
         match self {
             Self::S => (8, 256),
-            Self::M | Self::Dpo135m => (4, 512),
+            Self::M10 | Self::M | Self::Dpo135m => (4, 512),
             Self::Full135m => (1, 1024),
             Self::Lora135m => (1, 2048),
         }

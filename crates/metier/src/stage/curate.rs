@@ -72,6 +72,7 @@ impl Work for Curate {
             "settings": self.settings,
             "read": self.read.identity(),
             "filter": self.filters.iter().map(Chosen::identity).collect::<Vec<_>>(),
+            "filter_data": self.filters.iter().filter_map(|chosen| chosen.part.data()).collect::<Vec<_>>(),
             "tag": self.tags.iter().map(Chosen::identity).collect::<Vec<_>>(),
             "tag_models": self.tags.iter().map(|chosen| chosen.part.model()).collect::<Vec<_>>(),
             "dedup": self.dedups.iter().map(Chosen::identity).collect::<Vec<_>>(),
@@ -80,7 +81,8 @@ impl Work for Curate {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["bytes", "documents", "held_out_bytes", "held_out_documents"].map(str::to_owned).to_vec()
+        let own = ["bytes", "documents", "held_out_bytes", "held_out_documents"].map(str::to_owned);
+        own.into_iter().chain(self.filters.iter().flat_map(|filter| filter.part.figure_names())).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
@@ -122,14 +124,16 @@ impl Work for Curate {
         settings.license = settings.license.or_else(|| from.license.clone());
         let report = metier_corpus::curate(&settings, &parts, &from.path, context.seed, context.work, &progress)?;
         progress.finish();
+        let mut figures: BTreeMap<String, f64> = parts.filters.iter().flat_map(|filter| filter.figures()).collect();
+        figures.extend([
+            ("documents".to_owned(), report.kept as f64),
+            ("bytes".to_owned(), report.bytes as f64),
+            ("held_out_documents".to_owned(), report.held_out as f64),
+            ("held_out_bytes".to_owned(), report.held_out_bytes as f64),
+        ]);
         Ok(Outcome {
             counts: Counts { read: report.read, out: report.kept + report.held_out, dropped: report.dropped },
-            figures: BTreeMap::from([
-                ("documents".to_owned(), report.kept as f64),
-                ("bytes".to_owned(), report.bytes as f64),
-                ("held_out_documents".to_owned(), report.held_out as f64),
-                ("held_out_bytes".to_owned(), report.held_out_bytes as f64),
-            ]),
+            figures,
             table: None,
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::command::{artifact, fine, json, metier, refused};
 use crate::resume::assert_kills_change_nothing;
+use crate::seeing::numbers;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -34,6 +35,12 @@ fn the_recipe_runs_in_miniature_with_exact_shares() {
         assert_eq!(figures["validation.domain.first"], of("domain")[0]["loss"]);
         assert_eq!(figures["validation.domain.last"], of("domain")[6]["loss"]);
         assert_eq!(of("general")[6]["tokens"], 12 * 8 * 32);
+        let page = sweep.join("report.html");
+        assert_eq!(
+            numbers(&page)["runs"][0]["validation"],
+            serde_json::json!({ "domain": of("domain"), "general": of("general") })
+        );
+        assert!(fs::read_to_string(page).unwrap().contains("Loss on held-out windows: domain"));
     }
     let law = record(&artifact(&report, "law"))["figures"].clone();
     let share = record(&artifact(&report, "critical-once"))["figures"]["share.domain"].as_f64().unwrap();
