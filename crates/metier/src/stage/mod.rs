@@ -61,6 +61,8 @@ pub enum Kind {
     Data,
     /// Curated documents, train and held out.
     Documents,
+    /// Questions with their answers, in a file or beside documents.
+    Questions,
     /// A vocabulary with what it needs to encode.
     Tokenizer,
     /// Token shards with provenance.
@@ -87,9 +89,13 @@ impl From<AssetKind> for Kind {
 }
 
 impl Kind {
-    /// Whether it can be taken where `wanted` is: a model has a tokenizer.
+    /// Whether it can be taken where `wanted` is: a model has a tokenizer, and questions lie beside documents or in a file.
     pub fn serves_as(self, wanted: Self) -> bool {
-        self == wanted || (self == Self::Model && wanted == Self::Tokenizer)
+        match wanted {
+            Self::Tokenizer => matches!(self, Self::Tokenizer | Self::Model),
+            Self::Questions => matches!(self, Self::Documents | Self::Data),
+            _ => self == wanted,
+        }
     }
 
     /// The word used in messages.
@@ -97,6 +103,7 @@ impl Kind {
         match self {
             Self::Data => "data",
             Self::Documents => "documents",
+            Self::Questions => "questions",
             Self::Tokenizer => "a tokenizer",
             Self::Shards => "shards",
             Self::Training => "a training result",
