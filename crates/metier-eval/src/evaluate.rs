@@ -248,8 +248,11 @@ pub fn evaluate_questions(
         let answered = scenario.ask(model, &questions[group])?;
         let measured = windows.zip(&answered).map(|(window, answered)| {
             let reply = Some(answered.reply.clone());
-            checked(window, &answered.scored)
-                .map(|measured| Measured { right: Some(answered.right), reply, ..measured })
+            checked(window, &answered.scored).map(|measured| Measured {
+                right: Some(answered.right),
+                reply,
+                ..measured
+            })
         });
         gathered(measured)
     })

@@ -16,7 +16,8 @@ const MOST_FAULTS: usize = 20;
 pub fn read_questions(path: &Path) -> Result<Vec<Question>> {
     let path = &if path.is_dir() { path.join(QUESTIONS) } else { path.to_path_buf() };
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::io(path, "read the questions", &error).hint("name a JSONL file of questions, or a stage that writes questions")
+        Error::io(path, "read the questions", &error)
+            .hint("name a JSONL file of questions, or a stage that writes questions")
     })?;
     let (mut questions, mut faults, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -79,7 +80,8 @@ mod tests {
     fn all_bad_lines_are_told_together() {
         let text = "{\"question\": \"Why?\"}\n{\"question\": \"Why?\", \"answer\": \" \"}\n{\"id\": \"x\", \"question\": \"?\", \"answer\": \"2\", \"choices\": [\"1\"]}\n{\"id\": \"x\", \"question\": \"?\", \"answer\": \"2\"}\n";
         let error = read(text).unwrap_err();
-        let said: Vec<_> = error.faults.iter().map(|fault| (fault.place.line.unwrap_or_default(), fault.message.as_str())).collect();
+        let said: Vec<_> =
+            error.faults.iter().map(|fault| (fault.place.line.unwrap_or_default(), fault.message.as_str())).collect();
         assert_eq!(said.len(), 4, "{error}");
         assert!(said[0].1.contains("no question") && said[0].0 == 1, "{error}");
         assert!(said[1].1.contains("empty") && said[1].0 == 2, "{error}");

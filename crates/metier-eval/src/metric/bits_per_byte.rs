@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_uniform_guess_over_bytes_needs_eight_bits() {
-        let amount = Amount { nats: 100.0 * 256_f64.ln(), bytes: 100.0, characters: 100.0, tokens: 100.0, ..Amount::default() };
+        let amount =
+            Amount { nats: 100.0 * 256_f64.ln(), bytes: 100.0, characters: 100.0, tokens: 100.0, ..Amount::default() };
         assert!((BitsPerByte {}.value(amount) - 8.0).abs() < 1e-12);
     }
 

@@ -48,8 +48,10 @@ impl Scenario for Choice {
             .iter()
             .flat_map(|question| {
                 let context = prompt(&self.prompt, question);
-                let request =
-                    move |choice: &String| ScoreRequest { context: context.clone(), continuation: format!(" {choice}") };
+                let request = move |choice: &String| ScoreRequest {
+                    context: context.clone(),
+                    continuation: format!(" {choice}"),
+                };
                 question.choices.iter().map(request)
             })
             .collect();
@@ -65,7 +67,8 @@ impl Scenario for Choice {
             };
             let best = (1..own.len()).fold(0, |best, at| if value(at) > value(best) { at } else { best });
             let right = question.choices.iter().position(|choice| *choice == question.answer);
-            let right = right.ok_or_else(|| Error::user(Place::key(&question.id), "the answer is none of the choices"))?;
+            let right =
+                right.ok_or_else(|| Error::user(Place::key(&question.id), "the answer is none of the choices"))?;
             out.push(Answered {
                 reply: question.choices[best].clone(),
                 right: best == right,

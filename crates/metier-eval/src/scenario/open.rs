@@ -50,7 +50,8 @@ impl Open {
             bare(text).filter(|word| letter || !article(word)).collect()
         };
         let (reply, answer) = (words(reply), words(answer));
-        reply == answer || self.contained && !answer.is_empty() && reply.windows(answer.len()).any(|part| *part == answer)
+        reply == answer
+            || self.contained && !answer.is_empty() && reply.windows(answer.len()).any(|part| *part == answer)
     }
 }
 

@@ -178,8 +178,7 @@ impl Work for Eval {
             let progress = Progress::new(set, Some(planned.windows), "windows");
             let file = context.work.join(windows_file(set));
             let documents = documents.into_iter().map(Ok);
-            let evaluation =
-                metier_eval::evaluate(&model, documents, &self.settings, context.seed, &progress, &file)?;
+            let evaluation = metier_eval::evaluate(&model, documents, &self.settings, context.seed, &progress, &file)?;
             progress.finish();
             report.add(set, &evaluation, self.metric.part.as_ref())?;
         }
@@ -231,7 +230,8 @@ impl Report<'_> {
             figures
         };
         // Texts have no accuracy.
-        let every = every_metric()?.into_iter().map(|(name, metric)| (name.to_owned(), evaluation.value(metric.as_ref())));
+        let every =
+            every_metric()?.into_iter().map(|(name, metric)| (name.to_owned(), evaluation.value(metric.as_ref())));
         let figures = every.filter(|(_, value)| value.is_finite()).chain(figures);
         self.outcome.figures.extend(figures.map(|(name, value)| (format!("{set}.{name}"), value)));
         Ok(())
@@ -276,12 +276,9 @@ pub(super) fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
 fn base(folder: &Path, set: &str) -> Result<Evaluation> {
     let path = folder.join(windows_file(set));
     if !path.exists() {
-        return Err(Fault::new(
-            Place::file(folder),
-            format!("that evaluation measured nothing called `{set}`"),
-        )
-        .hint("give both evaluations the same `texts` and `questions`")
-        .into());
+        return Err(Fault::new(Place::file(folder), format!("that evaluation measured nothing called `{set}`"))
+            .hint("give both evaluations the same `texts` and `questions`")
+            .into());
     }
     Evaluation::read(&path)
 }

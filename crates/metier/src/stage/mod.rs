@@ -23,6 +23,7 @@ mod extend;
 mod fit;
 mod judge;
 mod merge;
+mod mine;
 mod model;
 mod pack;
 mod synthesize;
@@ -48,6 +49,7 @@ pub static VERBS: &[&Verb] = &[
     &fit::VERB,
     &judge::VERB,
     &merge::VERB,
+    &mine::VERB,
     &pack::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
