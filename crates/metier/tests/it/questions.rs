@@ -1,13 +1,9 @@
 //! Questions on facts: both recipes in miniature, a user's own file, and what is refused.
 
-use crate::command::{artifact, fine, json, metier, refused};
+use crate::command::{artifact, fine, json, metier, refused, rows};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-
-fn rows(path: &Path) -> Vec<serde_json::Value> {
-    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn tiny(folder: &Path, recipe: &str) -> serde_json::Value {
     let recipe = metier_testkit::repository().join("recipes").join(recipe);
