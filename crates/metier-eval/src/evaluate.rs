@@ -1,10 +1,11 @@
-//! Scoring windows one after the other, with every result on disk before the next is asked for.
+//! Scoring windows, or asking questions, one after the other, with every result on disk before the next is asked for.
 
 use crate::metric::Metric;
+use crate::scenario::{Answer, Scenario};
 use crate::window::{Window, choose};
-use metier_core::data::Document;
+use metier_core::data::{Document, Question};
 use metier_core::progress::Progress;
-use metier_core::seam::{Score, ScoreRequest};
+use metier_core::seam::{Score, ScoreRequest, Scored};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result, stop};
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 /// What is measured, and how surely.
@@ -58,9 +60,34 @@ pub struct Measured {
     pub characters: usize,
     /// Tokens scored.
     pub tokens: usize,
+    /// Of a question, whether the reply is right; the numbers above are then those of the right answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<bool>,
+    /// Of a question, what the model replied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
 }
 
 impl Measured {
+    /// Of a window, the numbers that the model gave.
+    pub(crate) fn new(window: &Window, scored: &Scored) -> Self {
+        let end = window.text.len().saturating_sub(scored.bytes);
+        Self {
+            document: window.document.clone(),
+            start: window.start,
+            end: window.end,
+            hash: window.hash(),
+            // No negative zero: it would read back as another number in some readers.
+            nats: -scored.log_probability + 0.0,
+            bytes: scored.bytes,
+            // A character that is covered in part counts.
+            characters: window.text[window.text.floor_char_boundary(end)..].chars().count(),
+            tokens: scored.tokens,
+            right: None,
+            reply: None,
+        }
+    }
+
     /// Whether this is a measurement of the same text as the other.
     pub fn same_window(&self, other: &Self) -> bool {
         (&self.document, self.start, self.end, &self.hash) == (&other.document, other.start, other.end, &other.hash)
@@ -133,6 +160,10 @@ pub struct Amount {
     pub characters: f64,
     /// Scored tokens.
     pub tokens: f64,
+    /// Questions.
+    pub asked: f64,
+    /// Those of them whose reply is right.
+    pub right: f64,
 }
 
 impl Amount {
@@ -144,6 +175,8 @@ impl Amount {
             bytes: self.bytes + other.bytes,
             characters: self.characters + other.characters,
             tokens: self.tokens + other.tokens,
+            asked: self.asked + other.asked,
+            right: self.right + other.right,
         }
     }
 }
@@ -155,6 +188,8 @@ impl From<&Measured> for Amount {
             bytes: window.bytes as f64,
             characters: window.characters as f64,
             tokens: window.tokens as f64,
+            asked: f64::from(window.right.is_some()),
+            right: f64::from(window.right == Some(true)),
         }
     }
 }
@@ -189,15 +224,59 @@ pub fn evaluate(
     progress: &Progress,
     file: impl AsRef<Path>,
 ) -> Result<Evaluation> {
-    let path = file.as_ref();
     let windows = choose(documents, settings, seed)?;
+    each(&windows, settings, progress, file.as_ref(), &|group| measure(score, &windows[group]))
+}
+
+/// Asks `questions` and writes a line for each to `file`, in order; else as [`evaluate`]. `progress` counts questions.
+pub fn evaluate_questions(
+    model: &dyn Answer,
+    scenario: &dyn Scenario,
+    questions: &[Question],
+    settings: &Settings,
+    progress: &Progress,
+    file: impl AsRef<Path>,
+) -> Result<Evaluation> {
+    // What decides the reply stands before the answer, so that only evaluations of the same are compared.
+    let window = |question: &Question| {
+        let text = format!("{scenario:?} {:?} {:?} {}", question.question, question.choices, question.answer);
+        Window { document: question.id.clone(), start: 0, end: text.len(), text }
+    };
+    let windows: Vec<Window> = questions.iter().map(window).collect();
+    each(&windows, settings, progress, file.as_ref(), &|group| {
+        let windows = windows[group.clone()].iter();
+        let answered = scenario.ask(model, &questions[group])?;
+        let measured = windows.zip(&answered).map(|(window, answered)| {
+            let reply = Some(answered.reply.clone());
+            checked(window, &answered.scored).map(|measured| Measured {
+                right: Some(answered.right),
+                reply,
+                ..measured
+            })
+        });
+        gathered(measured)
+    })
+}
+
+/// Measures windows in groups that lie the same way in every run, with every group on disk before the next is begun.
+fn each(
+    windows: &[Window],
+    settings: &Settings,
+    progress: &Progress,
+    path: &Path,
+    measure: &dyn Fn(Range<usize>) -> Result<Vec<Measured>>,
+) -> Result<Evaluation> {
     let batch = settings.batch.max(1);
-    let (mut file, mut done) = resume(path, &windows, batch)?;
+    let (mut file, mut done) = resume(path, windows, batch)?;
     progress.resume_at(done.len() as u64);
     let mut total = done.iter().map(Amount::from).fold(Amount::default(), Amount::plus);
-    for group in windows[done.len()..].chunks(batch) {
+    while done.len() < windows.len() {
         stop::check()?;
-        let measured = measure(score, group)?;
+        let group = done.len()..windows.len().min(done.len() + batch);
+        let measured = measure(group.clone())?;
+        if measured.len() != group.len() {
+            return Err(Error::program(format!("{} were measured, {} answers came", group.len(), measured.len())));
+        }
         let mut lines = Vec::new();
         for window in &measured {
             serde_json::to_writer(&mut lines, window)
@@ -208,7 +287,10 @@ pub fn evaluate(
         file.write_all(&lines).map_err(|error| Error::io(path, "write the windows", &error))?;
         done.extend(measured);
         progress.add(group.len() as u64);
-        progress.note(&format!("{:.3} bits a byte", total.nats / std::f64::consts::LN_2 / total.bytes.max(1.0)));
+        progress.note(&match total.asked {
+            0.0 => format!("{:.3} bits a byte", total.nats / std::f64::consts::LN_2 / total.bytes.max(1.0)),
+            asked => format!("{:.3} right", total.right / asked),
+        });
     }
     file.sync_all().map_err(|error| Error::io(path, "write the windows", &error))?;
     if total.bytes <= 0.0 {
@@ -224,41 +306,29 @@ fn measure(score: &dyn Score, group: &[Window]) -> Result<Vec<Measured>> {
     let scored = score
         .score(&requests)
         .map_err(|error| error.hint("lower `window_bytes` when a window is longer than the model's context"))?;
-    if scored.len() != group.len() {
-        return Err(Error::program(format!("{} windows were scored, {} answers came", group.len(), scored.len())));
-    }
-    let mut out = Vec::with_capacity(group.len());
-    let mut faults = Vec::new();
-    for (window, scored) in group.iter().zip(scored) {
-        let nats = -scored.log_probability;
-        if !nats.is_finite() || scored.bytes > window.text.len() {
-            let place = Place::key(format!("{}: bytes {} to {}", window.document, window.start, window.end));
-            faults.push(
-                Fault::new(
-                    place,
-                    format!("the model gave the log-probability {} for {} bytes", scored.log_probability, scored.bytes),
-                )
-                .hint("the model's weights may hold numbers that are not finite"),
-            );
-        }
-        out.push(Measured {
-            document: window.document.clone(),
-            start: window.start,
-            end: window.end,
-            hash: window.hash(),
-            // No negative zero: it would read back as another number in some readers.
-            nats: nats + 0.0,
-            bytes: scored.bytes,
-            characters: characters_at_end(&window.text, scored.bytes),
-            tokens: scored.tokens,
-        });
-    }
-    Error::collect(out, faults)
+    gathered(group.iter().zip(&scored).map(|(window, scored)| checked(window, scored)))
 }
 
-/// Characters of the last `bytes` bytes of a text, a cut one included.
-fn characters_at_end(text: &str, bytes: usize) -> usize {
-    text[text.floor_char_boundary(text.len().saturating_sub(bytes))..].chars().count()
+/// What a model gave for a window, if it can be.
+fn checked(window: &Window, scored: &Scored) -> std::result::Result<Measured, Fault> {
+    let measured = Measured::new(window, scored);
+    if measured.nats.is_finite() && scored.bytes <= window.text.len() {
+        return Ok(measured);
+    }
+    let place = Place::key(format!("{}: bytes {} to {}", window.document, window.start, window.end));
+    let message = format!("the model gave the log-probability {} for {} bytes", scored.log_probability, scored.bytes);
+    Err(Fault::new(place, message).hint("the model's weights may hold numbers that are not finite"))
+}
+
+fn gathered(measured: impl Iterator<Item = std::result::Result<Measured, Fault>>) -> Result<Vec<Measured>> {
+    let (mut out, mut faults) = (Vec::new(), Vec::new());
+    for measured in measured {
+        match measured {
+            Ok(measured) => out.push(measured),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    Error::collect(out, faults)
 }
 
 /// Opens the file for appending after the last whole group in it, and gives what it holds up to there.

@@ -2,6 +2,7 @@
 //!
 //! | folder | answers |
 //! |---|---|
+//! | [`scenario`] | how is a question put, and when is its answer right |
 //! | [`metric`] | which number sums up what was measured |
 //! | [`report`] | how sure is it, and how is it shown |
 //! | [`law`] | which curve do losses follow, and where does it lead |
@@ -10,18 +11,21 @@
 //! log-probability of each and writes one line a window, so that an interrupted evaluation goes on where it
 //! stopped. Two evaluations of the same windows are compared by [`report::paired_bootstrap`].
 //!
-//! What a model writes is compared with other texts by [`Texts`], and with what [`Ngrams`] write.
+//! [`evaluate_questions`] asks questions in the same way. What a model writes is compared with other texts by [`Texts`], and with what [`Ngrams`] write.
 
 mod evaluate;
 pub mod law;
 pub mod metric;
 mod ngram;
+mod questions;
 pub mod report;
 mod rouge;
+pub mod scenario;
 mod window;
 mod words;
 
-pub use evaluate::{Evaluation, Measured, Planned, Settings as EvaluateSettings, evaluate, plan};
+pub use evaluate::{Evaluation, Measured, Planned, Settings as EvaluateSettings, evaluate, evaluate_questions, plan};
 pub use ngram::Ngrams;
+pub use questions::{QUESTIONS, read_questions};
 pub use rouge::{Texts, rouge};
 pub use window::{Window, choose};

@@ -1,15 +1,17 @@
-//! Plain values that cross crate borders: documents, conversations, examples and token ids.
+//! Plain values that cross crate borders: documents, conversations, examples, questions and token ids.
 
 mod conversation;
 mod document;
 mod example;
 mod form;
+mod question;
 mod tool;
 
 pub use conversation::{Conversation, Message, Role};
 pub use document::{Document, Piece, Pieces};
 pub use example::Example;
 pub use form::Form;
+pub use question::Question;
 pub use tool::{CallForm, CallPiece, Tool, ToolCall, ToolChoice};
 
 /// The id of a token in one vocabulary.

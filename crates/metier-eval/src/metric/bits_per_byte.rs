@@ -56,13 +56,14 @@ mod tests {
 
     #[test]
     fn a_uniform_guess_over_bytes_needs_eight_bits() {
-        let amount = Amount { nats: 100.0 * 256_f64.ln(), bytes: 100.0, characters: 100.0, tokens: 100.0 };
+        let amount =
+            Amount { nats: 100.0 * 256_f64.ln(), bytes: 100.0, characters: 100.0, tokens: 100.0, ..Amount::default() };
         assert!((BitsPerByte {}.value(amount) - 8.0).abs() < 1e-12);
     }
 
     #[test]
     fn tokens_do_not_matter() {
-        let amount = |tokens| Amount { nats: 70.0, bytes: 100.0, characters: 100.0, tokens };
+        let amount = |tokens| Amount { nats: 70.0, bytes: 100.0, characters: 100.0, tokens, ..Amount::default() };
         assert_eq!(BitsPerByte {}.value(amount(10.0)).to_bits(), BitsPerByte {}.value(amount(99.0)).to_bits());
     }
 }

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn an_even_choice_of_eight_for_each_of_three_bytes_is_nine_bits() {
-        let amount = Amount { nats: 300.0 * 8_f64.ln(), bytes: 300.0, characters: 100.0, tokens: 300.0 };
+        let amount =
+            Amount { nats: 300.0 * 8_f64.ln(), bytes: 300.0, characters: 100.0, tokens: 300.0, ..Amount::default() };
         assert!((BitsPerCharacter {}.value(amount) - 9.0).abs() < 1e-12);
     }
 }

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn an_even_choice_among_ten_is_ten() {
-        let amount = Amount { nats: 50.0 * 10_f64.ln(), bytes: 1.0, characters: 1.0, tokens: 50.0 };
+        let amount =
+            Amount { nats: 50.0 * 10_f64.ln(), bytes: 1.0, characters: 1.0, tokens: 50.0, ..Amount::default() };
         assert!((Perplexity {}.value(amount) - 10.0).abs() < 1e-9);
     }
 }

@@ -64,10 +64,10 @@ pub struct Paired {
     pub base: Interval,
     /// The second model's number.
     pub other: Interval,
-    /// Second minus first; below zero is better.
+    /// Second minus first; the metric says which sign is better.
     pub difference: Interval,
-    /// The difference in percent of the first.
-    pub change_percent: Interval,
+    /// The difference in percent of the first; nothing when that is 0.
+    pub change_percent: Option<Interval>,
     /// Windows measured.
     pub windows: usize,
     /// Documents they come from.
@@ -103,11 +103,12 @@ impl Single {
 
 impl Paired {
     /// The numbers by name: those of [`Single::figures`] for the second model, `base`, and `difference` and
-    /// `change_percent` each with `_low` and `_high`.
+    /// `change_percent` each with `_low` and `_high`, the last only where there is one.
     pub fn figures(&self) -> BTreeMap<String, f64> {
         let mut figures = self.single().figures();
         figures.insert("base".to_owned(), self.base.value);
-        for (name, interval) in [("difference", self.difference), ("change_percent", self.change_percent)] {
+        let change = self.change_percent.map(|change| ("change_percent", change));
+        for (name, interval) in change.into_iter().chain([("difference", self.difference)]) {
             figures.insert(name.to_owned(), interval.value);
             figures.insert(format!("{name}_low"), interval.low);
             figures.insert(format!("{name}_high"), interval.high);
@@ -192,7 +193,7 @@ pub fn paired_bootstrap(
         base: interval(whole[0], bases)?,
         other: interval(whole[1], others)?,
         difference: interval(whole[2], differences)?,
-        change_percent: interval(whole[3], changes)?,
+        change_percent: whole[3].is_finite().then(|| interval(whole[3], changes)).transpose()?,
         windows: other.windows.len(),
         documents: other.documents(),
         bytes: total.bytes as u64,

@@ -16,13 +16,13 @@ pub fn comparison_table(metric: &dyn Metric, base: &str, other: &str, rows: &[(S
             format!("{:.4}", paired.other.value),
             format!("{value:+.4}"),
             format!("{low:+.4} to {high:+.4}"),
-            format!("{:+.1} %", paired.change_percent.value),
+            paired.change_percent.map_or("-".to_owned(), |change| format!("{:+.1} %", change.value)),
             paired.windows.to_string(),
             paired.documents.to_string(),
         ]);
     }
     let drawn: Vec<_> = rows.iter().map(|(name, paired)| (name.as_str(), paired.resampled)).collect();
-    format!("{}, lower is better\n{}{}", metric.title(), align(&cells), few_documents(&drawn))
+    format!("{}, {} is better\n{}{}", metric.title(), metric.better(), align(&cells), few_documents(&drawn))
 }
 
 /// One model, a row for each set of texts.

@@ -49,7 +49,7 @@ fn pairing_takes_out_what_is_hard_for_both() {
     assert!(paired.base.high - paired.base.low > 0.05, "unpaired intervals stay wide");
     assert_near(
         "change",
-        paired.change_percent.value,
+        paired.change_percent.expect("the base is above 0").value,
         (paired.other.value / paired.base.value - 1.0) * 100.0,
         1e-12,
         0.0,

@@ -2,5 +2,6 @@
 
 mod bootstrap;
 mod model;
+mod questions;
 mod resume;
 mod table;

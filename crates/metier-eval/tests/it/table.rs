@@ -19,7 +19,7 @@ fn columns_line_up() {
     domain.base = Interval { value: 1.5, low: 1.0, high: 2.0 };
     domain.other = Interval { value: 1.25, low: 1.0, high: 2.0 };
     domain.difference = Interval { value: -0.25, low: -0.3, high: -0.2 };
-    domain.change_percent = Interval { value: -16.666, low: -20.0, high: -10.0 };
+    domain.change_percent = Some(Interval { value: -16.666, low: -20.0, high: -10.0 });
     let mut general = domain.clone();
     general.difference = Interval { value: 0.01, low: -0.001, high: 0.02 };
     general.windows = 1234;

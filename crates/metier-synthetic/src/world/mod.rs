@@ -1,13 +1,16 @@
 //! Which texts can this world write, and how right is a text about it?
 
 mod agglutination;
+mod protocols;
 mod skills;
 mod tiny_stories;
 
 pub use agglutination::Agglutination;
+pub use protocols::Protocols;
 pub use skills::{Skill, Skills};
 pub use tiny_stories::TinyStories;
 
+use metier_core::data::Question;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
 
@@ -18,6 +21,11 @@ pub trait World: Send + Sync {
 
     /// How right a text is that begins with `opening`, which is not judged itself.
     fn grade(&self, opening: &str, continuation: &str) -> Grade;
+
+    /// Questions about what its texts state, in a wording that is in none of them; not every world can ask. The seed decides the wrong choices.
+    fn questions(&self, _seed: Seed) -> Vec<Question> {
+        Vec::new()
+    }
 }
 
 /// A text with what is known of it.
@@ -81,6 +89,7 @@ impl Grade {
 #[rustfmt::skip]
 pub static WORLDS: &[&Part<dyn World>] = &[
     &agglutination::PART,
+    &protocols::PART,
     &skills::PART,
     &tiny_stories::PART,
 ];

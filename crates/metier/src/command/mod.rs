@@ -127,6 +127,8 @@ enum Verb {
     Synthesize(stage::Arguments),
     #[command(name = "pack")]
     Pack(stage::Arguments),
+    #[command(name = "mine")]
+    Mine(stage::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
     Train(train::Arguments),
@@ -194,6 +196,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Bench(verb) => bench::execute(&verb, &global),
         Verb::Curate(verb) => stage::execute("curate", &verb, &global),
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
+        Verb::Mine(verb) => stage::execute("mine", &verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),

@@ -1,4 +1,4 @@
-//! `metier curate`, `synthesize`, `pack`, `create`, `eval`, `judge`, `merge`, `fit`, `export`: one stage from the command line.
+//! `metier curate`, `synthesize`, `mine`, `pack`, `create`, `eval`, `judge`, `merge`, `fit`, `export`: one stage from the command line.
 
 use super::{Global, Verdict};
 use crate::recipe::{Recipe, run};
@@ -6,7 +6,7 @@ use metier_core::Result;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier curate from=docs/ read.method=text select.method=hold_out\n          metier pack from=curate tokenizer=model.gguf\n          metier pack examples=chat.jsonl tokenizer=model.gguf longest=512 longer=drop\n          metier eval model=specialist texts.domain=curate\n          metier fit table=sweep.csv tolerance=0.05\nSettings are written as in a recipe; inputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
+    after_help = "Examples: metier curate from=docs/ read.method=text select.method=hold_out\n          metier pack from=curate tokenizer=model.gguf\n          metier pack examples=chat.jsonl tokenizer=model.gguf longest=512 longer=drop\n          metier eval model=specialist texts.domain=curate\n          metier eval model=specialist questions=asked.jsonl ask.method=open\n          metier fit table=sweep.csv tolerance=0.05\nSettings are written as in a recipe; inputs are paths, artifacts' ids or stage names. `metier explain train` lists the keys."
 )]
 pub struct Arguments {
     /// A key of the stage and its value: steps=100, `filter='[{ method = "rfc_pages" }]'`

@@ -1,4 +1,4 @@
-//! `eval`: what a model knows of held-out texts, alone and against another evaluation.
+//! `eval`: what a model knows of held-out texts and answers to questions, alone and against another evaluation.
 
 use super::model::{local_model, open_checkpoint};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, named, one};
@@ -6,25 +6,32 @@ use metier_core::data::Document;
 use metier_core::part::{Chosen, choose};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
-use metier_core::store::{Counts, Estimate, write_atomic};
+use metier_core::store::{Estimate, write_atomic};
 use metier_core::{Error, Fault, Place, Result};
-use metier_eval::metric::{self, Metric};
-use metier_eval::report::{bootstrap, comparison_table, paired_bootstrap, single_table};
-use metier_eval::{EvaluateSettings, Evaluation};
+use metier_eval::metric::{self, Accuracy, Metric};
+use metier_eval::report::{Paired, Single, bootstrap, comparison_table, paired_bootstrap, single_table};
+use metier_eval::scenario::{self, Scenario};
+use metier_eval::{EvaluateSettings, Evaluation, read_questions};
 use metier_model::Decoder;
 use schemars::JsonSchema;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const METRIC: PartSlot =
     PartSlot { key: "metric", family: "metric", many: false, default: Some("bits_per_byte"), members: metric::records };
 
+const ASK: PartSlot =
+    PartSlot { key: "ask", family: "scenario", many: false, default: Some("choice"), members: scenario::records };
+
+/// The metric of questions, whatever texts are measured by.
+const QUESTIONS_METRIC: Accuracy = Accuracy {};
+
 /// The record of `eval`.
 pub static VERB: Verb = Verb {
     name: "eval",
-    version: 2,
-    summary: "measure a model on held-out texts, alone or against an earlier evaluation",
+    version: 3,
+    summary: "measure a model on held-out texts and questions, alone or against an earlier evaluation",
     makes: Kind::Evaluation,
     inputs: &[
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to measure" },
@@ -38,9 +45,16 @@ pub static VERB: Verb = Verb {
         InputSlot {
             key: "texts",
             kind: Kind::Documents,
-            required: true,
+            required: false,
             many: true,
             text: "held-out documents, by the name they get in the report",
+        },
+        InputSlot {
+            key: "questions",
+            kind: Kind::Questions,
+            required: false,
+            many: true,
+            text: "questions, by the name they get in the report: a stage that wrote some, or a JSONL file with rows of `question`, `answer` and, to choose from, `choices`",
         },
         InputSlot {
             key: "against",
@@ -50,7 +64,7 @@ pub static VERB: Verb = Verb {
             text: "the evaluation of the model to compare with",
         },
     ],
-    parts: &[METRIC],
+    parts: &[METRIC, ASK],
     settings: <EvaluateSettings as JsonSchema>::json_schema,
     read: read_settings,
 };
@@ -58,14 +72,16 @@ pub static VERB: Verb = Verb {
 struct Eval {
     settings: EvaluateSettings,
     metric: Chosen<dyn Metric>,
+    scenario: Chosen<dyn Scenario>,
 }
 
 fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     let mut faults = Faults::default();
-    let settings = faults.take(table.without(&["metric"]).read::<EvaluateSettings>());
+    let settings = faults.take(table.without(&["metric", "ask"]).read::<EvaluateSettings>());
     let metric = faults.take(one(table, &METRIC, metric::METRICS));
-    match (settings, metric) {
-        (Some(settings), Some(metric)) => Ok(Box::new(Eval { settings, metric })),
+    let scenario = faults.take(one(table, &ASK, scenario::SCENARIOS));
+    match (settings, metric, scenario) {
+        (Some(settings), Some(metric), Some(scenario)) => Ok(Box::new(Eval { settings, metric, scenario })),
         _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
     }
 }
@@ -76,12 +92,30 @@ fn windows_file(set: &str) -> String {
 
 impl Work for Eval {
     fn settings(&self) -> serde_json::Value {
-        json!({ "settings": self.settings, "metric": self.metric.identity() })
+        json!({ "settings": self.settings, "metric": self.metric.identity(), "ask": self.scenario.identity() })
+    }
+
+    fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
+        let texts: BTreeSet<&str> = named(inputs, "texts").map(|(set, _)| set).collect();
+        let questions: BTreeSet<&str> = named(inputs, "questions").map(|(set, _)| set).collect();
+        if texts.is_empty() && questions.is_empty() {
+            let error = Error::user(Place::key("texts"), "there is nothing to measure on");
+            return Err(error.hint("name held-out documents under `texts`, or questions under `questions`"));
+        }
+        if let Some(set) = texts.intersection(&questions).next() {
+            let error = Error::user(Place::key("questions"), format!("texts and questions are both called `{set}`"));
+            return Err(error.hint("give each a name of its own"));
+        }
+        if self.metric.name == QUESTIONS_METRIC.name() && !texts.is_empty() {
+            let error = Error::user(Place::key("metric"), "texts have no right answers");
+            return Err(error.hint("questions are measured by `accuracy` whatever `metric` says"));
+        }
+        Ok(())
     }
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
         let mut names = vec!["value", "low", "high", "windows", "documents", "bytes"];
-        names.extend(metric::METRICS.iter().map(|metric| metric.name));
+        names.extend(metric::METRICS.iter().map(|metric| metric.name).filter(|name| *name != QUESTIONS_METRIC.name()));
         if inputs.contains_key("against") {
             names.extend([
                 "base",
@@ -93,7 +127,12 @@ impl Work for Eval {
                 "change_percent_high",
             ]);
         }
-        named(inputs, "texts").flat_map(|(set, _)| names.iter().map(move |name| format!("{set}.{name}"))).collect()
+        let mut out = Vec::new();
+        for (set, _) in named(inputs, "texts").chain(named(inputs, "questions")) {
+            out.extend(names.iter().map(|name| format!("{set}.{name}")));
+        }
+        out.extend(named(inputs, "questions").map(|(set, _)| format!("{set}.{}", QUESTIONS_METRIC.name())));
+        out
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
@@ -130,53 +169,82 @@ impl Work for Eval {
             None => Decoder::from_checkpoint(&checkpoint)?,
         };
         let model = local_model(decoder, &checkpoint).map_err(|error| error.in_file(&model.path))?;
-        let metric = self.metric.part.as_ref();
-        let seed = context.seed.derive("bootstrap");
-        let mut outcome = Outcome { counts: Counts::default(), figures: BTreeMap::new(), table: None };
-        let (mut single, mut paired) = (Vec::new(), Vec::new());
+        let mut report = Report { eval: self, context, outcome: Outcome::default(), single: vec![], paired: vec![] };
         for (set, input) in named(context.inputs, "texts") {
             let documents = held_out(&input.path, &input.name)?;
-            outcome.counts.read += documents.len() as u64;
+            report.outcome.counts.read += documents.len() as u64;
             let bytes = documents.iter().map(|document| document.text.len() as u64).sum();
             let planned = metier_eval::plan(bytes, &self.settings);
             let progress = Progress::new(set, Some(planned.windows), "windows");
             let file = context.work.join(windows_file(set));
-            let evaluation = metier_eval::evaluate(
-                &model,
-                documents.into_iter().map(Ok),
-                &self.settings,
-                context.seed,
-                &progress,
-                &file,
-            )?;
+            let documents = documents.into_iter().map(Ok);
+            let evaluation = metier_eval::evaluate(&model, documents, &self.settings, context.seed, &progress, &file)?;
             progress.finish();
-            outcome.counts.out += evaluation.windows.len() as u64;
-            let figures = if let Some(against) = context.inputs.get("against") {
-                let base = base(&against.path, set)?;
-                let report = paired_bootstrap(&base, &evaluation, metric, self.settings.resamples, seed)?;
-                let figures = report.figures();
-                paired.push((set.to_owned(), report));
-                figures
-            } else {
-                let report = bootstrap(&evaluation, metric, self.settings.resamples, seed)?;
-                let figures = report.figures();
-                single.push((set.to_owned(), report));
-                figures
-            };
-            for (name, metric) in every_metric()? {
-                outcome.figures.insert(format!("{set}.{name}"), evaluation.value(metric.as_ref()));
-            }
-            outcome.figures.extend(figures.into_iter().map(|(name, value)| (format!("{set}.{name}"), value)));
+            report.add(set, &evaluation, self.metric.part.as_ref())?;
         }
-        let report = json!({ "single": single, "paired": paired });
-        write_atomic(context.work.join("report.json"), format!("{report:#}\n"))?;
-        outcome.table = Some(if paired.is_empty() {
-            single_table(metric, &single)
+        let texts = report.table(self.metric.part.as_ref(), 0)?;
+        let sets = report.single.len() + report.paired.len();
+        for (set, input) in named(context.inputs, "questions") {
+            let questions = read_questions(&input.path)?;
+            report.outcome.counts.read += questions.len() as u64;
+            let progress = Progress::new(set, Some(questions.len() as u64), "questions");
+            let file = context.work.join(windows_file(set));
+            let scenario = self.scenario.part.as_ref();
+            let evaluation =
+                metier_eval::evaluate_questions(&model, scenario, &questions, &self.settings, &progress, &file)?;
+            progress.finish();
+            report.add(set, &evaluation, &QUESTIONS_METRIC)?;
+        }
+        let questions = report.table(&QUESTIONS_METRIC, sets)?;
+        let written = json!({ "single": report.single, "paired": report.paired });
+        write_atomic(context.work.join("report.json"), format!("{written:#}\n"))?;
+        report.outcome.table = Some(texts + &questions);
+        Ok(report.outcome)
+    }
+}
+
+/// What is to be said of sets, as it comes in.
+struct Report<'a> {
+    eval: &'a Eval,
+    context: &'a Context<'a>,
+    outcome: Outcome,
+    single: Vec<(String, Single)>,
+    paired: Vec<(String, Paired)>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, set: &str, evaluation: &Evaluation, metric: &dyn Metric) -> Result<()> {
+        let seed = self.context.seed.derive("bootstrap");
+        let resamples = self.eval.settings.resamples;
+        self.outcome.counts.out += evaluation.windows.len() as u64;
+        let figures = if let Some(against) = self.context.inputs.get("against") {
+            let base = base(&against.path, set)?;
+            let report = paired_bootstrap(&base, evaluation, metric, resamples, seed)?;
+            let figures = report.figures();
+            self.paired.push((set.to_owned(), report));
+            figures
         } else {
-            let other = context.input("model")?.name.as_str();
-            comparison_table(metric, "base", other, &paired)
-        });
-        Ok(outcome)
+            let report = bootstrap(evaluation, metric, resamples, seed)?;
+            let figures = report.figures();
+            self.single.push((set.to_owned(), report));
+            figures
+        };
+        // Texts have no accuracy.
+        let every =
+            every_metric()?.into_iter().map(|(name, metric)| (name.to_owned(), evaluation.value(metric.as_ref())));
+        let figures = every.filter(|(_, value)| value.is_finite()).chain(figures);
+        self.outcome.figures.extend(figures.map(|(name, value)| (format!("{set}.{name}"), value)));
+        Ok(())
+    }
+
+    /// The table of all sets but the first ones, if there are any.
+    fn table(&self, metric: &dyn Metric, first: usize) -> Result<String> {
+        let (single, paired) = (self.single.get(first..).unwrap_or(&[]), self.paired.get(first..).unwrap_or(&[]));
+        Ok(match (single, paired) {
+            ([], []) => String::new(),
+            (single, []) => single_table(metric, single),
+            (_, paired) => comparison_table(metric, "base", &self.context.input("model")?.name, paired),
+        })
     }
 }
 
@@ -208,12 +276,9 @@ pub(super) fn held_out(folder: &Path, name: &str) -> Result<Vec<Document>> {
 fn base(folder: &Path, set: &str) -> Result<Evaluation> {
     let path = folder.join(windows_file(set));
     if !path.exists() {
-        return Err(Fault::new(
-            Place::file(folder),
-            format!("that evaluation measured no set of texts called `{set}`"),
-        )
-        .hint("give both evaluations the same `texts`")
-        .into());
+        return Err(Fault::new(Place::file(folder), format!("that evaluation measured nothing called `{set}`"))
+            .hint("give both evaluations the same `texts` and `questions`")
+            .into());
     }
     Evaluation::read(&path)
 }

@@ -23,6 +23,7 @@ mod extend;
 mod fit;
 mod judge;
 mod merge;
+mod mine;
 mod model;
 mod pack;
 mod synthesize;
@@ -48,6 +49,7 @@ pub static VERBS: &[&Verb] = &[
     &fit::VERB,
     &judge::VERB,
     &merge::VERB,
+    &mine::VERB,
     &pack::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
@@ -61,6 +63,8 @@ pub enum Kind {
     Data,
     /// Curated documents, train and held out.
     Documents,
+    /// Questions with their answers, in a file or beside documents.
+    Questions,
     /// A vocabulary with what it needs to encode.
     Tokenizer,
     /// Token shards with provenance.
@@ -87,9 +91,13 @@ impl From<AssetKind> for Kind {
 }
 
 impl Kind {
-    /// Whether it can be taken where `wanted` is: a model has a tokenizer.
+    /// Whether it can be taken where `wanted` is: a model has a tokenizer, and questions lie beside documents or in a file.
     pub fn serves_as(self, wanted: Self) -> bool {
-        self == wanted || (self == Self::Model && wanted == Self::Tokenizer)
+        match wanted {
+            Self::Tokenizer => matches!(self, Self::Tokenizer | Self::Model),
+            Self::Questions => matches!(self, Self::Documents | Self::Data),
+            _ => self == wanted,
+        }
     }
 
     /// The word used in messages.
@@ -97,6 +105,7 @@ impl Kind {
         match self {
             Self::Data => "data",
             Self::Documents => "documents",
+            Self::Questions => "questions",
             Self::Tokenizer => "a tokenizer",
             Self::Shards => "shards",
             Self::Training => "a training result",

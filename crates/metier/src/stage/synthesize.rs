@@ -8,6 +8,7 @@ use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Result, stop};
 use metier_corpus::{DocumentWriter, HELD_OUT, TRAIN};
+use metier_eval::QUESTIONS;
 use metier_synthetic::world::{self, Grade, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,8 @@ pub const WORLD: PartSlot =
 /// The record of `synthesize`.
 pub static VERB: Verb = Verb {
     name: "synthesize",
-    version: 2,
-    summary: "write documents out of a seeded world, with what is known of them",
+    version: 3,
+    summary: "write documents out of a seeded world, with what is known of them and questions about it",
     makes: Kind::Documents,
     inputs: &[],
     parts: &[WORLD],
@@ -122,9 +123,18 @@ impl Work for Synthesize {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        ["boundaries", "bytes", "characters", "documents", "grammar", "held_out_bytes", "held_out_documents"]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "boundaries",
+            "bytes",
+            "characters",
+            "documents",
+            "grammar",
+            "held_out_bytes",
+            "held_out_documents",
+            "questions",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     fn plan(&self, _: &BTreeMap<String, Flow>, _: &Machine) -> Result<(Estimate, Flow)> {
@@ -192,6 +202,12 @@ impl Work for Synthesize {
         let train = write(TRAIN, "train", &|so_far| so_far.characters >= settings.characters)?;
         let held_out = write(HELD_OUT, "held_out", &|so_far| so_far.documents >= settings.held_out)?;
         gold.finish()?;
+        let questions = self.1.part.questions(context.seed);
+        if !questions.is_empty() {
+            let mut file = DocumentWriter::create(&context.work.join(QUESTIONS))?;
+            questions.iter().try_for_each(|question| file.write(question))?;
+            file.finish()?;
+        }
         progress.finish();
         let documents = train.documents + held_out.documents;
         Ok(Outcome {
@@ -204,6 +220,7 @@ impl Work for Synthesize {
                 ("grammar".to_owned(), train.grade.agreeing as f64 / train.grade.sentences as f64),
                 ("held_out_bytes".to_owned(), held_out.bytes as f64),
                 ("held_out_documents".to_owned(), held_out.documents as f64),
+                ("questions".to_owned(), questions.len() as f64),
             ]),
             table: None,
         })

@@ -95,6 +95,12 @@ pub fn fine(command: &mut Command) -> Output {
     output
 }
 
+/// The lines of a JSONL file.
+pub fn rows(path: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).expect("the file is there");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
 /// Runs it, expects exit code 2 and every one of these texts in what it says.
 pub fn refused(command: &mut Command, texts: &[&str]) -> String {
     let output = command.output().expect("metier starts");

@@ -19,6 +19,7 @@ mod merge;
 mod mixing;
 mod models;
 mod provenance;
+mod questions;
 mod regional;
 mod resume;
 mod reuse;

@@ -1,12 +1,7 @@
 //! The English stories in miniature: facts, the baseline of n-grams, and a memorizer that is found out.
 
-use crate::command::{artifact, fine, json, metier, refused};
+use crate::command::{artifact, fine, json, metier, refused, rows};
 use std::fs;
-use std::path::Path;
-
-fn rows(path: &Path) -> Vec<serde_json::Value> {
-    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 #[test]
 fn the_recipe_runs_in_miniature_and_a_memorizer_is_found_out() {
