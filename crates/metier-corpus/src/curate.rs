@@ -50,6 +50,8 @@ pub struct CurateReport {
     pub kept: u64,
     /// Documents held out.
     pub held_out: u64,
+    /// Documents, kept or held out, of whose source something could not be read as it was meant.
+    pub partial: u64,
     /// Documents dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Bytes of text to learn from.
@@ -120,6 +122,7 @@ pub fn curate(
                     if document.license.is_empty() {
                         document.license = settings.license.clone().unwrap_or_default();
                     }
+                    report.partial += u64::from(!document.partial.is_empty());
                     kept.write(&document)?;
                     if let (Some(said), Some(attributes)) = (&mut said, attributes) {
                         said.write(&attributes)?;

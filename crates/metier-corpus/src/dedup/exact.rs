@@ -80,6 +80,7 @@ mod tests {
             source_sha256: String::new(),
             license: String::new(),
             pieces: metier_core::data::Pieces::default(),
+            partial: Vec::new(),
         };
         let mut seen = Exact::default().start(Seed::new(0));
         assert_eq!(seen.repeats(&document("a", "One two,\nthree.")), None);

@@ -211,6 +211,7 @@ mod tests {
             source_sha256: String::new(),
             license: String::new(),
             pieces: metier_core::data::Pieces::default(),
+            partial: Vec::new(),
         }
     }
 

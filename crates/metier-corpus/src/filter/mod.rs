@@ -4,11 +4,15 @@ mod control_characters;
 mod length;
 mod rfc_pages;
 mod script;
+mod self_reference;
+mod standard;
 
 pub use control_characters::ControlCharacters;
 pub use length::Length;
 pub use rfc_pages::RfcPages;
 pub use script::{Name as ScriptName, Script};
+pub use self_reference::{SelfReference, points_at_source};
+pub use standard::Standard;
 
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Part, Record};
@@ -36,6 +40,8 @@ pub static FILTER: &[&Part<dyn Filter>] = &[
     &length::PART,
     &rfc_pages::PART,
     &script::PART,
+    &self_reference::PART,
+    &standard::PART,
 ];
 
 /// The records of all members.
@@ -73,5 +79,6 @@ fn document(text: &str) -> Document {
         source_sha256: String::new(),
         license: String::new(),
         pieces: Pieces::whole(text.len()),
+        partial: Vec::new(),
     }
 }
