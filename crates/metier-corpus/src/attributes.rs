@@ -111,6 +111,7 @@ mod tests {
             source_sha256: String::new(),
             license: String::new(),
             pieces: metier_core::data::Pieces::default(),
+            partial: Vec::new(),
         };
         let said = Taggers::new(&parts).unwrap().attributes(&document);
         assert_eq!(said.attributes["c4_v1__c4_v1__lines_with_too_few_words"], [(0, 8, 1.0)]);

@@ -62,6 +62,7 @@ impl Cipher {
             source_sha256: hex(&Sha256::digest(text.as_bytes())),
             license: document.license.clone(),
             pieces: Pieces::whole(text.len()),
+            partial: document.partial.clone(),
             text,
         }
     }

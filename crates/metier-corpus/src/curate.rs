@@ -51,6 +51,8 @@ pub struct CurateReport {
     pub kept: u64,
     /// Documents held out.
     pub held_out: u64,
+    /// Documents, kept or held out, of whose source something could not be read as it was meant.
+    pub partial: u64,
     /// Documents dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Bytes of text to learn from.
@@ -229,6 +231,7 @@ fn split(fates: &[Fate], kept: &Path, out: &Path, report: &mut CurateReport) -> 
     for (document, fate) in read_documents(kept)?.zip(fates) {
         let document = document?;
         let bytes = document.text.len() as u64;
+        report.partial += u64::from(*fate != Fate::Dropped && !document.partial.is_empty());
         match fate {
             Fate::Train => {
                 report.kept += 1;

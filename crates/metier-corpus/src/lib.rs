@@ -10,6 +10,7 @@
 //! | [`cipher`] | what would this text be in a language that nobody knows |
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
+//! | [`latex`] | what does this LaTeX document say |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
@@ -21,6 +22,7 @@ pub mod dedup;
 mod document_file;
 pub mod fasttext;
 pub mod filter;
+pub mod latex;
 pub mod layout;
 pub mod read;
 pub mod select;

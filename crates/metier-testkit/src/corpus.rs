@@ -111,6 +111,7 @@ pub fn document(id: &str, text: &str) -> Document {
         source_sha256: [(); 4].map(|()| format!("{:016x}", next(&mut state))).concat(),
         license: "CC0-1.0".to_owned(),
         pieces: Pieces::whole(text.len()),
+        partial: Vec::new(),
     }
 }
 

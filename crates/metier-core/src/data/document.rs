@@ -18,6 +18,9 @@ pub struct Document {
     pub license: String,
     /// Which spans of the source the text consists of.
     pub pieces: Pieces,
+    /// What of the source could not be read as it was meant, with file and line; empty when all was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<String>,
 }
 
 /// A run of bytes that stands unchanged in the source.

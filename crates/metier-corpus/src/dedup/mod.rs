@@ -85,6 +85,7 @@ fn document(id: &str, text: &str) -> Document {
         source_sha256: String::new(),
         license: String::new(),
         pieces: metier_core::data::Pieces::default(),
+        partial: Vec::new(),
     }
 }
 

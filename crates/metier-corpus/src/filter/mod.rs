@@ -5,12 +5,16 @@ mod decontaminate;
 mod length;
 mod rfc_pages;
 mod script;
+mod self_reference;
+mod standard;
 
 pub use control_characters::ControlCharacters;
 pub use decontaminate::Decontaminate;
 pub use length::Length;
 pub use rfc_pages::RfcPages;
 pub use script::{Name as ScriptName, Script};
+pub use self_reference::{SelfReference, points_at_source};
+pub use standard::Standard;
 
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Part, Record};
@@ -55,6 +59,8 @@ pub static FILTER: &[&Part<dyn Filter>] = &[
     &length::PART,
     &rfc_pages::PART,
     &script::PART,
+    &self_reference::PART,
+    &standard::PART,
 ];
 
 /// The records of all members.
@@ -92,5 +98,6 @@ fn document(text: &str) -> Document {
         source_sha256: String::new(),
         license: String::new(),
         pieces: Pieces::whole(text.len()),
+        partial: Vec::new(),
     }
 }

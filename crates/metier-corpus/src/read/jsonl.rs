@@ -1,4 +1,4 @@
-use super::{Found, Invalid, Item, LARGEST, Read, Size, files, open_bytes, text_bytes, too_large};
+use super::{Found, Invalid, Item, LARGEST, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -67,6 +67,7 @@ impl Jsonl {
             source_sha256: super::text::hex(&Sha256::digest(text.as_bytes())),
             license: word("license").or_else(|| self.license.clone()).unwrap_or_default(),
             pieces: Pieces::whole(text.len()),
+            partial: Vec::new(),
             text,
         })
     }
@@ -81,12 +82,7 @@ impl Jsonl {
 
 impl Read for Jsonl {
     fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
-        let files = files(path, &self.include, &[])?;
-        if files.is_empty() {
-            return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")
-                .hint(format!("include = {:?}", self.include))
-                .into());
-        }
+        let files = some_files(path, &self.include, &[])?;
         Ok(Box::new(files.into_iter().flat_map(move |(name, path)| -> Found<'a> {
             let mut lines = match open_bytes(&path) {
                 Ok(bytes) => bytes,

@@ -1,9 +1,11 @@
 //! Which documents does this file or folder hold?
 
 mod jsonl;
+mod latex;
 mod text;
 
 pub use jsonl::Jsonl;
+pub use latex::Latex;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 pub use text::Text;
-pub(crate) use text::hex;
+pub(crate) use text::{hex, no_text};
 
 /// What a reader finds, in a fixed order.
 pub type Found<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;
@@ -77,6 +79,7 @@ pub struct Size {
 #[rustfmt::skip]
 pub static READ: &[&Part<dyn Read>] = &[
     &jsonl::PART,
+    &latex::PART,
     &text::PART,
 ];
 
@@ -123,6 +126,29 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
         }
     }
     Ok(out)
+}
+
+/// The same files, of which there is at least one.
+fn some_files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
+    let files = files(path, include, exclude)?;
+    if files.is_empty() {
+        return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")
+            .hint(format!("include = {include:?}, exclude = {exclude:?}"))
+            .into());
+    }
+    Ok(files)
+}
+
+/// About how much there is where each file is one document.
+fn size_of_files(path: &Path, include: &[String], exclude: &[String]) -> Result<Size> {
+    let mut size = Size::default();
+    for (_, path) in files(path, include, exclude)? {
+        let bytes = text_bytes(&path)?;
+        size.documents += 1;
+        size.text_bytes += bytes;
+        size.largest = size.largest.max(bytes);
+    }
+    Ok(size)
 }
 
 /// The file's bytes, decompressed when its name ends in `.gz`.

@@ -1,4 +1,4 @@
-use super::{Found, Invalid, LARGEST, Read, Size, files, open_bytes, text_bytes, too_large};
+use super::{Found, Invalid, LARGEST, Read, Size, open_bytes, size_of_files, some_files, too_large};
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -46,43 +46,41 @@ impl Default for Text {
 
 impl Read for Text {
     fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
-        let files = files(path, &self.include, &self.exclude)?;
-        if files.is_empty() {
-            return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")
-                .hint(format!("include = {:?}, exclude = {:?}", self.include, self.exclude))
-                .into());
-        }
-        Ok(Box::new(files.into_iter().map(|(name, path)| {
-            let mut bytes = Vec::new();
-            let read = open_bytes(&path)?.take(LARGEST + 1).read_to_end(&mut bytes);
-            if read.map_err(|error| Error::io(&path, "read", &error))? as u64 > LARGEST {
-                return Err(too_large(Place::file(&path)));
-            }
-            let source_sha256 = hex(&Sha256::digest(&bytes));
-            let document = String::from_utf8(bytes).map_err(|error| invalid(&path, &error)).map(|mut text| {
-                let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-                let pieces = Pieces(vec![Piece { start: 0, source: mark, length: text.len() - mark }]);
-                text.drain(..mark);
-                let license = self.license.clone().unwrap_or_default();
-                Document { id: name.clone(), pieces, text, source: name.clone(), source_sha256, license }
-            });
-            self.invalid.item(name, "not UTF-8", document)
-        })))
+        let files = some_files(path, &self.include, &self.exclude)?;
+        Ok(Box::new(
+            files.into_iter().map(|(name, path)| {
+                self.invalid.item(name.clone(), NO_TEXT, whole(&name, &path, self.license.as_ref())?)
+            }),
+        ))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {
-        let mut size = Size::default();
-        for (_, path) in files(path, &self.include, &self.exclude)? {
-            let bytes = text_bytes(&path)?;
-            size.documents += 1;
-            size.text_bytes += bytes;
-            size.largest = size.largest.max(bytes);
-        }
-        Ok(size)
+        size_of_files(path, &self.include, &self.exclude)
     }
 }
 
-fn invalid(path: &Path, error: &std::string::FromUtf8Error) -> Error {
+/// Why a file of other bytes is dropped.
+pub(super) const NO_TEXT: &str = "not UTF-8";
+
+/// A file as one document. The inner error is that of bytes that are no text.
+pub(super) fn whole(name: &str, path: &Path, license: Option<&String>) -> Result<Result<Document>> {
+    let mut bytes = Vec::new();
+    let read = open_bytes(path)?.take(LARGEST + 1).read_to_end(&mut bytes);
+    if read.map_err(|error| Error::io(path, "read", &error))? as u64 > LARGEST {
+        return Err(too_large(Place::file(path)));
+    }
+    let source_sha256 = hex(&Sha256::digest(&bytes));
+    Ok(String::from_utf8(bytes).map_err(|error| no_text(path, &error)).map(|mut text| {
+        let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let pieces = Pieces(vec![Piece { start: 0, source: mark, length: text.len() - mark }]);
+        text.drain(..mark);
+        let (license, partial) = (license.cloned().unwrap_or_default(), Vec::new());
+        Document { id: name.to_owned(), pieces, text, source: name.to_owned(), source_sha256, license, partial }
+    }))
+}
+
+/// The fault of bytes that are no text, at the first of them.
+pub(crate) fn no_text(path: &Path, error: &std::string::FromUtf8Error) -> Error {
     let at = error.utf8_error().valid_up_to();
     let before = str::from_utf8(&error.as_bytes()[..at]).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

@@ -205,6 +205,7 @@ impl Packer<'_> {
                 source_sha256: source.sha256.clone(),
                 license: source.license.to_owned(),
                 pieces: Pieces::default(),
+                partial: Vec::new(),
             };
             let lessons = Lessons { learned: Some(learned), verdict: written.verdict };
             self.writer.document(&document, &encoded, lessons)?;

@@ -44,6 +44,7 @@ fn documents(count: usize) -> Vec<(Document, String)> {
                 source_sha256: "0".repeat(64),
                 license: "CC0-1.0".to_owned(),
                 pieces,
+                partial: Vec::new(),
             };
             (document, source)
         })

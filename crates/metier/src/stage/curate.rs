@@ -26,7 +26,7 @@ const SELECT: PartSlot =
 /// The record of `curate`.
 pub static VERB: Verb = Verb {
     name: "curate",
-    version: 1,
+    version: 2,
     summary: "read raw files, clean, tag, drop duplicates, and hold documents out",
     makes: Kind::Documents,
     inputs: &[InputSlot {
@@ -81,7 +81,7 @@ impl Work for Curate {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        let own = ["bytes", "documents", "held_out_bytes", "held_out_documents"].map(str::to_owned);
+        let own = ["bytes", "documents", "held_out_bytes", "held_out_documents", "partial_documents"].map(str::to_owned);
         own.into_iter().chain(self.filters.iter().flat_map(|filter| filter.part.figure_names())).collect()
     }
 
@@ -130,6 +130,7 @@ impl Work for Curate {
             ("bytes".to_owned(), report.bytes as f64),
             ("held_out_documents".to_owned(), report.held_out as f64),
             ("held_out_bytes".to_owned(), report.held_out_bytes as f64),
+            ("partial_documents".to_owned(), report.partial as f64),
         ]);
         Ok(Outcome {
             counts: Counts { read: report.read, out: report.kept + report.held_out, dropped: report.dropped },

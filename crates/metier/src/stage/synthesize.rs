@@ -191,6 +191,7 @@ impl Work for Synthesize {
                     source_sha256: sha256(&text.text),
                     license: settings.license.clone(),
                     pieces: Pieces::whole(text.text.len()),
+                    partial: Vec::new(),
                     text: text.text,
                     id,
                 })?;

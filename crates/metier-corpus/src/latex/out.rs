@@ -1,0 +1,73 @@
+//! The cleaned text while it is written, with its way back to the main file.
+
+use metier_core::data::{Piece, Pieces};
+
+/// A text and where it stands in its source.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pub text: String,
+    pieces: Vec<Piece>,
+}
+
+impl Out {
+    /// Appends a text that stands at this byte of the main file, or that stands in none.
+    pub(super) fn push(&mut self, text: &str, source: Option<usize>) {
+        let (start, length) = (self.text.len(), text.len());
+        self.text.push_str(text);
+        let Some(source) = source else { return };
+        match self.pieces.last_mut() {
+            Some(last) if last.start + last.length == start && last.source + last.length == source => {
+                last.length += length;
+            }
+            _ if length > 0 => self.pieces.push(Piece { start, source, length }),
+            _ => {}
+        }
+    }
+
+    /// Cuts the text off at this byte, or at the character it is in: the text may have been another when the byte was noted.
+    pub(super) fn truncate(&mut self, length: usize) {
+        let length = self.text.floor_char_boundary(length);
+        self.text.truncate(length);
+        while let Some(last) = self.pieces.last_mut() {
+            if last.start >= length {
+                self.pieces.pop();
+                continue;
+            }
+            last.length = last.length.min(length - last.start);
+            break;
+        }
+    }
+
+    /// Cuts white space off the end, but none before this byte.
+    pub(super) fn trim(&mut self, from: usize, of: &[char]) {
+        let from = self.text.floor_char_boundary(from);
+        self.truncate(from + self.text[from..].trim_end_matches(of).len());
+    }
+
+    /// Whether nothing or white space was written last.
+    pub(super) fn at_gap(&self) -> bool {
+        self.text.is_empty() || self.text.ends_with([' ', '\n'])
+    }
+
+    /// Ends a paragraph.
+    pub(super) fn paragraph(&mut self) {
+        self.trim(0, &[' ', '\n']);
+        if !self.text.is_empty() {
+            self.push("\n\n", None);
+        }
+    }
+
+    /// Ends a line.
+    pub(super) fn line(&mut self) {
+        self.trim(0, &[' ']);
+        if !self.at_gap() {
+            self.push("\n", None);
+        }
+    }
+
+    /// The text and its map.
+    pub(super) fn finish(mut self) -> (String, Pieces) {
+        self.trim(0, &[' ', '\n']);
+        (self.text, Pieces(self.pieces))
+    }
+}
