@@ -21,6 +21,7 @@ mod eval;
 mod export;
 mod extend;
 mod fit;
+mod importance;
 mod judge;
 mod merge;
 mod model;
@@ -46,6 +47,7 @@ pub static VERBS: &[&Verb] = &[
     &export::VERB,
     &extend::VERB,
     &fit::VERB,
+    &importance::VERB,
     &judge::VERB,
     &merge::VERB,
     &pack::VERB,
@@ -73,6 +75,8 @@ pub enum Kind {
     Evaluation,
     /// Fitted laws of mixing.
     Law,
+    /// How much each unit of a model matters for a text.
+    Importance,
     /// Figures for people and checks.
     Report,
 }
@@ -103,6 +107,7 @@ impl Kind {
             Self::Model => "a model",
             Self::Evaluation => "an evaluation",
             Self::Law => "a fitted law",
+            Self::Importance => "importances of units",
             Self::Report => "a report",
         }
     }
