@@ -4,7 +4,7 @@ use crate::arch;
 use crate::checkpoint::{AsStored, Checkpoint};
 use crate::config::Config;
 use crate::decode::{Cache, Pages};
-use crate::layer::{Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
+use crate::layer::{self, Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
 use metier_compute::op::{self, Activation, CachedText, Head, Sequence};
 use metier_compute::{List, ParameterId, Parameters, Tape, Tensor, Var};
 use metier_core::seed::Seed;
@@ -20,6 +20,7 @@ pub struct Decoder {
     pub(crate) model: Model,
     pub(crate) attachments: Attachments,
     recompute: bool,
+    attention_dropout: f32,
 }
 
 /// Rows of one training step: texts one after another, without padding.
@@ -70,6 +71,11 @@ impl Site {
     /// The last part of the name: `q_proj`.
     pub fn leaf(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+
+    /// The number of its block.
+    pub fn block(&self) -> Option<usize> {
+        layer::block_of(&self.name)
     }
 }
 
@@ -194,7 +200,14 @@ impl Decoder {
 
     fn assemble(config: Config, parameters: Parameters) -> Result<Self> {
         let model = Model::new(&config, &parameters)?;
-        Ok(Self { parameters, config, model, attachments: Attachments::default(), recompute: false })
+        Ok(Self {
+            parameters,
+            config,
+            model,
+            attachments: Attachments::default(),
+            recompute: false,
+            attention_dropout: 0.0,
+        })
     }
 
     /// The same model without adapters, to attach another to. It shares the weights: they lie in memory once.
@@ -221,6 +234,12 @@ impl Decoder {
     /// What [`Decoder::set_recompute`] set.
     pub fn recompute(&self) -> bool {
         self.recompute
+    }
+
+    /// The rate at which attention leaves out probabilities, on tapes with noise; 0 at first. Probabilities are stored then:
+    /// memory and time grow with the square of a text's length.
+    pub fn set_attention_dropout(&mut self, rate: f32) {
+        self.attention_dropout = rate;
     }
 
     /// The head's weight, `[vocabulary, hidden]`.
@@ -286,12 +305,13 @@ impl Decoder {
             .map(|rows| Sequence { query: rows.clone(), key: rows })
             .collect();
         let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let linears = &self.model.linears;
+        let (linears, dropout) = (&self.model.linears, self.attention_dropout);
         let (mut x, keys) = self.enter(tape, ids, &positions, leading.as_ref())?;
         for block in &self.model.blocks {
             let (positions, sequences, leading) = (positions.clone(), sequences.clone(), leading.clone());
             let forward = move |tape: &mut Tape<'p>, x: Var, keys: Option<Var>| {
-                let rows = Rows { positions: &positions, longest, linears, keys: leading.as_ref().zip(keys) };
+                let keys = leading.as_ref().zip(keys);
+                let rows = Rows { positions: &positions, longest, linears, keys, dropout };
                 block.forward(tape, x, rows, Keys::Own(&sequences))
             };
             let next = if self.recompute {
@@ -410,7 +430,8 @@ impl Decoder {
         tape.set_precision(self.parameters.precision(positions.len()));
         let (mut x, keys) = self.enter(&mut tape, &ids, &positions, leading.as_ref())?;
         let linears = &self.model.linears;
-        let rows_of_pass = Rows { positions: &positions, longest, linears, keys: leading.as_ref().zip(keys) };
+        let keys = leading.as_ref().zip(keys);
+        let rows_of_pass = Rows { positions: &positions, longest, linears, keys, dropout: 0.0 };
         let mut next = 0;
         let mut cached: Vec<CachedText<'_>> = texts
             .iter_mut()

@@ -2,6 +2,7 @@
 
 use crate::optimizer::{Optimizer, Update, Weights};
 use crate::rates::{OwnRate, Share, shares};
+use crate::soft_mask::SoftMask;
 use metier_compute::kernel::Precision;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var, op};
 use metier_core::Result;
@@ -16,6 +17,8 @@ pub struct Learner<'a> {
     pub decoder: &'a mut Decoder,
     /// How products see their inputs; [`Precision::F32`] at first.
     pub precision: Precision,
+    /// What damps the gradients of some rows; nothing at first.
+    pub soft_mask: Option<&'a SoftMask>,
     /// What dropout draws from; none at first.
     pub noise: Option<Seed>,
     trainable: Vec<ParameterId>,
@@ -47,7 +50,17 @@ impl<'a> Learner<'a> {
         let state = trainable.iter().map(zeros).collect::<Result<_>>()?;
         let upkeep = decoder.upkeep();
         let gradients = Gradients::default();
-        Ok(Self { decoder, precision: Precision::F32, noise: None, trainable, shares, upkeep, state, gradients })
+        Ok(Self {
+            decoder,
+            precision: Precision::F32,
+            soft_mask: None,
+            noise: None,
+            trainable,
+            shares,
+            upkeep,
+            state,
+            gradients,
+        })
     }
 
     /// Forgets the gradients of the step before.
@@ -81,6 +94,13 @@ impl<'a> Learner<'a> {
         let scaled = op::scale(&mut tape, mean, share as f32)?;
         tape.backward(scaled, &mut self.gradients)?;
         Ok(f64::from(value))
+    }
+
+    /// Damps the gradients of a step, all of which are there, as the soft mask says.
+    pub fn damp(&mut self) {
+        if let Some(mask) = self.soft_mask {
+            mask.damp(&mut self.gradients);
+        }
     }
 
     /// The length of all gradients together.

@@ -13,6 +13,8 @@
 //! | [`page`] | what a run was like, to be seen in a browser |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
 //! | [`mod@preview`] | what a run will see, before it starts |
+//! | [`Importance`] | which units of a model matter for a text |
+//! | [`SoftMask`] | which units a training changes less |
 //! | [`squared_gradients`] | what the gradients of a text say before a model is trained |
 //! | [`mod@plan`] | what a run will cost, before it starts |
 //!
@@ -27,6 +29,7 @@
 
 pub mod checkpoint;
 mod dashboard;
+mod importance;
 mod learner;
 mod measure;
 pub mod objective;
@@ -39,11 +42,13 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod settings;
+mod soft_mask;
 mod sources;
 mod trainer;
 mod validation;
 pub mod watch;
 
+pub use importance::{Family, Importance, ImportanceSettings, Measured};
 pub use learner::Learner;
 pub use measure::squared_gradients;
 pub use plan::{Plan, plan};
@@ -51,6 +56,7 @@ pub use preview::{Shown, preview};
 pub use rates::OwnRate;
 pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings, Validate};
+pub use soft_mask::{SoftMask, normalized};
 pub use sources::Sources;
 pub use validation::{VALIDATION_FILE, ValidationRecord, read_validation, validation_tokens};
 pub use watch::Event;

@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoints, Found};
 use crate::objective::Other;
 use crate::plan::plan;
 use crate::settings::{Parts, TrainSettings};
+use crate::soft_mask::SoftMask;
 use crate::sources::Sources;
 use crate::trainer::{Trainer, Work};
 use crate::validation::{Validation, ValidationRecord};
@@ -27,6 +28,8 @@ pub struct Run<'a> {
     pub parts: &'a Parts,
     /// The model that the objective learns from, if it does.
     pub teacher: Option<&'a Arc<Decoder>>,
+    /// What damps the gradients of some rows.
+    pub soft_mask: Option<&'a SoftMask>,
     /// Decides every random choice.
     pub seed: Seed,
     /// The folder that gets `loss.jsonl`, `sampled.json` and perhaps `validation.jsonl`, and `scratch/` while the run lasts. A checkpoint
@@ -304,6 +307,12 @@ fn fingerprint(decoder: &Decoder, sources: &Sources<'_>, run: &Run<'_>) -> Strin
         }
     }
     hash_weights(&mut hash, decoder);
+    for (id, rows) in run.soft_mask.map_or(&[][..], SoftMask::left) {
+        hash.update(format!("\nsoft mask {}\n", decoder.parameters.name(*id)).as_bytes());
+        for row in rows {
+            hash.update(&row.to_le_bytes());
+        }
+    }
     if let Some(teacher) = run.teacher {
         hash.update(format!("\nteacher {}", teacher.config().to_json()).as_bytes());
         hash_weights(&mut hash, teacher);

@@ -51,6 +51,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let mut learner = Learner::new(decoder, &*run.parts.optimizer.part, &run.settings.rates)?;
         learner.precision = run.settings.precision.into();
+        learner.soft_mask = run.soft_mask;
         Ok(Self {
             learner,
             sources,
@@ -118,6 +119,7 @@ impl<'a> Trainer<'a> {
             work.tokens += group.rows.weights.iter().filter(|weight| **weight > 0.0).count() as u64;
             work.flop += flop_per_token * group.rows.ids.len() as f64;
         }
+        self.learner.damp();
         let norm = self.learner.gradient_norm();
         if !norm.is_finite() {
             let names = self.names(&windows);

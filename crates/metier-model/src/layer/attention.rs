@@ -1,5 +1,6 @@
 //! Causal self-attention: projections, norms of heads, positions, and the cache of decoding.
 
+use super::dropped_attention::dropped_attention;
 use super::{Builder, LinearId, Norm, Part, Rows, Turning};
 use metier_compute::op::{self, AttentionShape, CachedText, Sequence, Span};
 use metier_compute::{Tape, Var};
@@ -86,9 +87,16 @@ impl Attention {
         if let Some((leading, table)) = rows.keys {
             [key, value] = leading.instead(tape, table, self.block, [key, value])?;
         }
-        let mixed = match keys {
-            Keys::Own(sequences) => op::attention(tape, query, key, value, &self.shape, sequences)?,
-            Keys::Cached(texts) => op::cached_attention(tape, [query, key, value], &self.shape, self.block, texts)?,
+        let noise = tape.noise().filter(|_| rows.dropout > 0.0);
+        let mixed = match (keys, noise) {
+            (Keys::Own(sequences), Some(noise)) => {
+                let dropout = (rows.dropout, noise.derive(&format!("attention {}", self.block)));
+                dropped_attention(tape, [query, key, value], &self.shape, sequences, dropout)?
+            }
+            (Keys::Own(sequences), None) => op::attention(tape, query, key, value, &self.shape, sequences)?,
+            (Keys::Cached(texts), _) => {
+                op::cached_attention(tape, [query, key, value], &self.shape, self.block, texts)?
+            }
         };
         rows.linears[self.output].forward(tape, mixed)
     }

@@ -3,6 +3,7 @@
 mod adapter;
 mod attention;
 mod block;
+mod dropped_attention;
 mod feed_forward;
 mod linear;
 mod model;
@@ -42,6 +43,13 @@ pub struct Rows<'a> {
     pub linears: &'a Linears,
     /// Keys and values of virtual tokens, and where their rows are.
     pub keys: Option<(&'a Leading, Var)>,
+    /// The rate at which probabilities of attention are left out, on a tape with noise.
+    pub dropout: f32,
+}
+
+/// The number of the block that a weight or module of this name is part of.
+pub fn block_of(name: &str) -> Option<usize> {
+    name.split('.').find_map(|part| part.parse().ok())
 }
 
 /// Finds the modules of a model by what they do.

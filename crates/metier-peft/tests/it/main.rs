@@ -190,6 +190,36 @@ fn full_trains_everything_and_adds_nothing() {
 }
 
 #[test]
+fn full_trains_the_chosen_weights_only() {
+    let trained = |full: Full| {
+        let mut decoder = decoder(1);
+        full.build(&Place::default()).unwrap().attach(&mut decoder, Seed::new(1)).map(|_| {
+            let all = decoder.parameters.iter().filter(|(.., trainable)| *trainable);
+            all.map(|(_, name, ..)| name.to_owned()).collect::<Vec<_>>()
+        })
+    };
+    let full = |blocks: &[usize], targets: &[&str]| Full {
+        blocks: blocks.to_vec(),
+        targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+    };
+    let names = |layers: &[&str]| layers.iter().map(|layer| format!("model.layers.1.{layer}")).collect::<Vec<_>>();
+    let mut found = trained(full(&[1], &["up_proj", "self_attn.v_proj"])).unwrap();
+    found.sort();
+    assert_eq!(found, names(&["mlp.up_proj.weight", "self_attn.v_proj.bias", "self_attn.v_proj.weight"]));
+    let block = trained(full(&[1], &[])).unwrap();
+    assert!(block.len() == 12 && block.iter().all(|name| name.starts_with("model.layers.1.")), "{block:?}");
+    assert_eq!(trained(full(&[], &["up_proj"])).unwrap().len(), 2);
+
+    let error = trained(full(&[0, 2, 9], &["up_porj"])).unwrap_err();
+    let said: Vec<_> = error.faults.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(said, ["the model has no block 2", "the model has no block 9", "the model has no layer `up_porj`"]);
+    assert_eq!(error.faults[0].hint.as_deref(), Some("its blocks are numbered from 0 to 1"));
+    assert!(error.faults[2].hint.as_ref().unwrap().contains("did you mean `up_proj`?"));
+    let nothing = trained(full(&[1], &["layers.0.mlp.up_proj"])).unwrap_err();
+    assert!(nothing.to_string().contains("no weight of these blocks"), "{nothing}");
+}
+
+#[test]
 fn an_adapter_comes_back_from_its_folder() {
     let folder = scratch("adapter");
     let mut trained = decoder(1);

@@ -175,7 +175,7 @@ impl Distill {
 }
 
 /// `Σ p ln(p / q)` of each row, given logarithms.
-fn divergence(tape: &mut Tape<'_>, log_p: Var, log_q: Var) -> Result<Var> {
+pub(crate) fn divergence(tape: &mut Tape<'_>, log_p: Var, log_q: Var) -> Result<Var> {
     let p = op::activation(tape, log_p, Activation::Exp)?;
     let ratio = op::subtract(tape, log_p, log_q)?;
     let each = op::multiply(tape, p, ratio)?;

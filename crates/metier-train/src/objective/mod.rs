@@ -17,6 +17,7 @@ use metier_tokenizer::pack::{Lesson, Verdict};
 use std::sync::Arc;
 
 pub use causal::Causal;
+pub(crate) use distill::divergence;
 pub use distill::{Distill, Divergence};
 pub use dpo::{Dpo, DpoLoss};
 pub use kto::Kto;

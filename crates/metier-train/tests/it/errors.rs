@@ -32,6 +32,7 @@ fn too_little_memory_is_told_with_both_numbers_before_the_first_step() {
             settings: &bench.settings,
             parts: &bench.parts,
             teacher: None,
+            soft_mask: None,
             seed: Seed::new(3),
             work: &work,
             budget: &Budget::new(Some(limit)),

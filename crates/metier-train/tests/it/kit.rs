@@ -8,7 +8,7 @@ use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
 use metier_model::{Config, Decoder};
 use metier_tokenizer::pack::{Dialogue, Origin, PackSettings, Shards, pack, pack_examples};
-use metier_train::{Parts, Run, TrainReport, TrainSettings, train};
+use metier_train::{Parts, Run, SoftMask, TrainReport, TrainSettings, train};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -169,6 +169,7 @@ pub struct Bench {
     pub settings: TrainSettings,
     pub parts: Parts,
     pub teacher: Option<Arc<Decoder>>,
+    pub soft_mask: Option<SoftMask>,
     pub folder: TempDir,
 }
 
@@ -176,7 +177,7 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shards = shards(&folder.path().join("pack"), &documents());
-        Self { shards, settings: settings(), parts: parts(), teacher: None, folder }
+        Self { shards, settings: settings(), parts: parts(), teacher: None, soft_mask: None, folder }
     }
 
     /// A work folder of this name.
@@ -199,6 +200,7 @@ impl Bench {
             settings: &self.settings,
             parts: &self.parts,
             teacher: self.teacher.as_ref(),
+            soft_mask: self.soft_mask.as_ref(),
             seed: Seed::new(3),
             work,
             budget: &Budget::new(None),

@@ -45,6 +45,7 @@ impl Mixed {
             settings: &self.bench.settings,
             parts: &self.bench.parts,
             teacher: None,
+            soft_mask: None,
             seed: Seed::new(3),
             work,
             budget: &Budget::new(None),

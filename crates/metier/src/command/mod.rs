@@ -140,6 +140,8 @@ enum Verb {
     Merge(stage::Arguments),
     #[command(name = "fit")]
     Fit(stage::Arguments),
+    #[command(name = "importance")]
+    Importance(stage::Arguments),
     #[command(name = "export")]
     Export(stage::Arguments),
     Import(import::Arguments),
@@ -200,6 +202,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),
+        Verb::Importance(verb) => stage::execute("importance", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),
         Verb::Train(verb) => train::execute(&verb, &global),
         Verb::Eval(verb) => stage::execute("eval", &verb, &global),

@@ -21,6 +21,7 @@ mod eval;
 mod export;
 mod extend;
 mod fit;
+mod importance;
 mod judge;
 mod merge;
 mod mine;
@@ -47,6 +48,7 @@ pub static VERBS: &[&Verb] = &[
     &export::VERB,
     &extend::VERB,
     &fit::VERB,
+    &importance::VERB,
     &judge::VERB,
     &merge::VERB,
     &mine::VERB,
@@ -77,6 +79,8 @@ pub enum Kind {
     Evaluation,
     /// Fitted laws of mixing.
     Law,
+    /// How much each unit of a model matters for a text.
+    Importance,
     /// Figures for people and checks.
     Report,
 }
@@ -112,6 +116,7 @@ impl Kind {
             Self::Model => "a model",
             Self::Evaluation => "an evaluation",
             Self::Law => "a fitted law",
+            Self::Importance => "importances of units",
             Self::Report => "a report",
         }
     }

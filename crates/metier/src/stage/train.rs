@@ -1,7 +1,9 @@
 //! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
 
 use super::model::{open_base, open_checkpoint, open_decoder};
-use super::{Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, named, one};
+use super::{
+    Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, importance, named, one,
+};
 use crate::command::print_line;
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
@@ -12,7 +14,7 @@ use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
 use metier_train::page::Told;
-use metier_train::{Event, Parts, Sources, TrainSettings, objective, optimizer, sampler, schedule};
+use metier_train::{Event, Parts, SoftMask, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +82,13 @@ pub static VERB: Verb = Verb {
             text: "the stage `fit` whose critical ratio the sampler `mixture` takes as `critical`",
         },
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to start from" },
+        InputSlot {
+            key: "soft_mask",
+            kind: Kind::Importance,
+            required: false,
+            many: true,
+            text: "stages `importance` that measured this model: the more a unit matters, the less its gradient counts",
+        },
         InputSlot {
             key: "teacher",
             kind: Kind::Model,
@@ -219,10 +228,11 @@ impl Work for Train {
             line["stage"] = json!(context.stage);
             print_line(&line)
         };
-        let run = metier_train::Run {
+        let mut run = metier_train::Run {
             settings: &self.settings,
             parts,
             teacher: teacher.as_ref(),
+            soft_mask: None,
             seed: context.seed,
             work: context.work,
             budget: context.budget,
@@ -239,8 +249,10 @@ impl Work for Train {
                 adapter.attach_measured(&mut decoder, seed, &squares)?
             }
         };
+        let soft_mask = soft_mask(context, &decoder)?;
+        run.soft_mask = soft_mask.as_ref();
         let report = metier_train::train(&mut decoder, sources()?, &run)?;
-        for note in &report.notes {
+        for note in soft_mask.iter().flat_map(|mask| &mask.notes).chain(&report.notes) {
             metier_core::progress::say(note);
         }
         if attached.form.is_none() {
@@ -294,6 +306,15 @@ impl Train {
             sampler: one(&table, &SAMPLER, sampler::SAMPLERS)?,
         })
     }
+}
+
+/// What the stages under `soft_mask` leave of the gradients, if there are any.
+fn soft_mask(context: &Context, decoder: &Decoder) -> Result<Option<SoftMask>> {
+    let folders: Vec<&Path> = named(context.inputs, "soft_mask").map(|(_, input)| input.path.as_path()).collect();
+    if folders.is_empty() {
+        return Ok(None);
+    }
+    SoftMask::new(&importance::read(folders.into_iter(), decoder)?, decoder).map(Some)
 }
 
 /// The figure of a source's share of the tokens.

@@ -6,6 +6,7 @@ mod adapters;
 mod bad_input;
 mod bench;
 mod calls;
+mod cofitune;
 mod command;
 mod completions;
 mod decoding;
