@@ -272,6 +272,7 @@ mod tests {
             license: "none".to_owned(),
             pieces: Pieces::whole(text.len()),
             text: text.to_owned(),
+            partial: Vec::new(),
         }
     }
 
