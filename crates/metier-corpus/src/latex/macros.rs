@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// Most definitions that one document may have at a time.
 const DEFINITIONS: usize = 100_000;
 
+/// Most bytes of a command's name.
+const LONGEST_NAME: usize = 100;
+
 /// What a command stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -152,6 +155,8 @@ pub(super) fn filled(body: &str, arguments: &[String], most: usize) -> Option<St
 
 /// Whether a text ends in a backslash and letters.
 pub(super) fn ends_in_command(text: &str) -> bool {
+    // No name is longer, and a text may end in letters without end.
+    let text = &text[text.floor_char_boundary(text.len().saturating_sub(LONGEST_NAME))..];
     let before = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     before.len() < text.len() && ends_in_backslash(before)
 }
