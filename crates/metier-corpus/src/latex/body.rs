@@ -140,13 +140,11 @@ impl<'a> Body<'a> {
                 }
             }
         }
-        match self.open.pop() {
-            Some((open, spot)) => Err(Stop::new(spot, format!("{} is never closed", said(&open)))),
-            None => {
-                self.end_cut(0);
-                Ok(())
-            }
+        if let Some((open, spot)) = self.open.pop() {
+            return Err(Stop::new(spot, format!("{} is never closed", said(&open))));
         }
+        self.end_cut(0);
+        Ok(())
     }
 
     /// Writes a text, which stands at this byte of the main file unless something else does.

@@ -78,9 +78,9 @@ impl Macros {
                 let parameters = rest[..end].to_owned();
                 stream.skip(end);
                 let body = stream.argument()?;
-                let plain: String = (1..=parameters.len() / 2).map(|number| format!("#{number}")).collect();
-                let meaning = if parameters.trim() == plain && plain.len() <= 18 {
-                    Meaning::Text { arguments: plain.len() / 2, default: None, body }
+                let parameters = parameters.trim();
+                let meaning = if "#1#2#3#4#5#6#7#8#9".starts_with(parameters) && parameters.len().is_multiple_of(2) {
+                    Meaning::Text { arguments: parameters.len() / 2, default: None, body }
                 } else {
                     Meaning::Delimited
                 };
@@ -134,18 +134,15 @@ pub(super) fn filled(body: &str, arguments: &[String], most: usize) -> Option<St
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let Some(next) = rest.chars().next() else { break };
-        match next.to_digit(10).and_then(|number| arguments.get((number as usize).wrapping_sub(1))) {
-            Some(argument) => {
-                if argument.starts_with(|letter: char| letter.is_ascii_alphabetic()) && ends_in_command(&out) {
-                    out.push(' ');
-                }
-                out.push_str(argument);
+        if let Some(argument) = next.to_digit(10).and_then(|number| arguments.get((number as usize).wrapping_sub(1))) {
+            if argument.starts_with(|letter: char| letter.is_ascii_alphabetic()) && ends_in_command(&out) {
+                out.push(' ');
             }
-            None => {
-                out.push('#');
-                if next != '#' {
-                    out.push(next);
-                }
+            out.push_str(argument);
+        } else {
+            out.push('#');
+            if next != '#' {
+                out.push(next);
             }
         }
         rest = &rest[next.len_utf8()..];
