@@ -83,8 +83,6 @@ pub(super) struct Body<'a> {
     /// Headings that are open.
     headings: usize,
     preamble: bool,
-    /// The text up to here ends in a mark of ours, behind which a space stays.
-    mark: usize,
     title: Option<String>,
     /// The section that is to be dropped: its level, its first byte, and the spans kept before it.
     cut: Option<(usize, usize, usize)>,
@@ -104,7 +102,6 @@ impl<'a> Body<'a> {
             headings: 0,
             preamble: super::is_document(stream.text()),
             stream,
-            mark: 0,
             title: None,
             cut: None,
         }
@@ -143,13 +140,11 @@ impl<'a> Body<'a> {
                 }
             }
         }
-        match self.open.pop() {
-            Some((open, spot)) => Err(Stop::new(spot, format!("{} is never closed", said(&open)))),
-            None => {
-                self.end_cut(0);
-                Ok(())
-            }
+        if let Some((open, spot)) = self.open.pop() {
+            return Err(Stop::new(spot, format!("{} is never closed", said(&open))));
         }
+        self.end_cut(0);
+        Ok(())
     }
 
     /// Writes a text, which stands at this byte of the main file unless something else does.
@@ -180,7 +175,7 @@ impl<'a> Body<'a> {
             if space.paragraph && math + 1 == self.open.len() {
                 return Err(Stop::new(spot, "a paragraph ends inside mathematics"));
             }
-            if self.out.text.len() > self.mark {
+            if self.out.text.len() > self.out.mark {
                 self.put(&space.raw, source);
             }
         } else if space.paragraph && self.headings == 0 {
@@ -281,8 +276,8 @@ impl<'a> Body<'a> {
             self.out.push(&format!("\\begin{{{name}}}"), None);
         }
         self.math = Some(self.open.len());
-        self.mark = self.out.text.len();
-        self.open(Open::Math { end, start: self.mark }, spot)
+        self.out.mark = self.out.text.len();
+        self.open(Open::Math { end, start: self.out.mark }, spot)
     }
 
     fn close_math(&mut self, end: &End, start: usize) {
@@ -470,7 +465,10 @@ impl<'a> Body<'a> {
             }
             Command::Pointer => {
                 self.stream.take('*');
-                self.out.trim(self.mark, &[' ']);
+                // A line's end too, but not a paragraph's.
+                if !self.out.text.ends_with("\n\n") {
+                    self.out.trim(self.out.mark, &[' ', '\n']);
+                }
                 while self.stream.optional().is_some() {}
                 self.stream.argument()?;
             }
@@ -483,7 +481,7 @@ impl<'a> Body<'a> {
                 self.stream.optional();
                 self.stream.space();
                 if self.stream.take('{') {
-                    self.out.trim(self.mark, &[' ']);
+                    self.out.trim(self.out.mark, &[' ']);
                     self.out.push(" (", None);
                     self.open(Open::Footnote, spot)?;
                 }
@@ -497,7 +495,7 @@ impl<'a> Body<'a> {
             Command::Item => {
                 self.out.line();
                 self.out.push("- ", None);
-                self.mark = self.out.text.len();
+                self.out.mark = self.out.text.len();
                 if let Some(label) = self.stream.optional() {
                     self.stream.insert("", &format!("{label} "), spot);
                 }
@@ -579,8 +577,8 @@ impl<'a> Body<'a> {
         self.out.paragraph();
         self.out.push(&format!("{} ", "#".repeat(level)), None);
         self.headings += 1;
-        self.mark = self.out.text.len();
-        self.open(Open::Heading { level, before, start: self.mark }, spot)
+        self.out.mark = self.out.text.len();
+        self.open(Open::Heading { level, before, start: self.out.mark }, spot)
     }
 
     /// Drops the section that was to be dropped, where one of this level begins.

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// Most definitions that one document may have at a time.
 const DEFINITIONS: usize = 100_000;
 
+/// Most bytes of a command's name.
+const LONGEST_NAME: usize = 100;
+
 /// What a command stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -75,9 +78,9 @@ impl Macros {
                 let parameters = rest[..end].to_owned();
                 stream.skip(end);
                 let body = stream.argument()?;
-                let plain: String = (1..=parameters.len() / 2).map(|number| format!("#{number}")).collect();
-                let meaning = if parameters.trim() == plain && plain.len() <= 18 {
-                    Meaning::Text { arguments: plain.len() / 2, default: None, body }
+                let parameters = parameters.trim();
+                let meaning = if "#1#2#3#4#5#6#7#8#9".starts_with(parameters) && parameters.len().is_multiple_of(2) {
+                    Meaning::Text { arguments: parameters.len() / 2, default: None, body }
                 } else {
                     Meaning::Delimited
                 };
@@ -131,18 +134,15 @@ pub(super) fn filled(body: &str, arguments: &[String], most: usize) -> Option<St
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let Some(next) = rest.chars().next() else { break };
-        match next.to_digit(10).and_then(|number| arguments.get((number as usize).wrapping_sub(1))) {
-            Some(argument) => {
-                if argument.starts_with(|letter: char| letter.is_ascii_alphabetic()) && ends_in_command(&out) {
-                    out.push(' ');
-                }
-                out.push_str(argument);
+        if let Some(argument) = next.to_digit(10).and_then(|number| arguments.get((number as usize).wrapping_sub(1))) {
+            if argument.starts_with(|letter: char| letter.is_ascii_alphabetic()) && ends_in_command(&out) {
+                out.push(' ');
             }
-            None => {
-                out.push('#');
-                if next != '#' {
-                    out.push(next);
-                }
+            out.push_str(argument);
+        } else {
+            out.push('#');
+            if next != '#' {
+                out.push(next);
             }
         }
         rest = &rest[next.len_utf8()..];
@@ -152,6 +152,8 @@ pub(super) fn filled(body: &str, arguments: &[String], most: usize) -> Option<St
 
 /// Whether a text ends in a backslash and letters.
 pub(super) fn ends_in_command(text: &str) -> bool {
+    // No name is longer, and a text may end in letters without end.
+    let text = &text[text.floor_char_boundary(text.len().saturating_sub(LONGEST_NAME))..];
     let before = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     before.len() < text.len() && ends_in_backslash(before)
 }

@@ -6,6 +6,8 @@ use metier_core::data::{Piece, Pieces};
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub text: String,
+    /// The text up to here ends in a mark of ours, such as that of a heading, behind which a space stays.
+    pub mark: usize,
     pieces: Vec<Piece>,
 }
 
@@ -28,6 +30,7 @@ impl Out {
     pub(super) fn truncate(&mut self, length: usize) {
         let length = self.text.floor_char_boundary(length);
         self.text.truncate(length);
+        self.mark = self.mark.min(length);
         while let Some(last) = self.pieces.last_mut() {
             if last.start >= length {
                 self.pieces.pop();
