@@ -6,7 +6,7 @@ use metier_core::part::Build;
 use metier_core::seam::{Ability, Ask, Exchange, Finish, Generate, Prompt, Reply, Score, ScoreRequest, Scored};
 use metier_core::seed::Seed;
 use metier_core::{Place, Result};
-use metier_eval::metric::{Accuracy, Metric, Perplexity};
+use metier_eval::metric::{Accuracy, Perplexity};
 use metier_eval::report::paired_bootstrap;
 use metier_eval::scenario::{Choice, Open, Scenario};
 use metier_eval::{EvaluateSettings, Evaluation, evaluate_questions};

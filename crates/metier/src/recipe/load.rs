@@ -553,12 +553,12 @@ fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Ve
     names.keys().iter().filter_map(|key| faults.take(names.string(key)).flatten()).collect()
 }
 
-/// What a name on the command line stands for, and what that is. A path is what the slot takes, raw data, a model or a
+/// What a name on the command line stands for, and what that is. A path is what the slot takes, raw data, questions, a model or a
 /// tokenizer; anything else has been made by a stage and has its record.
 fn find_input(name: &str, wanted: Kind, global: &crate::command::Global) -> Result<(Fetched, Kind)> {
     let path = Path::new(name);
     if path.exists() && !path.join("record.json").exists() {
-        if !matches!(wanted, Kind::Data | Kind::Model | Kind::Tokenizer) {
+        if !matches!(wanted, Kind::Data | Kind::Model | Kind::Questions | Kind::Tokenizer) {
             let message = format!("this is no result of a stage, and {} is wanted", wanted.word());
             return Err(Error::file(path, message).hint("name a stage, an artifact's id or its folder"));
         }

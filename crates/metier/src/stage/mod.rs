@@ -99,7 +99,7 @@ impl Kind {
     pub fn serves_as(self, wanted: Self) -> bool {
         match wanted {
             Self::Tokenizer => matches!(self, Self::Tokenizer | Self::Model),
-            Self::Questions => matches!(self, Self::Documents | Self::Data),
+            Self::Questions => matches!(self, Self::Questions | Self::Documents | Self::Data),
             _ => self == wanted,
         }
     }
