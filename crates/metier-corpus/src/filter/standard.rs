@@ -15,10 +15,10 @@ use std::ops::Range;
 /// Read line by line. A heading is a line without indent that begins with a clause number, `Annex` or `Appendix`, or that is one
 /// of the usual titles (`Foreword`, `Abstract`, `References` ...). Gone are
 /// - what stands before the first heading that a text begins with (`Abstract`, `Foreword`, `Introduction`, `Scope`, the contents, clause 1), if it
-///   comes within 200 lines;
-/// - the table of contents, up to the first heading that does not come again below;
+///   comes within 200 lines,
+/// - the table of contents, up to the first heading that does not come again below,
 /// - the sections `Status of This Memo`, `Copyright Notice`, `Change history`, `Revision history` and `Document history`, and those whose title ends in
-///   `references` or `bibliography`, each up to the next heading of its level or above;
+///   `references` or `bibliography`, each up to the next heading of its level or above,
 /// - lines such as `3GPP TS 38.331 V17.0.0 (2022-03)` and `3GPP` alone.
 ///
 /// Clause numbers stay. Text is only taken away, so every byte kept still has its place in the source.

@@ -17,11 +17,11 @@ use words::{
 ///
 /// # How
 /// The question is read word by word. It is dropped when it has
-/// - `this` or `these` before a kind of text or of its parts (paper, section, table, experiment, approach ...), with adjectives between;
-/// - `above`, `given`, `following`, `previous` and the like before one, or an echo such as "mentioned above", "described earlier", "shown here";
+/// - `this` or `these` before a kind of text or of its parts (paper, section, table, experiment, approach ...), with adjectives between,
+/// - `above`, `given`, `following`, `previous` and the like before one, or an echo such as "mentioned above", "described earlier", "shown here",
 /// - `the` before one, where it can only be a text (`the paper`), where a preposition stands before it and no other noun behind it
-///   (`in the table?`), or where it says or shows something (`the report describes`);
-/// - the authors, `we` or `our` as those of a paper, "the proposed scheme", "the experiments";
+///   (`in the table?`), or where it says or shows something (`the report describes`),
+/// - the authors, `we` or `our` as those of a paper, "the proposed scheme", "the experiments",
 /// - a part with a number or letter (`Eq. (7)`, `Appendix B`) or a number in brackets (`in [12]`).
 ///
 /// A part of something that is named stays: "section 4.1 of RFC 793", "the authors of RFC 2616".

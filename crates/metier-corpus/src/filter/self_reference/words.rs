@@ -63,8 +63,8 @@ pub(super) const NUMBERED: &[&str] = &[
 pub(super) const SAYS: &[&str] = &[
     "describe", "mention", "state", "say", "propose", "discuss", "present", "list", "show", "illustrate", "depict",
     "report", "indicate", "suggest", "argue", "claim", "conclude", "recommend", "outline", "highlight", "explain",
-    "note", "identify", "refer", "cite", "emphasize", "emphasise", "address", "cover", "focus", "deal", "analyze",
-    "analyse", "examine", "investigate", "introduce", "reveal", "demonstrate", "confirm", "summarize", "summarise",
+    "note", "identify", "refer", "cite", "emphasize", "address", "cover", "focus", "deal", "analyze",
+    "examine", "investigate", "introduce", "reveal", "demonstrate", "confirm", "summarize",
     "compare", "characterize", "point", "assert", "imply", "detail", "motivate", "attribute", "credit", "survey",
     "review", "advocate", "warn", "observe", "find", "believe", "assume", "consider", "derive", "obtain",
 ];
