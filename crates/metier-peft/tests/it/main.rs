@@ -207,7 +207,7 @@ fn full_trains_the_chosen_weights_only() {
     found.sort();
     assert_eq!(found, names(&["mlp.up_proj.weight", "self_attn.v_proj.bias", "self_attn.v_proj.weight"]));
     let block = trained(full(&[1], &[])).unwrap();
-    assert!(block.len() == 12 && block.iter().all(|name| name.starts_with("model.layers.1.")), "{block:?}");
+    assert!(block.len() == 13 && block.iter().all(|name| name.starts_with("model.layers.1.")), "{block:?}");
     assert_eq!(trained(full(&[], &["up_proj"])).unwrap().len(), 2);
 
     let error = trained(full(&[0, 2, 9], &["up_porj"])).unwrap_err();
