@@ -168,13 +168,9 @@ impl Groups {
                 if number != *head || !best.contains_key(head) {
                     let document = texts.read(number)?;
                     let own = (Reverse(document.text.len()), document.id, number);
-                    best.entry(*head)
-                        .and_modify(|best| {
-                            if own < *best {
-                                best.clone_from(&own)
-                            }
-                        })
-                        .or_insert(own);
+                    if best.get(head).is_none_or(|best| own < *best) {
+                        best.insert(*head, own);
+                    }
                 }
             }
         }

@@ -284,11 +284,15 @@ impl Build<dyn Filter> for Decontaminate {
         };
         let mut sequences: HashMap<u64, (f64, Vec<u32>)> = HashMap::new();
         for (number, item) in (0..).zip(&all) {
-            of(item).into_iter().for_each(|sequence| sequences.entry(sequence).or_default().1.push(number));
+            for sequence in of(item) {
+                sequences.entry(sequence).or_default().1.push(number);
+            }
         }
         sequences.retain(|_, (_, items)| items.len() <= COMMON);
         let count = all.len() as f64;
-        sequences.values_mut().for_each(|(weight, items)| *weight = (count / items.len() as f64).ln_1p());
+        for (weight, items) in sequences.values_mut() {
+            *weight = (count / items.len() as f64).ln_1p();
+        }
         for item in &mut all {
             item.weight = of(item).iter().filter_map(|sequence| sequences.get(sequence)).map(|found| found.0).sum();
         }

@@ -81,7 +81,8 @@ impl Work for Curate {
     }
 
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
-        let own = ["bytes", "documents", "held_out_bytes", "held_out_documents", "partial_documents"].map(str::to_owned);
+        let own =
+            ["bytes", "documents", "held_out_bytes", "held_out_documents", "partial_documents"].map(str::to_owned);
         own.into_iter().chain(self.filters.iter().flat_map(|filter| filter.part.figure_names())).collect()
     }
 
