@@ -26,7 +26,7 @@ fn held_out(stage: &Path) -> usize {
 fn invented_protocols_are_learned_and_asked_for_in_miniature() {
     let folder = tempfile::tempdir().unwrap();
     let report = tiny(folder.path(), "tele-llms.toml");
-    assert_eq!(report["checks"].as_array().unwrap().len(), 21);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 27);
     assert_eq!(held_out(&artifact(&report, "protocols")), 24);
     let before = rows(&artifact(&report, "before").join("windows-facts.jsonl"));
     assert_eq!(before.len(), 24);
