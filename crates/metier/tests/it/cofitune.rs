@@ -48,7 +48,7 @@ fn the_recipe_runs_in_miniature_and_changes_what_it_names() {
     let train = ["train", "from=shards-sorting", "model=base", "steps=2", "context=32"];
     let with = |more: &[&'static str]| [&train[..], more].concat();
     refuse(&with(&["soft_mask=importance", "adapter.method=lora"]), &["no weight that is trained has units"]);
-    refuse(&with(&["adapter.method=full", "adapter.blocks=[7]"]), &["the model has no block 7", "from 0 to 1"]);
+    refuse(&with(&["adapter.method=full", "adapter.blocks=[8]"]), &["the model has no block 8", "from 0 to 7"]);
     let near = ["adapter.method=full", "adapter.targets=[\"up_porj\"]"];
     refuse(&with(&near), &["the model has no layer `up_porj`", "did you mean `up_proj`?"]);
     let other = ["train", "from=shards-sorting", "model=new", "steps=2", "context=32", "adapter.method=full"];
