@@ -330,7 +330,10 @@ mod tests {
         assert!(error(&["train-s", "--seconds"]).starts_with("--seconds has no value"));
         assert!(error(&["train-s", "--fast"]).starts_with("`--fast` is no flag of a race"));
         let unknown = run(Path::new("."), &["train-x"]).unwrap_err().to_string();
-        assert!(unknown.starts_with("there is no race `train-x`; there are: train-s, train-m,"), "{unknown}");
+        assert!(
+            unknown.starts_with("there is no race `train-x`; there are: train-s, train-10m, train-m,"),
+            "{unknown}"
+        );
     }
 
     #[test]

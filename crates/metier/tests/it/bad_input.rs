@@ -359,7 +359,7 @@ fn names_that_cannot_be_written_elsewhere_are_refused() {
         let stage = format!("\n[[stage]]\nname = \"e\"\ndo = \"eval\"\nmodel = \"model\"\ntexts = {texts}\n");
         project.run("check", move |text| format!("{text}{stage}"))
     };
-    refused(&mut eval("{}"), &["`texts` names nothing"]);
+    refused(&mut eval("{}"), &["nothing to measure on"]);
     refused(&mut eval("{ \"a/b\" = \"documents\" }"), &["\"a/b\" is no name"]);
     fine(&mut eval("{ domain = \"documents\" }"));
 }

@@ -19,7 +19,7 @@ fn a_training_step_is_measured_against_the_ceilings() {
     assert!((number("share_of_ceiling") / share - 1.0).abs() < 1e-6 && share < 1.5, "{report}");
     // A random model guesses among 4,096 tokens, ln 4096 = 8.3; three steps teach it the one batch a little.
     assert!((5.0..8.4).contains(&number("loss")), "{report}");
-    refused(metier(folder.path()).args(["bench", "--step", "xxl"]), &["xxl", "possible values: s, m"]);
+    refused(metier(folder.path()).args(["bench", "--step", "xxl"]), &["xxl", "possible values: s, 10m, m"]);
 }
 
 #[test]
