@@ -310,22 +310,22 @@ fn measure(score: &dyn Score, group: &[Window]) -> Result<Vec<Measured>> {
 }
 
 /// What a model gave for a window, if it can be.
-fn checked(window: &Window, scored: &Scored) -> std::result::Result<Measured, Fault> {
+fn checked(window: &Window, scored: &Scored) -> std::result::Result<Measured, Box<Fault>> {
     let measured = Measured::new(window, scored);
     if measured.nats.is_finite() && scored.bytes <= window.text.len() {
         return Ok(measured);
     }
     let place = Place::key(format!("{}: bytes {} to {}", window.document, window.start, window.end));
     let message = format!("the model gave the log-probability {} for {} bytes", scored.log_probability, scored.bytes);
-    Err(Fault::new(place, message).hint("the model's weights may hold numbers that are not finite"))
+    Err(Box::new(Fault::new(place, message).hint("the model's weights may hold numbers that are not finite")))
 }
 
-fn gathered(measured: impl Iterator<Item = std::result::Result<Measured, Fault>>) -> Result<Vec<Measured>> {
+fn gathered(measured: impl Iterator<Item = std::result::Result<Measured, Box<Fault>>>) -> Result<Vec<Measured>> {
     let (mut out, mut faults) = (Vec::new(), Vec::new());
     for measured in measured {
         match measured {
             Ok(measured) => out.push(measured),
-            Err(fault) => faults.push(fault),
+            Err(fault) => faults.push(*fault),
         }
     }
     Error::collect(out, faults)

@@ -263,6 +263,7 @@ pub fn questions(asked: &[Fact], facts: &[Fact], seed: Seed) -> Vec<Question> {
 mod tests {
     use super::*;
     use metier_core::data::Pieces;
+    use std::fmt::Write as _;
 
     fn document(id: &str, text: &str) -> Document {
         Document {
@@ -316,9 +317,10 @@ mod tests {
 
     #[test]
     fn every_asked_fact_is_stated_in_all_wordings_and_no_question_is() {
-        let text: String = (0..30)
-            .map(|number| format!("Field {}: {number} bits\nNAME_{number}   {number}\n", "x".repeat(number + 1)))
-            .collect();
+        let mut text = String::new();
+        for number in 0..30 {
+            let _ = writeln!(text, "Field {}: {number} bits\nNAME_{number}   {number}", "x".repeat(number + 1));
+        }
         let facts = find(&document("rfc1.txt", &text), &Kind::ALL);
         let asked = choose(&facts, 10, Seed::new(4));
         assert_eq!(asked.len(), 20);

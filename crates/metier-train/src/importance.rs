@@ -279,14 +279,12 @@ fn tensor_name((block, family): (usize, Family)) -> String {
 /// When the model has none, or several.
 pub(crate) fn layer(sites: &[Site], block: usize, part: Part) -> Result<&Site> {
     let mut found = sites.iter().filter(|site| site.part == part && site.block() == Some(block));
-    match (found.next(), found.next()) {
-        (Some(site), None) => Ok(site),
-        _ => {
-            let message = format!("block {block} has no single layer {part:?} whose units could have an importance");
-            Err(Error::user(Place::key("model"), message)
-                .hint("it takes a model without experts whose projections are layers of their own, such as a Llama"))
-        }
+    if let (Some(site), None) = (found.next(), found.next()) {
+        return Ok(site);
     }
+    let message = format!("block {block} has no single layer {part:?} whose units could have an importance");
+    Err(Error::user(Place::key("model"), message)
+        .hint("it takes a model without experts whose projections are layers of their own, such as a Llama"))
 }
 
 /// Puts factors of 1 into a frozen model, and dropout.
@@ -299,7 +297,7 @@ fn put(decoder: &mut Decoder, dropout: f32) -> Result<BTreeMap<(usize, Family), 
         let site = &layer(&sites, block, family.part())?.name;
         let ones = Tensor::full(&[family.units(decoder)], 1.0)?;
         let factors = decoder.put_parameter(&format!("importance.{}", tensor_name((block, family))), ones, true)?;
-        decoder.attach_site(site, Arc::new(Factors { family, factors, dropout }))?;
+        decoder.attach_site(site, Arc::new(Factors { family, ones: factors, dropout }))?;
         placed.insert((block, family), factors);
     }
     Ok(placed)
@@ -310,13 +308,13 @@ fn put(decoder: &mut Decoder, dropout: f32) -> Result<BTreeMap<(usize, Family), 
 struct Factors {
     family: Family,
     /// One for each unit.
-    factors: ParameterId,
+    ones: ParameterId,
     dropout: f32,
 }
 
 impl SiteAdapter for Factors {
     fn forward(&self, tape: &mut Tape<'_>, linear: &Linear, x: Var) -> Result<Var> {
-        let factors = tape.parameter(self.factors);
+        let factors = tape.parameter(self.ones);
         if self.family == Family::Heads {
             // What a head gathers is linear in its probabilities, which the factor is for.
             let (&[rows, width], &[heads]) = (tape.shape(x)?, tape.shape(factors)?) else {
@@ -390,7 +388,9 @@ mod tests {
         let mut decoder = Decoder::random(&config, Seed::new(3)).unwrap();
         let matrices = decoder.parameters.iter().filter(|(_, _, tensor, _)| tensor.shape().len() == 2);
         for id in matrices.map(|(id, ..)| id).collect::<Vec<_>>() {
-            decoder.parameters.get_mut(id).data_mut().iter_mut().for_each(|value| *value *= 12.0);
+            for value in decoder.parameters.get_mut(id).data_mut() {
+                *value *= 12.0;
+            }
         }
         let factors = put(&mut decoder, 0.2).unwrap();
         let rows = Batch {

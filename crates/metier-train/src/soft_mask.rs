@@ -86,7 +86,9 @@ impl SoftMask {
             let Some(gradient) = gradients.get_mut(*id) else { continue };
             let width = gradient.len() / rows.len();
             for (row, left) in gradient.data_mut().chunks_exact_mut(width).zip(rows) {
-                row.iter_mut().for_each(|value| *value *= left);
+                for value in row {
+                    *value *= left;
+                }
             }
         }
     }

