@@ -99,10 +99,11 @@ impl Minhash {
 impl Deduplicate for Minhash {
     fn start(&self, seed: Seed, scratch: &Path) -> Result<Box<dyn Gather>> {
         let (bands, rows) = self.bands();
-        let percent = |similarity: f64| format!("{:.1} % at {similarity:.2}", 100.0 * found(similarity, bands, rows));
+        let percent =
+            |similarity: f64| format!("{:.1} % of pairs of {similarity:.2}", 100.0 * found(similarity, bands, rows));
         let curve: Vec<_> = [-0.3, -0.2, -0.1, -0.05, 0.0].map(|less| self.threshold + less).to_vec();
         let curve: Vec<_> = curve.into_iter().filter(|similarity| *similarity > 0.0).map(percent).collect();
-        say(&format!("near duplicates: {bands} bands of {rows} hashes compare {} of similarity", curve.join(", ")));
+        say(&format!("near duplicates: by similarity, {bands} bands of {rows} hashes compare {}", curve.join(", ")));
         let shingles = self.shingles(seed);
         Ok(Box::new(Signatures { threshold: self.threshold, shingles, keys: Keys::create(scratch)? }))
     }

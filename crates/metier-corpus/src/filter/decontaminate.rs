@@ -2,6 +2,7 @@ use super::{Filter, Verdict};
 use crate::dedup::{mixed, words};
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
+use metier_core::progress::say;
 use metier_core::seed::{Seed, Stream};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -216,6 +217,13 @@ impl Filter for Index {
             self.recall(false),
             self.recall(true),
         ];
+        let [items, clean, not_searched, recall, edited] = values;
+        say(&format!(
+            "items of evaluation sets: {clean} of {items} in no document, {not_searched} too short to look for; canaries found: {:.1} %, \
+             edited ones {:.1} %",
+            100.0 * recall,
+            100.0 * edited,
+        ));
         self.figure_names().into_iter().zip(values).collect()
     }
 }
