@@ -10,7 +10,7 @@ use crate::filter::{Filter, Verdict};
 use crate::read::{Item, Read, Size};
 use crate::select::Select;
 use crate::tag::Tag;
-use metier_core::progress::Progress;
+use metier_core::progress::{Progress, say};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
 use rayon::prelude::*;
@@ -63,6 +63,8 @@ pub struct CurateReport {
 
 /// Documents that pass through memory at once.
 const GROUP: usize = 64;
+/// Documents that were not read whole are named up to so many.
+const TOLD: u64 = 5;
 /// Bytes for one document: its id (twice for a moment), half a hash of it, its place in the file, its group.
 const OF_DOCUMENT: u64 = 256;
 
@@ -231,7 +233,12 @@ fn split(fates: &[Fate], kept: &Path, out: &Path, report: &mut CurateReport) -> 
     for (document, fate) in read_documents(kept)?.zip(fates) {
         let document = document?;
         let bytes = document.text.len() as u64;
-        report.partial += u64::from(*fate != Fate::Dropped && !document.partial.is_empty());
+        if *fate != Fate::Dropped && !document.partial.is_empty() {
+            report.partial += 1;
+            if report.partial <= TOLD {
+                say(&format!("{}: not read whole: {}", document.id, document.partial.join("; ")));
+            }
+        }
         match fate {
             Fate::Train => {
                 report.kept += 1;
@@ -245,6 +252,9 @@ fn split(fates: &[Fate], kept: &Path, out: &Path, report: &mut CurateReport) -> 
             }
             Fate::Dropped => {}
         }
+    }
+    if report.partial > TOLD {
+        say(&format!("{} more documents were not read whole; each says why under `partial`", report.partial - TOLD));
     }
     train.finish()?;
     held.finish()
