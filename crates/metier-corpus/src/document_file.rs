@@ -5,9 +5,8 @@ use metier_core::data::Document;
 use metier_core::{Error, Place, Result};
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// The documents to train on, in a curated folder.
 pub const TRAIN: &str = "train.jsonl";
@@ -52,8 +51,22 @@ pub struct DocumentWriter {
 impl DocumentWriter {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|error| Error::io(path, "create", &error))?;
-        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file), line: Vec::new(), written: 0 })
+        Self::resume(path, 0)
+    }
+
+    /// Goes on behind the first `length` bytes of the file; what else there is goes.
+    pub fn resume(path: &Path, length: u64) -> Result<Self> {
+        let wrong = |error: std::io::Error| Error::io(path, "create", &error);
+        let mut file = File::options().write(true).create(true).truncate(false).open(path).map_err(wrong)?;
+        if file.metadata().map_err(wrong)?.len() < length {
+            return Err(Error::file(
+                path,
+                format!("the file is shorter than the {length} bytes that were written to it"),
+            )
+            .hint("remove the folder `work` of the store, and begin again"));
+        }
+        file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length))).map_err(wrong)?;
+        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file), line: Vec::new(), written: length })
     }
 
     /// Appends a document, or any other value as a line of JSON.
@@ -74,45 +87,14 @@ impl DocumentWriter {
         self.written
     }
 
+    /// Brings everything to the disk; the bytes that the file has then.
+    pub fn sync(&mut self) -> Result<u64> {
+        let written = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        written.map(|()| self.written).map_err(|error| Error::io(&self.path, "write", &error))
+    }
+
     /// Brings everything to the disk.
     pub fn finish(mut self) -> Result<()> {
-        self.out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all())
-            .map_err(|error| Error::io(&self.path, "write", &error))
-    }
-}
-
-/// Documents of a file by their number.
-pub struct Texts {
-    path: PathBuf,
-    file: Mutex<File>,
-    /// Where each begins, and where the last ends.
-    starts: Vec<u64>,
-}
-
-impl Texts {
-    /// `starts` are [positions](DocumentWriter::position) of the documents, the end behind them.
-    pub fn open(path: &Path, starts: Vec<u64>) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
-        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), starts })
-    }
-
-    /// Number of documents.
-    pub fn len(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
-    /// One of them.
-    pub fn read(&self, number: u32) -> Result<Document> {
-        let (from, to) = (self.starts[number as usize], self.starts[number as usize + 1]);
-        let mut line = vec![0; (to - from) as usize];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(&mut line));
-        drop(file);
-        read.map_err(|error| Error::io(&self.path, "read", &error))?;
-        serde_json::from_slice(&line).map_err(|error| {
-            Error::user(Place::file(&self.path).at(number as usize + 1, error.column()), error.to_string())
-        })
+        self.sync().map(drop)
     }
 }

@@ -1,6 +1,6 @@
 use super::groups::{Compare, Keys};
 use super::{Deduplicate, Gather, mixed, words};
-use crate::document_file::Texts;
+use crate::curate::Texts;
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
 use metier_core::seed::Seed;
@@ -8,6 +8,7 @@ use metier_core::{Place, Result};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// # What it does
@@ -39,8 +40,12 @@ fn compared(text: &str) -> Vec<u64> {
 }
 
 impl Deduplicate for Exact {
-    fn start(&self, _: Seed, scratch: &Path) -> Result<Box<dyn Gather>> {
-        Ok(Box::new(Hashes(Keys::create(scratch)?)))
+    fn start(&self, _: Seed, scratch: &Path, state: Option<&Value>) -> Result<Box<dyn Gather>> {
+        Ok(Box::new(Hashes(Keys::start(scratch, state)?)))
+    }
+
+    fn reason(&self) -> &'static str {
+        "exact duplicate"
     }
 }
 
@@ -50,12 +55,12 @@ impl Gather for Hashes {
         keys.into_iter().try_for_each(|key| self.0.add_next(&[key]))
     }
 
-    fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>> {
-        self.0.stay(texts, &Compare { read: &compared, same: &|one, other| one == other })
+    fn state(&mut self) -> Result<Value> {
+        self.0.state()
     }
 
-    fn reason(&self) -> &'static str {
-        "exact duplicate"
+    fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>> {
+        self.0.stay(texts, &Compare { read: &compared, same: &|one, other| one == other })
     }
 }
 

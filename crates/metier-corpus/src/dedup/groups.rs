@@ -1,13 +1,15 @@
 //! Groups of documents that say the same: found by keys that they share, kept on the disk, confirmed by comparing.
 
-use crate::document_file::Texts;
+use crate::curate::Texts;
 use metier_core::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +27,13 @@ pub(super) struct Keys {
     documents: u32,
 }
 
+/// How many documents there are, and bytes in each file.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    documents: u32,
+    lengths: Vec<u64>,
+}
+
 /// How two texts are compared.
 pub(super) struct Compare<'a> {
     /// What is compared of a text.
@@ -34,12 +43,37 @@ pub(super) struct Compare<'a> {
 }
 
 impl Keys {
-    /// An empty set of keys in a new folder.
-    pub fn create(folder: &Path) -> Result<Self> {
+    /// An empty set of keys in a folder, or one as it was when it had a [state](Self::state).
+    pub fn start(folder: &Path, state: Option<&Value>) -> Result<Self> {
+        let broken = |_| Error::file(folder, "what an interrupted run left here is damaged");
+        let State { documents, lengths } =
+            state.map_or_else(|| Ok(State::default()), State::deserialize).map_err(broken)?;
         let wrong = |error: std::io::Error| Error::io(folder, "create", &error);
         std::fs::create_dir_all(folder).map_err(wrong)?;
-        let file = |number| File::create(path(folder, number)).map(BufWriter::new).map_err(wrong);
-        Ok(Self { folder: folder.to_path_buf(), files: (0..FILES).map(file).collect::<Result<_>>()?, documents: 0 })
+        let file = |number: usize| {
+            let mut file = File::options().write(true).create(true).truncate(false).open(path(folder, number))?;
+            let length = lengths.get(number).copied().unwrap_or_default();
+            if file.metadata()?.len() < length {
+                return Err(std::io::Error::other("a file is shorter than it was"));
+            }
+            file.set_len(length)?;
+            file.seek(SeekFrom::Start(length))?;
+            Ok(BufWriter::new(file))
+        };
+        let files = (0..FILES).map(|number| file(number).map_err(wrong)).collect::<Result<_>>()?;
+        Ok(Self { folder: folder.to_path_buf(), files, documents })
+    }
+
+    /// Brings all keys to the disk, and says how many there are.
+    pub fn state(&mut self) -> Result<Value> {
+        let length = |file: &mut BufWriter<File>| {
+            file.flush()?;
+            file.get_ref().sync_data()?;
+            file.stream_position()
+        };
+        let lengths = self.files.iter_mut().map(length).collect::<std::io::Result<_>>();
+        let lengths = lengths.map_err(|error| Error::io(&self.folder, "write", &error))?;
+        Ok(json!(State { documents: self.documents, lengths }))
     }
 
     /// The keys of the next document, numbers spread evenly over all.
@@ -79,7 +113,6 @@ impl Keys {
                 join(&numbers, texts, compare, &groups)
             })
         })?;
-        std::fs::remove_dir_all(&self.folder).map_err(|error| Error::io(&self.folder, "remove", &error))?;
         groups.into_inner().unwrap_or_else(PoisonError::into_inner).best(texts)
     }
 }
@@ -192,8 +225,12 @@ mod tests {
     struct Gathered(Keys);
 
     impl Deduplicate for Bytes {
-        fn start(&self, _: Seed, scratch: &Path) -> Result<Box<dyn Gather>> {
-            Ok(Box::new(Gathered(Keys::create(scratch)?)))
+        fn start(&self, _: Seed, scratch: &Path, state: Option<&Value>) -> Result<Box<dyn Gather>> {
+            Ok(Box::new(Gathered(Keys::start(scratch, state)?)))
+        }
+
+        fn reason(&self) -> &'static str {
+            "two bytes"
         }
     }
 
@@ -202,13 +239,13 @@ mod tests {
             documents.iter().try_for_each(|_| self.0.add_next(&[7]))
         }
 
+        fn state(&mut self) -> Result<Value> {
+            self.0.state()
+        }
+
         fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>> {
             let same = |one: &[u64], other: &[u64]| one.iter().filter(|byte| other.contains(byte)).count() >= 2;
             self.0.stay(texts, &Compare { read: &|text| text.bytes().map(u64::from).collect(), same: &same })
-        }
-
-        fn reason(&self) -> &'static str {
-            "two bytes"
         }
     }
 

@@ -1,6 +1,6 @@
 use super::groups::{Compare, Keys};
 use super::{Deduplicate, Gather, mix, mixed, words};
-use crate::document_file::Texts;
+use crate::curate::Texts;
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
 use metier_core::progress::say;
@@ -9,6 +9,7 @@ use metier_core::{Fault, Place, Result};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// # What it does
@@ -97,7 +98,7 @@ impl Minhash {
 }
 
 impl Deduplicate for Minhash {
-    fn start(&self, seed: Seed, scratch: &Path) -> Result<Box<dyn Gather>> {
+    fn start(&self, seed: Seed, scratch: &Path, state: Option<&Value>) -> Result<Box<dyn Gather>> {
         let (bands, rows) = self.bands();
         let percent =
             |similarity: f64| format!("{:.1} % of pairs of {similarity:.2}", 100.0 * found(similarity, bands, rows));
@@ -105,7 +106,11 @@ impl Deduplicate for Minhash {
         let curve: Vec<_> = curve.into_iter().filter(|similarity| *similarity > 0.0).map(percent).collect();
         say(&format!("near duplicates: by similarity, {bands} bands of {rows} hashes compare {}", curve.join(", ")));
         let shingles = self.shingles(seed);
-        Ok(Box::new(Signatures { threshold: self.threshold, shingles, keys: Keys::create(scratch)? }))
+        Ok(Box::new(Signatures { threshold: self.threshold, shingles, keys: Keys::start(scratch, state)? }))
+    }
+
+    fn reason(&self) -> &'static str {
+        "near duplicate"
     }
 }
 
@@ -143,14 +148,14 @@ impl Gather for Signatures {
         keys.iter().try_for_each(|keys| self.keys.add_next(keys))
     }
 
+    fn state(&mut self) -> Result<Value> {
+        self.keys.state()
+    }
+
     fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>> {
         let Self { threshold, shingles, keys } = *self;
         let same = |one: &[u64], other: &[u64]| jaccard(one, other) >= threshold;
         keys.stay(texts, &Compare { read: &|text| shingles.of(text), same: &same })
-    }
-
-    fn reason(&self) -> &'static str {
-        "near duplicate"
     }
 }
 

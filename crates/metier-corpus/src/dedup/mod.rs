@@ -7,21 +7,25 @@ mod minhash;
 pub use exact::Exact;
 pub use minhash::Minhash;
 
-use crate::document_file::Texts;
+use crate::curate::Texts;
 use metier_core::Result;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
+use serde_json::Value;
 use std::path::Path;
 
 /// Drops documents that say the same as another.
 pub trait Deduplicate: Send + Sync {
-    /// Begins to gather what documents are compared by, on the disk in a folder that it may use alone. `seed` decides hash
-    /// functions.
+    /// Begins to gather what documents are compared by, on the disk in a folder that it may use alone, or goes on where it had the
+    /// given [state](Gather::state). `seed` decides hash functions.
     ///
     /// # Errors
-    /// When the folder cannot be used.
-    fn start(&self, seed: Seed, scratch: &Path) -> Result<Box<dyn Gather>>;
+    /// When the folder cannot be used, or is not as it was.
+    fn start(&self, seed: Seed, scratch: &Path, state: Option<&Value>) -> Result<Box<dyn Gather>>;
+
+    /// What it is called in drop tables.
+    fn reason(&self) -> &'static str;
 }
 
 /// What documents are compared by.
@@ -32,6 +36,12 @@ pub trait Gather: Send {
     /// When the disk is full.
     fn add(&mut self, documents: &[Document]) -> Result<()>;
 
+    /// Brings all that was added to the disk, and says from where to go on after an interruption.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    fn state(&mut self) -> Result<Value>;
+
     /// For each document the one that stays in its place, itself where it repeats none. It depends neither on the order of the
     /// documents nor on the number of threads: of documents that say the same the longest stays, of equally long ones that with
     /// the least id.
@@ -39,9 +49,6 @@ pub trait Gather: Send {
     /// # Errors
     /// When the documents cannot be read again.
     fn stay(self: Box<Self>, texts: &Texts) -> Result<Vec<u32>>;
-
-    /// What it is called in drop tables.
-    fn reason(&self) -> &'static str;
 }
 
 /// Every member, in alphabetical order.
@@ -93,15 +100,21 @@ fn document(id: &str, text: &str) -> Document {
 #[cfg(test)]
 fn stay(part: &dyn Deduplicate, documents: &[Document]) -> Vec<u32> {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("documents.jsonl");
-    let mut writer = crate::document_file::DocumentWriter::create(&path).unwrap();
-    let mut starts = vec![0];
-    for document in documents {
-        writer.write(document).unwrap();
-        starts.push(writer.position());
+    let mut kept = crate::curate::Kept::resume(&folder.path().join("kept"), &[]).unwrap();
+    let mut gather = part.start(Seed::new(1), &folder.path().join("scratch"), None).unwrap();
+    for some in documents.chunks(7) {
+        gather.add(some).unwrap();
+        // Interrupted, after something that does not count.
+        let state = gather.state().unwrap();
+        gather.add(some).unwrap();
+        drop(gather);
+        gather = part.start(Seed::new(1), &folder.path().join("scratch"), Some(&state)).unwrap();
+        for document in some {
+            kept.add(document, None, 0).unwrap();
+        }
+        if kept.is_full() {
+            kept.complete().unwrap();
+        }
     }
-    writer.finish().unwrap();
-    let mut gather = part.start(Seed::new(1), &folder.path().join("scratch")).unwrap();
-    documents.chunks(7).for_each(|some| gather.add(some).unwrap());
-    gather.stay(&Texts::open(&path, starts).unwrap()).unwrap()
+    gather.stay(&kept.finish().unwrap()).unwrap()
 }

@@ -204,6 +204,18 @@ impl Filter for Index {
         Some(self.hash.clone())
     }
 
+    fn state(&self) -> Value {
+        let found = (0..).zip(&self.items).filter(|(_, item)| item.found.load(Ordering::Relaxed));
+        found.map(|(number, _): (u64, _)| Value::from(number)).collect()
+    }
+
+    fn resume(&self, state: &Value) {
+        let found = state.as_array().into_iter().flatten().filter_map(Value::as_u64);
+        for item in found.filter_map(|number| self.items.get(number as usize)) {
+            item.found.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn figure_names(&self) -> Vec<String> {
         FIGURES.map(|name| format!("decontaminate.{name}")).to_vec()
     }

@@ -18,6 +18,7 @@ pub use standard::Standard;
 
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Part, Record};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -44,6 +45,14 @@ pub trait Filter: Send + Sync {
     fn figure_names(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// What it has to remember when the call is interrupted, beside its settings.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// Takes up what it had to remember.
+    fn resume(&self, _state: &Value) {}
 
     /// What it has to say at the end, beside the counts of what it dropped.
     fn figures(&self) -> BTreeMap<String, f64> {

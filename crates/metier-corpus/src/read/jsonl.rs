@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Read as _};
-use std::path::Path;
+use std::io::{BufRead, Read as _};
+use std::path::{Path, PathBuf};
 
 /// # What it does
 /// Reads JSON lines, one document a line, from files ending in `.jsonl` or `.jsonl.gz`.
@@ -80,48 +80,78 @@ impl Jsonl {
     }
 }
 
+/// Files, and bytes of each, that are read to tell how long lines are.
+const LOOKED_AT: usize = 8;
+const BEGINNING: u64 = 1 << 20;
+
+/// A file that is read.
+struct Lines {
+    name: String,
+    path: PathBuf,
+    bytes: Box<dyn BufRead + Send>,
+    read: usize,
+}
+
+impl Lines {
+    fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        match (&mut self.bytes).take(LARGEST + 1).read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(None),
+            Ok(length) if length as u64 > LARGEST => Err(too_large(Place::file(&self.path).at(self.read + 1, 1)))?,
+            Ok(_) => self.read += 1,
+            Err(error) => return Err(Error::io(&self.path, "read", &error)),
+        }
+        Ok(Some(line))
+    }
+}
+
 impl Read for Jsonl {
-    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
+    fn open_behind<'a>(&'a self, path: &Path, mut passed: usize) -> Result<Found<'a>> {
         let files = some_files(path, &self.include, &[])?;
-        Ok(Box::new(files.into_iter().flat_map(move |(name, path)| -> Found<'a> {
-            let mut lines = match open_bytes(&path) {
-                Ok(bytes) => bytes,
-                Err(error) => return Box::new(std::iter::once(Err(error))),
-            };
-            let mut index = 0;
-            let mut broken = false;
-            Box::new(std::iter::from_fn(move || {
-                while !broken {
-                    let mut line = Vec::new();
-                    match (&mut lines).take(LARGEST + 1).read_until(b'\n', &mut line) {
-                        Ok(0) => return None,
-                        Ok(length) if length as u64 > LARGEST => {
-                            broken = true;
-                            return Some(Err(too_large(Place::file(&path).at(index + 1, 1))));
-                        }
-                        Ok(_) => index += 1,
-                        Err(error) => {
-                            broken = true;
-                            return Some(Err(Error::io(&path, "read", &error)));
-                        }
+        let (mut files, mut lines) = (files.into_iter(), None);
+        Ok(Box::new(std::iter::from_fn(move || {
+            loop {
+                let Some(open) = &mut lines else {
+                    let (name, path) = files.next()?;
+                    match open_bytes(&path) {
+                        Ok(bytes) => lines = Some(Lines { name, path, bytes, read: 0 }),
+                        Err(error) => return Some(Err(error)),
                     }
-                    if !line.trim_ascii().is_empty() {
-                        return Some(self.item(&name, &path, index - 1, &line));
+                    continue;
+                };
+                match open.next() {
+                    Ok(None) => lines = None,
+                    Ok(Some(line)) if line.trim_ascii().is_empty() => {}
+                    Ok(Some(_)) if passed > 0 => passed -= 1,
+                    Ok(Some(line)) => return Some(self.item(&open.name, &open.path, open.read - 1, &line)),
+                    Err(error) => {
+                        lines = None;
+                        return Some(Err(error));
                     }
                 }
-                None
-            }))
+            }
         })))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {
         let mut size = Size::default();
-        for (_, path) in files(path, &self.include, &[])? {
-            let bytes = text_bytes(&path)?;
-            size.documents += bytes.div_ceil(2000);
-            size.text_bytes += bytes;
-            size.largest = size.largest.max(bytes);
+        let files = files(path, &self.include, &[])?;
+        for (_, path) in &files {
+            size.text_bytes += text_bytes(path)?;
         }
+        // Lines are about as long as the first ones.
+        let (mut lines, mut bytes) = (0, 0);
+        for (_, path) in files.iter().take(LOOKED_AT) {
+            let mut beginning = open_bytes(path)?.take(BEGINNING);
+            let mut line = Vec::new();
+            while let Ok(length @ 1..) = beginning.read_until(b'\n', &mut line) {
+                lines += 1;
+                bytes += length as u64;
+                size.largest = size.largest.max(length as u64);
+                line.clear();
+            }
+        }
+        size.documents = (size.text_bytes * lines).div_ceil(bytes.max(1));
         Ok(size)
     }
 }
@@ -163,6 +193,21 @@ mod tests {
         assert!(items[3].as_ref().unwrap_err().to_string().contains("a.jsonl:5:"));
         let skipping = Jsonl { invalid: Invalid::Skip, ..Jsonl::default() };
         assert_eq!(skipping.open(&file).unwrap().filter(|item| matches!(item, Ok(Item::Skipped { .. }))).count(), 2);
+    }
+
+    #[test]
+    fn sizes_are_told_from_the_first_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |length: usize| format!("{{\"text\":\"{}\"}}\n", "x".repeat(length - 12));
+        std::fs::write(folder.path().join("a.jsonl"), line(100).repeat(30_000)).unwrap();
+        std::fs::write(folder.path().join("b.jsonl"), line(300).repeat(10_000)).unwrap();
+        let size = Jsonl::default().size(folder.path()).unwrap();
+        assert_eq!((size.text_bytes, size.largest), (6_000_000, 300));
+        assert!((39_000..41_000).contains(&size.documents), "{size:?}");
+        assert_eq!(
+            Jsonl { include: vec!["c".into()], ..Jsonl::default() }.size(folder.path()).unwrap(),
+            Size::default()
+        );
     }
 
     #[test]

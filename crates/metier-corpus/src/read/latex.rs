@@ -56,12 +56,12 @@ impl Default for Latex {
 }
 
 impl Read for Latex {
-    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
+    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
         let files = some_files(path, &self.include, &self.exclude)?;
         let root = if path.is_file() { path.parent().unwrap_or(path) } else { path };
         // A file named without a folder lies in the one that is current.
         let root = if root.as_os_str().is_empty() { Path::new(".") } else { root }.to_path_buf();
-        Ok(Box::new(files.into_iter().map(move |(name, path)| {
+        Ok(Box::new(files.into_iter().skip(passed).map(move |(name, path)| {
             let document = match whole(&name, &path, self.license.as_ref())? {
                 Ok(document) if !latex::is_document(&document.text) => {
                     let reason = "LaTeX without a class: part of another document";

@@ -58,9 +58,14 @@ impl Invalid {
 /// Reads documents out of files.
 pub trait Read: Send + Sync {
     /// The documents below `path`, in the order of their names.
-    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>>;
+    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
+        self.open_behind(path, 0)
+    }
 
-    /// About how much there is, told from names and sizes alone.
+    /// Those behind the first `passed` things found, which are not looked at more closely than it takes to count them.
+    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>>;
+
+    /// About how much there is, told from names, sizes and beginnings of files.
     fn size(&self, path: &Path) -> Result<Size>;
 }
 

@@ -45,10 +45,10 @@ impl Default for Text {
 }
 
 impl Read for Text {
-    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
+    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
         let files = some_files(path, &self.include, &self.exclude)?;
         Ok(Box::new(
-            files.into_iter().map(|(name, path)| {
+            files.into_iter().skip(passed).map(|(name, path)| {
                 self.invalid.item(name.clone(), NO_TEXT, whole(&name, &path, self.license.as_ref())?)
             }),
         ))

@@ -48,15 +48,15 @@ impl HoldOut {
 }
 
 impl Select for HoldOut {
-    fn held_out(&self, ids: &[String], seed: Seed) -> Vec<bool> {
-        let mut order: Vec<(u64, usize)> = ids
-            .iter()
-            .enumerate()
-            .map(|(index, id)| (seed.derive("hold_out").derive(id).at(0).bits(), index))
-            .collect();
+    fn draw(&self, id: &str, seed: Seed) -> u64 {
+        seed.derive("hold_out").derive(id).at(0).bits()
+    }
+
+    fn held_out(&self, draws: &[u64]) -> Vec<bool> {
+        let mut order: Vec<(u64, usize)> = draws.iter().copied().zip(0..).collect();
         order.sort_unstable();
-        let mut out = vec![false; ids.len()];
-        for (_, index) in &order[..self.count(ids.len())] {
+        let mut out = vec![false; draws.len()];
+        for (_, index) in &order[..self.count(draws.len())] {
             out[*index] = true;
         }
         out
@@ -83,7 +83,11 @@ mod tests {
     #[test]
     fn a_share_of_whole_documents_is_held_out_by_seed() {
         let ids: Vec<String> = (0..100).map(|number| format!("document {number}")).collect();
-        let held_out = |fraction: f64, seed| HoldOut { fraction }.held_out(&ids, Seed::new(seed));
+        let held_out = |fraction: f64, seed| {
+            let select = HoldOut { fraction };
+            let draws: Vec<u64> = ids.iter().map(|id| select.draw(id, Seed::new(seed))).collect();
+            select.held_out(&draws)
+        };
         let count = |flags: &[bool]| flags.iter().filter(|flag| **flag).count();
         assert_eq!([0.0, 0.001, 0.1, 0.999, 1.0].map(|fraction| count(&held_out(fraction, 0))), [0, 1, 10, 99, 100]);
         assert_eq!(held_out(0.1, 1), held_out(0.1, 1));

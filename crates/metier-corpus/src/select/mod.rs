@@ -9,8 +9,11 @@ use metier_core::seed::Seed;
 
 /// Splits documents into those to learn from and those to measure on.
 pub trait Select: Send + Sync {
-    /// For each id, whether the document is held out. Depends on the ids and the seed only.
-    fn held_out(&self, ids: &[String], seed: Seed) -> Vec<bool>;
+    /// The number that a document draws by its id.
+    fn draw(&self, id: &str, seed: Seed) -> u64;
+
+    /// For each document that is left, whether it is held out, given what each drew.
+    fn held_out(&self, draws: &[u64]) -> Vec<bool>;
 
     /// The share expected to be held out of `documents`, for plans.
     fn expected_share(&self, documents: u64) -> f64;

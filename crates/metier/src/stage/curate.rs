@@ -111,7 +111,6 @@ impl Work for Curate {
     }
 
     fn run(&self, context: &Context) -> Result<Outcome> {
-        context.start_over()?;
         let from = context.input("from")?;
         let progress = Progress::new("documents", None, "documents");
         let parts = Parts {

@@ -1,0 +1,60 @@
+//! How far an interrupted call has come.
+
+use super::CurateReport;
+use metier_core::{Error, Result, store};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+const STATE: &str = "state.json";
+
+/// What is on the disk, and from where to go on.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Whether everything is read.
+    pub read: bool,
+    /// Documents that were kept, up to the end of each file.
+    pub kept: Vec<u32>,
+    /// Bytes of the list of dropped documents.
+    pub dropped: u64,
+    /// Of each filter and each duplicate search.
+    pub filters: Vec<Value>,
+    pub gathers: Vec<Value>,
+    pub report: CurateReport,
+    pub split: Option<Split>,
+}
+
+/// How far documents are split.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Split {
+    /// Files of kept documents that are done with.
+    pub files: usize,
+    /// Bytes of documents to train on and held out, and of what was said of them.
+    pub lengths: [u64; 4],
+}
+
+impl State {
+    /// That of the folder; where there is none, the folder is emptied.
+    pub fn load(scratch: &Path) -> Result<Self> {
+        let path = scratch.join(STATE);
+        if !path.exists() {
+            if scratch.exists() {
+                std::fs::remove_dir_all(scratch).map_err(|error| Error::io(scratch, "remove", &error))?;
+            }
+            store::create_folder(scratch)?;
+            return Ok(Self::default());
+        }
+        let text = std::fs::read(&path).map_err(|error| Error::io(&path, "read", &error))?;
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::file(&path, format!("what an interrupted run left is damaged: {error}"))
+                .hint("remove the folder `work` of the store, and begin again")
+        })
+    }
+
+    /// Writes it, all of it or nothing.
+    pub fn save(&self, scratch: &Path) -> Result<()> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| Error::program(format!("the state of the work does not serialize: {error}")))?;
+        store::write_atomic(scratch.join(STATE), text)
+    }
+}
