@@ -14,8 +14,8 @@ pub struct ScoreRequest {
 pub struct Scored {
     /// Natural-log probability of the scored tokens, given what comes before each.
     pub log_probability: f64,
-    /// Number of tokens scored. The first token of a text with no context and no begin-of-text token
-    /// has nothing to be predicted from and is not scored.
+    /// Number of tokens scored. A text with no context follows the begin-of-text token or, where the vocabulary has none,
+    /// the end of another document; with neither its first token has nothing to be predicted from and is not scored.
     pub tokens: usize,
     /// Number of bytes of the continuation that the scored tokens cover.
     pub bytes: usize,

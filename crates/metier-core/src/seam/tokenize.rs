@@ -26,6 +26,9 @@ impl Encoded {
     }
 }
 
+/// Names that end a document (rather than a turn) in published vocabularies.
+const DOCUMENT_ENDS: [&str; 5] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>"];
+
 /// Text to token ids and back.
 pub trait Tokenize: Send + Sync {
     /// Number of ids, added tokens included.
@@ -56,6 +59,13 @@ pub trait Tokenize: Send + Sync {
 
     /// Ids that end a text or a turn.
     fn end_of_text(&self) -> Vec<TokenId>;
+
+    /// The id that ends a document: the vocabulary's end of a text rather than of a turn, where it tells them apart.
+    fn end_of_document(&self) -> Option<TokenId> {
+        let ends = self.end_of_text();
+        let named = DOCUMENT_ENDS.iter().filter_map(|name| self.id_of(name)).find(|id| ends.contains(id));
+        named.or_else(|| ends.first().copied())
+    }
 
     /// BLAKE3 of everything that decides the ids, in hexadecimal.
     fn fingerprint(&self) -> String;

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 /// be compared.
 ///
 /// # Differs from the paper in
-/// The Pile counts every byte of a document. Here a window stands alone and its first token has nothing before it,
-/// unless the model begins every text with a token of its own; bytes of tokens that are not scored are not counted.
+/// A window stands alone. It follows the model's begin-of-text token or, where there is none, the end of another document, as
+/// lm-eval does it with tokens of the same roles; so every byte counts, unless the vocabulary has neither.
 ///
 /// # Source
 /// Gao et al. 2020, *The Pile* (arXiv:2101.00027), section 3.1; as compression already in Shannon 1951,

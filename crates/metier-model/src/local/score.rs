@@ -34,6 +34,8 @@ impl Score for LocalModel {
             requests.iter().map(|request| format!("{}{}", request.context, request.continuation)).collect();
         let joined: Vec<&str> = joined.iter().map(String::as_str).collect();
         let begin = self.tokenizer.begin_of_text();
+        // Else a text's first token would be a gift, the larger the longer the vocabulary's tokens are.
+        let alone = begin.or_else(|| self.tokenizer.end_of_document());
         let mut texts = Vec::with_capacity(requests.len());
         let mut faults = Vec::new();
         for (number, (encoded, request)) in self.tokenizer.encode(&joined, false)?.into_iter().zip(requests).enumerate()
@@ -41,6 +43,7 @@ impl Score for LocalModel {
             let border = request.context.len();
             let skipped = encoded.ends.iter().take_while(|end| **end <= border).count();
             let skipped = if request.continuation.is_empty() { encoded.ids.len() } else { skipped };
+            let begin = if request.context.is_empty() { alone } else { begin };
             let mut ids: Vec<TokenId> = begin.into_iter().collect();
             let first = (skipped + ids.len()).max(1);
             let unscored = first - ids.len();

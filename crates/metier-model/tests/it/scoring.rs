@@ -1,4 +1,4 @@
-use super::tiny::{BEGIN, Bytes, config, decoder, model};
+use super::tiny::{BEGIN, Bytes, END, config, decoder, model};
 use metier_core::seam::{Embed, Score, ScoreRequest, Tokenize};
 use metier_model::decode::Session;
 use metier_model::{Config, LocalModel};
@@ -33,9 +33,14 @@ fn scores_equal_the_log_softmax_of_each_token() {
         let requests =
             [request("", "héllo"), request("ab", "cde"), request("abc", ""), request("", "x"), request("", "")];
         let scored = model.score(&requests).unwrap();
-        let start = usize::from(begin);
         for (scored, request) in scored.iter().zip(&requests) {
-            let mut ids = if begin { vec![BEGIN] } else { vec![] };
+            // What has nothing before it follows the end of another document.
+            let mut ids = match begin {
+                true => vec![BEGIN],
+                false if request.context.is_empty() => vec![END],
+                false => vec![],
+            };
+            let start = ids.len();
             let text = format!("{}{}", request.context, request.continuation);
             ids.extend(Bytes { begin }.encode(&[&text], false).unwrap().remove(0).ids);
             let first = (start + request.context.len()).max(1).min(ids.len());
@@ -72,7 +77,7 @@ fn texts_longer_than_the_context_are_named_with_both_lengths() {
         .unwrap_err();
     assert_eq!(error.faults.len(), 2);
     let text = error.to_string();
-    assert!(text.contains("text 2: a text of 70 tokens is longer than the model's context of 64"), "{text}");
+    assert!(text.contains("text 2: a text of 71 tokens is longer than the model's context of 64"), "{text}");
     assert!(text.contains("text 3: a text of 67 tokens"), "{text}");
 }
 

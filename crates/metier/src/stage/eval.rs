@@ -30,7 +30,7 @@ const QUESTIONS_METRIC: Accuracy = Accuracy {};
 /// The record of `eval`.
 pub static VERB: Verb = Verb {
     name: "eval",
-    version: 3,
+    version: 4,
     summary: "measure a model on held-out texts and questions, alone or against an earlier evaluation",
     makes: Kind::Evaluation,
     inputs: &[
