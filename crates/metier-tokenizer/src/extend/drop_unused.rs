@@ -1,4 +1,4 @@
-use super::{Extend, Extended, Given, Origin, missing, read, split_of, wanted, written};
+use super::{Extend, Extended, Given, Origin, cut_of, missing, read, wanted, written};
 use crate::scheme::HuggingFace;
 use crate::scheme::alphabet::character_of;
 use metier_core::data::TokenId;
@@ -59,7 +59,7 @@ impl Extend for DropUnused {
     }
 
     fn extend(&self, given: Given<'_>) -> Result<Extended> {
-        split_of(given.json)?;
+        cut_of(given.json)?;
         let tokenizer = HuggingFace::from_json(given.json)?;
         let mut counts: HashMap<TokenId, u64> = HashMap::new();
         written(&tokenizer, wanted(&given)?, |ids, count| {

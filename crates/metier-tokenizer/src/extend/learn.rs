@@ -1,4 +1,4 @@
-use super::{Extend, Extended, Given, Origin, missing, read, split_of, wanted, written};
+use super::{Extend, Extended, Given, Origin, cut_of, missing, read, wanted, written};
 use crate::scheme::HuggingFace;
 use crate::scheme::alphabet::character_of;
 use crate::train::{Merges, Words, merges};
@@ -59,7 +59,7 @@ pub enum Allowed {
 }
 
 impl Allowed {
-    fn holds(self, token: &[u8]) -> bool {
+    pub(super) fn holds(self, token: &[u8]) -> bool {
         let is_empty = |c: char| c.is_whitespace() || c.is_control();
         let shows = || std::str::from_utf8(token).map_or(true, |text| !text.chars().all(is_empty));
         self == Self::Any || (!token.iter().any(u8::is_ascii_graphic) && shows())
@@ -68,17 +68,28 @@ impl Allowed {
 
 impl Build<dyn Extend> for LearnTokens {
     fn build(self, place: &Place) -> Result<Box<dyn Extend>> {
-        let mut faults = Vec::new();
-        if !(1..=1 << 24).contains(&self.tokens) {
-            let fault = Fault::new(place.clone().with_key("tokens"), format!("{} is out of range", self.tokens));
-            faults.push(fault.hint("it is in 1..=16777216"));
-        }
-        if self.minimum_count == 0 {
-            let fault = Fault::new(place.clone().with_key("minimum_count"), "0 is out of range");
-            faults.push(fault.hint("it is at least 1"));
-        }
-        Error::collect(Box::new(self) as Box<dyn Extend>, faults)
+        Error::collect(Box::new(self) as Box<dyn Extend>, check(place, self.tokens, self.minimum_count))
     }
+}
+
+/// Faults of a number of tokens asked for and of the least count of what they are made of.
+pub(super) fn check(place: &Place, tokens: usize, minimum_count: u64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if !(1..=1 << 24).contains(&tokens) {
+        let fault = Fault::new(place.clone().with_key("tokens"), format!("{tokens} is out of range"));
+        faults.push(fault.hint("it is in 1..=16777216"));
+    }
+    if minimum_count == 0 {
+        let fault = Fault::new(place.clone().with_key("minimum_count"), "0 is out of range");
+        faults.push(fault.hint("it is at least 1"));
+    }
+    faults
+}
+
+/// The error of texts that make too few tokens.
+pub(super) fn few(made: usize, tokens: usize, what: &str) -> Error {
+    let message = format!("the texts make only {made} tokens of the {tokens} asked for: {what}");
+    Error::user(Place::key("tokens"), message).hint("give more text, ask for fewer tokens, or lower `minimum_count`")
 }
 
 impl Extend for LearnTokens {
@@ -88,7 +99,7 @@ impl Extend for LearnTokens {
 
     fn extend(&self, given: Given<'_>) -> Result<Extended> {
         let json = given.json;
-        split_of(json)?;
+        cut_of(json)?;
         let tokenizer = HuggingFace::from_json(json)?;
         let old = tokenizer.vocabulary_size();
         let mut tokens: Vec<Vec<u8>> =
@@ -99,14 +110,8 @@ impl Extend for LearnTokens {
         let made = Merges { kept: old, size: old + self.tokens, least: self.minimum_count, prefix: "" };
         let made = merges(&mut symbols, &mut tokens, made, &|token| self.allowed.holds(token))?;
         if tokens.len() < old + self.tokens {
-            let message = format!(
-                "the texts make only {} tokens of the {} asked for: no other pair of neighbors is met {} times",
-                tokens.len() - old,
-                self.tokens,
-                self.minimum_count
-            );
-            let fault = Fault::new(Place::key("tokens"), message);
-            return Err(fault.hint("give more text, ask for fewer tokens, or lower `minimum_count`").into());
+            let what = format!("no other pair of neighbors is met {} times", self.minimum_count);
+            return Err(few(tokens.len() - old, self.tokens, &what));
         }
         let mut parts: Vec<Vec<TokenId>> = Vec::with_capacity(self.tokens);
         for merge in &made {
@@ -137,7 +142,7 @@ impl Extend for LearnTokens {
 }
 
 /// How a byte-level vocabulary writes bytes.
-fn spelling(bytes: &[u8]) -> String {
+pub(super) fn spelling(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| character_of(*byte)).collect()
 }
 

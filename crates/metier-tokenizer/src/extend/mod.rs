@@ -6,13 +6,16 @@
 mod drop_unused;
 mod learn;
 mod transplant;
+mod whole_words;
 
 pub use drop_unused::DropUnused;
 pub use learn::{Allowed, LearnTokens};
 pub use transplant::Transplant;
+pub use whole_words::WholeWords;
 
 use crate::scheme::HuggingFace;
-use crate::train::{Counted, Split};
+use crate::scheme::words::Words;
+use crate::train::{Counted, Cut};
 use metier_core::data::TokenId;
 use metier_core::part::{Part, Record};
 use metier_core::seam::Tokenize;
@@ -28,7 +31,7 @@ const TOGETHER: usize = 1 << 16;
 pub struct Given<'a> {
     /// The model's `tokenizer.json`.
     pub json: &'a str,
-    /// Words of texts, counted by [`split_of`] of it; for ways that read text.
+    /// Words of texts, cut as [`Extend::cut`] says; for ways that read text.
     pub words: Option<&'a Counted>,
     /// The `tokenizer.json` of another model; for ways that take one.
     pub donor: Option<&'a str>,
@@ -51,7 +54,7 @@ pub struct Extended {
     pub json: String,
     /// Where each token comes from.
     pub tokens: Vec<Origin>,
-    /// How often the last pair that was merged was met, where merges were learned.
+    /// How often the rarest of what became a token was met, where texts were read.
     pub rarest: Option<u64>,
 }
 
@@ -83,6 +86,14 @@ pub trait Extend: Send + Sync {
         false
     }
 
+    /// How words are cut that are counted for it, given the model's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it is no byte-level BPE, or splits in a way that is not known.
+    fn cut(&self, json: &str) -> Result<Cut> {
+        cut_of(json)
+    }
+
     /// Whether another model's vocabulary is wanted.
     fn takes_donor(&self) -> bool {
         false
@@ -101,6 +112,7 @@ pub static EXTEND: &[&Part<dyn Extend>] = &[
     &drop_unused::PART,
     &learn::PART,
     &transplant::PART,
+    &whole_words::PART,
 ];
 
 /// What is said about each.
@@ -108,11 +120,11 @@ pub fn records() -> Vec<Record> {
     EXTEND.iter().map(|part| part.record()).collect()
 }
 
-/// The split of a `tokenizer.json` by which words are counted for [`Given`].
+/// How a `tokenizer.json` of byte-level BPE cuts texts into words.
 ///
 /// # Errors
 /// When it is no byte-level BPE, or splits in a way that is not known.
-pub fn split_of(json: &str) -> Result<Split> {
+fn cut_of(json: &str) -> Result<Cut> {
     let json = read(json)?;
     if json["model"]["type"] != "BPE" {
         let message = format!("a vocabulary of the type {} is not extended", json["model"]["type"]);
@@ -128,11 +140,13 @@ pub fn split_of(json: &str) -> Result<Split> {
         let message = format!("the normalizer {} is not followed", json["normalizer"]);
         return Err(Error::user(Place::key("normalizer"), message).hint("known: null, NFC"));
     }
-    Split::of(&json["pre_tokenizer"]).ok_or_else(|| {
-        let message = format!("the split {} is not known", json["pre_tokenizer"]);
-        Error::user(Place::key("pre_tokenizer"), message)
-            .hint("known: byte-level splits of GPT-2, Llama 3, Qwen 2, SmolLM2 and Tekken")
-    })
+    let step = &json["pre_tokenizer"];
+    if Words::of(step).is_none() {
+        let message = format!("the split {step} is not known");
+        return Err(Error::user(Place::key("pre_tokenizer"), message)
+            .hint("known: byte-level splits of GPT-2, Llama 3, Qwen 2, SmolLM2, Tekken and OpenAI"));
+    }
+    Ok(Cut { pre_tokenizer: step.clone(), ..Cut::default() })
 }
 
 fn read(json: &str) -> Result<Value> {

@@ -1,8 +1,9 @@
 use super::*;
-use crate::train::{Bpe, train};
+use crate::train::{Bpe, Split, train};
 use metier_core::part::Build;
 use serde_json::json;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 fn texts(seed: u64, bytes: usize) -> Vec<String> {
     metier_testkit::corpus::prose(seed, bytes).lines().map(str::to_owned).collect()
@@ -14,9 +15,9 @@ fn ciphered(texts: &[String]) -> Vec<String> {
     texts.iter().map(|text| text.to_lowercase().chars().map(moved).collect()).collect()
 }
 
-fn counted(split: Split, texts: &[String]) -> Counted {
+fn counted(cut: impl Into<Cut>, texts: &[String]) -> Counted {
     let folder = metier_testkit::scratch("extend");
-    let mut counting = crate::train::Counting::start(split, folder.path(), 1 << 26).unwrap();
+    let mut counting = crate::train::Counting::start(cut, folder.path(), 1 << 26).unwrap();
     counting.add(texts.iter().map(|text| Ok(Cow::Borrowed(text.as_str())))).unwrap();
     counting.finish().unwrap()
 }
@@ -46,9 +47,9 @@ fn old_texts_are_written_as_before_and_new_ones_shorter() {
         *text = format!("{text}\n\n{:blanks$}", "");
     }
     old_text.extend((1..40).map(|blanks| format!("in\n\n{:blanks$}columns\u{b}", "")));
-    let split = split_of(&json).unwrap();
-    assert_eq!(split, Split::SmolLm);
-    let extended = learn(&json, &counted(split, &new_text), GROWTH).unwrap();
+    let split = cut_of(&json).unwrap();
+    assert_eq!(split, Split::SmolLm.into());
+    let extended = learn(&json, &counted(split.clone(), &new_text), GROWTH).unwrap();
     let (old, new) = (HuggingFace::from_json(&json).unwrap(), HuggingFace::from_json(&extended.json).unwrap());
     assert_eq!((old.vocabulary_size(), new.vocabulary_size()), (450, 650));
     let ids = |tokenizer: &HuggingFace, texts: &[String]| -> Vec<Vec<TokenId>> {
@@ -94,7 +95,7 @@ fn any_token_may_be_made_when_asked() {
 
 #[test]
 fn what_is_not_followed_is_refused_by_name() {
-    let refused = |json: Value| split_of(&json.to_string()).unwrap_err().to_string();
+    let refused = |json: Value| cut_of(&json.to_string()).unwrap_err().to_string();
     let base: Value = serde_json::from_str(&base()).unwrap();
     let with = |key: &str, value: Value| {
         let mut json = base.clone();
@@ -105,7 +106,63 @@ fn what_is_not_followed_is_refused_by_name() {
     assert!(refused(with("/model/end_of_word_suffix", json!("</w>"))).contains("model.end_of_word_suffix"));
     assert!(refused(with("/normalizer", json!({ "type": "Lowercase" }))).contains("the normalizer"));
     assert!(refused(with("/pre_tokenizer", json!({ "type": "Whitespace" }))).contains("is not known"));
-    assert!(split_of("{").unwrap_err().to_string().contains("no JSON"));
+    assert!(cut_of("{").unwrap_err().to_string().contains("no JSON"));
+}
+
+/// Words of two scripts, the new one with vowel signs, which the old split takes for no letters.
+#[test]
+fn whole_words_become_tokens_and_other_words_are_written_as_before() {
+    let json = base();
+    let signed = |text: &String| text.replace('\u{919}', "\u{93e}").replace('\u{923}', "\u{94d}\u{937}");
+    let indic = |seed, bytes| ciphered(&texts(seed, bytes)).iter().map(signed).collect::<Vec<_>>();
+    let cut = WholeWords::default().cut(&json).unwrap();
+    let words = counted(cut.clone(), &indic(3, 200_000));
+    let given = Given { json: &json, words: Some(&words), donor: None };
+    let extended = WholeWords { tokens: 60, ..WholeWords::default() }.extend(given).unwrap();
+    let (old, new) = (HuggingFace::from_json(&json).unwrap(), HuggingFace::from_json(&extended.json).unwrap());
+    assert_eq!((old.vocabulary_size(), new.vocabulary_size()), (450, 510));
+
+    let mut old_text = texts(2, 500_000);
+    old_text.push("it's they'll we've 12 34.5 caf\u{e9} ❤\u{fe0f}!\n\n  x".to_owned());
+    assert_eq!(ids(&old, &old_text), ids(&new, &old_text), "a text in the old script changed");
+
+    // Each word is a new token, or what it was.
+    let held = indic(4, 50_000);
+    let (mut whole, mut all) = (0, 0);
+    for text in &held {
+        let mut expected = Vec::new();
+        cut.cutter().unwrap().words(text, |word| {
+            let word = std::str::from_utf8(word).unwrap();
+            let token = extended.new_ids().find(|id| new.bytes_of(*id).unwrap() == word.as_bytes());
+            whole += usize::from(token.is_some());
+            all += 1;
+            expected
+                .extend(token.map_or_else(|| old.encode(&[word], false).unwrap().remove(0).ids, |token| vec![token]));
+        });
+        let encoded = new.encode(&[text.as_str()], false).unwrap().remove(0).ids;
+        assert_eq!(encoded, expected, "{text:?}");
+        assert_eq!(&new.decode(&encoded, false).unwrap(), text);
+    }
+    assert!(whole * 3 > all, "{whole} of {all} words are tokens");
+    let counts: HashMap<&[u8], u64> = words.iter().collect();
+    let of_new: Vec<u64> = extended.new_ids().map(|id| counts[&*new.bytes_of(id).unwrap()]).collect();
+    assert!(of_new.is_sorted_by(|a, b| a >= b), "{of_new:?}");
+    assert_eq!(extended.rarest, of_new.last().copied());
+    for (id, parts) in extended.new_ids().zip(extended.parts()) {
+        let of_parts: Vec<u8> = parts.iter().flat_map(|part| old.bytes_of(*part).unwrap()).collect();
+        assert_eq!(new.bytes_of(id).unwrap(), of_parts);
+        assert!(parts.len() > 1 && parts.iter().all(|part| *part < 450));
+    }
+
+    // What was changed can be changed again, and a word that merges do not make is not made in silence.
+    let more = WholeWords { tokens: 5, ..WholeWords::default() };
+    assert_eq!(more.extend(Given { json: &extended.json, ..given }).unwrap().tokens.len(), 515);
+    let mut unmade: Value = serde_json::from_str(&json).unwrap();
+    unmade["model"]["vocab"]["zzqz"] = json!(450);
+    let refused = more.extend(Given { json: &unmade.to_string(), ..given }).unwrap_err().to_string();
+    assert!(refused.contains("1 words of the vocabulary are not made by its merges (\"zzqz\", id 450)"), "{refused}");
+    let refused = WholeWords { tokens: 90_000, ..more }.extend(given).unwrap_err().to_string();
+    assert!(refused.contains("of the 90000 asked for: no other word is met 2 times"), "{refused}");
 }
 
 fn ids(tokenizer: &HuggingFace, texts: &[String]) -> Vec<Vec<TokenId>> {

@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_DOCUMENTS: usize = 256;
 
-/// Names that end a document (rather than a turn) in published vocabularies.
-const DOCUMENT_ENDS: [&str; 5] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>"];
-
 /// Encodes documents and writes them as shards into `folder`, which is created; shards that lie there are
 /// replaced.
 ///
@@ -58,19 +55,12 @@ fn document_begin(tokenizer: &dyn Tokenize) -> Result<TokenId> {
     })
 }
 
-/// The id put after a document: the vocabulary's end of a text rather than of a turn, where it tells them apart.
+/// The id put after a document.
 fn document_end(tokenizer: &dyn Tokenize) -> Result<TokenId> {
-    let ends = tokenizer.end_of_text();
-    DOCUMENT_ENDS
-        .iter()
-        .filter_map(|name| tokenizer.id_of(name))
-        .find(|id| ends.contains(id))
-        .or_else(|| ends.first().copied())
-        .ok_or_else(|| {
-            Fault::new(Place::key("end_of_document"), "the tokenizer has no end-of-text token to put after a document")
-                .hint("set `end_of_document = false`")
-                .into()
-        })
+    tokenizer.end_of_document().ok_or_else(|| {
+        let message = "the tokenizer has no end-of-text token to put after a document";
+        Fault::new(Place::key("end_of_document"), message).hint("set `end_of_document = false`").into()
+    })
 }
 
 fn remove_old(folder: &Path) -> Result<()> {

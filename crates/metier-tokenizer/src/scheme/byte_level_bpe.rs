@@ -41,6 +41,9 @@ impl TokenKind {
 /// The values of `tokenizer.ggml.pre` that are known, alphabetical.
 pub const PRE_TOKENIZERS: [&str; 6] = ["gpt-2", "gpt-4o", "llama-bpe", "qwen2", "smollm", "tekken"];
 
+/// Those of which llama.cpp looks for a whole word in the vocabulary before it merges.
+pub const WHOLE_WORDS: [&str; 2] = ["llama-bpe", "tekken"];
+
 /// A byte-level BPE vocabulary as GGUF files carry it.
 ///
 /// Text is split by the pre-tokenizer, each part is written in the byte alphabet, and the merges are applied
@@ -91,7 +94,9 @@ impl ByteLevelBpe {
             }
         }
         Error::collect((), few(faults, "tokenizer.ggml"))?;
-        let mut file = TokenizerFile::new(BpeModel::new(numbered(&self.tokens), merges));
+        let mut model = BpeModel::new(numbered(&self.tokens), merges);
+        model.ignore_merges = WHOLE_WORDS.contains(&&*self.pre);
+        let mut file = TokenizerFile::new(model);
         file.added_tokens = self.added_tokens();
         file.pre_tokenizer = pre_tokenizer;
         file.decoder = byte_level(true, true);

@@ -29,7 +29,7 @@ pub(crate) mod tokenizer_file;
 pub(crate) mod word_piece;
 pub(crate) mod words;
 
-pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind};
+pub use byte_level_bpe::{ByteLevelBpe, PRE_TOKENIZERS, TokenKind, WHOLE_WORDS};
 pub use file::{from_bytes, from_file, from_file_with_added, json_of_file};
 pub use hugging_face::HuggingFace;
 pub use pieces::{PieceModel, Pieces};

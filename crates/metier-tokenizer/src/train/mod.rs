@@ -57,7 +57,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    fn cutter(&self) -> Result<Cutter> {
+    pub(crate) fn cutter(&self) -> Result<Cutter> {
         Cutter::of(&self.normalizer, &self.pre_tokenizer, &self.added)
             .ok_or_else(|| Error::program(format!("words are not cut as {self:?} says")))
     }
@@ -88,16 +88,6 @@ pub enum Split {
 }
 
 impl Split {
-    /// All of them.
-    const ALL: [Self; 5] = [Self::Gpt2, Self::Llama3, Self::Qwen2, Self::SmolLm, Self::Tekken];
-
-    /// The one that a step of a `tokenizer.json` does.
-    pub(crate) fn of(step: &Value) -> Option<Self> {
-        use crate::scheme::words::Words;
-        let words = Words::of(step)?;
-        Self::ALL.into_iter().find(|split| Words::of(&split.step()) == Some(words))
-    }
-
     /// The step of a `tokenizer.json`.
     pub(crate) fn step(self) -> Value {
         use crate::scheme::split::{self, GPT2, LLAMA3, QWEN2, TEKKEN};

@@ -4,7 +4,7 @@ use metier_model::Decoder;
 use metier_model::checkpoint::write_folder;
 use metier_model::decode::Session;
 use metier_testkit::{Scratch, assert_close, fixture, golden, scratch};
-use metier_tokenizer::extend::{DropUnused, Extend, Given, LearnTokens, Transplant, split_of};
+use metier_tokenizer::extend::{DropUnused, Extend, Given, LearnTokens, Transplant};
 use metier_tokenizer::train::{Counted, Counting};
 use std::borrow::Cow;
 use std::fs;
@@ -13,7 +13,7 @@ const LINES: [&str; 3] = ["नमस्ते दुनिया, यह एक 
 
 fn counted(json: &str, lines: &[&str]) -> Counted {
     let folder = scratch("words");
-    let mut counting = Counting::start(split_of(json).unwrap(), folder.path(), 1 << 26).unwrap();
+    let mut counting = Counting::start(LearnTokens::default().cut(json).unwrap(), folder.path(), 1 << 26).unwrap();
     counting.add(lines.iter().map(|line| Ok(Cow::Borrowed(*line)))).unwrap();
     counting.finish().unwrap()
 }

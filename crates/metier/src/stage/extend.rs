@@ -9,7 +9,7 @@ use metier_core::settings::Table;
 use metier_core::store::{self, Counts, Estimate};
 use metier_core::{Error, Fault, Place, Result, stop};
 use metier_model::checkpoint::{Checkpoint, Dtype};
-use metier_tokenizer::extend::{self, Extend, Extended, Given, Origin, split_of};
+use metier_tokenizer::extend::{self, Extend, Extended, Given, Origin};
 use metier_tokenizer::scheme::HuggingFace;
 use metier_tokenizer::train::Counting;
 use metier_weights::initialize::{self, Initialize};
@@ -242,7 +242,7 @@ impl Extending {
         }
         let words = if self.vocabulary.part.reads_text() {
             let memory = context.budget.limit().unwrap_or(MEMORY);
-            let mut counting = Counting::start(split_of(json)?, &scratch.join(COUNTS), memory)?;
+            let mut counting = Counting::start(self.vocabulary.part.cut(json)?, &scratch.join(COUNTS), memory)?;
             let progress = Progress::new("words", None, "documents");
             counting.add(texts(context)?.map(|text| {
                 progress.add(1);

@@ -3,9 +3,9 @@
 use super::describe::Entry;
 use crate::checkpoint::Checkpoint;
 use metier_core::{Error, Fault, Place, Result};
-use metier_tokenizer::scheme::{ByteLevelBpe, PRE_TOKENIZERS};
+use metier_tokenizer::scheme::{ByteLevelBpe, PRE_TOKENIZERS, WHOLE_WORDS};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The kinds of tokens that a file counts.
 const NORMAL: i32 = 1;
@@ -55,6 +55,9 @@ fn vocabulary(json: &Value, rows: usize) -> Result<Keys> {
     let merges = merges(model)?;
     let pre = PRE_TOKENIZERS.iter().find(|name| pre_tokenizer(name).as_ref() == Some(&json["pre_tokenizer"]));
     if let Some(pre) = pre {
+        if model["ignore_merges"] == true && !WHOLE_WORDS.contains(pre) {
+            made_by_merges(json, &merges)?;
+        }
         return Ok(vec![
             ("tokenizer.ggml.model", Entry::Text("gpt2".to_owned())),
             ("tokenizer.ggml.pre", Entry::Text((*pre).to_owned())),
@@ -76,6 +79,23 @@ fn vocabulary(json: &Value, rows: usize) -> Result<Keys> {
         ("tokenizer.ggml.token_type", Entry::Wholes(kinds)),
         ("tokenizer.ggml.add_space_prefix", Entry::Flag(add_space_prefix)),
     ])
+}
+
+/// Refuses tokens of text that llama.cpp would not find, as no merge makes them.
+fn made_by_merges(json: &Value, merges: &[(&str, &str)]) -> Result<()> {
+    let made: HashSet<String> = merges.iter().map(|(left, right)| format!("{left}{right}")).collect();
+    let added: HashSet<&str> =
+        json["added_tokens"].as_array().into_iter().flatten().filter_map(|added| added["content"].as_str()).collect();
+    let tokens = json["model"]["vocab"].as_object().into_iter().flatten().map(|(token, _)| token.as_str());
+    let lost = tokens.filter(|token| token.chars().count() > 1 && !made.contains(*token) && !added.contains(token));
+    match lost.count() {
+        0 => Ok(()),
+        lost => Err(fault(
+            "model.ignore_merges",
+            format!("{lost} tokens are found as whole words only, which llama.cpp does not look for"),
+        )
+        .hint("export to a Hugging Face folder")),
+    }
 }
 
 /// Every token and its kind, in the order of the ids.
@@ -198,4 +218,25 @@ fn scores(tokens: &[String], kinds: &[i32], merges: &[(&str, &str)]) -> Result<V
     }
     // Up to 2^24 whole numbers are exact.
     Ok(places.into_iter().map(|place| -(place.unwrap_or(next) as f32)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_no_merge_makes_are_refused_where_llama_cpp_would_not_find_them() {
+        let written = |pre: &str, tokens: &[&str]| {
+            let tokens: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+            let (rows, merges) = (tokens.len(), vec!["a b".to_owned()]);
+            let described = ByteLevelBpe { tokens, merges, pre: pre.to_owned(), ..ByteLevelBpe::default() };
+            let mut json: Value = serde_json::from_str(&described.to_json().unwrap()).unwrap();
+            json["model"]["ignore_merges"] = true.into();
+            vocabulary(&json, rows).map(drop)
+        };
+        let refused = written("gpt-2", &["a", "b", "ab", "aba"]).unwrap_err().to_string();
+        assert!(refused.contains("model.ignore_merges: 1 tokens are found as whole words only"), "{refused}");
+        assert!(written("gpt-2", &["a", "b", "ab"]).is_ok());
+        assert!(written("tekken", &["a", "b", "ab", "aba"]).is_ok());
+    }
 }

@@ -15,6 +15,8 @@ pub(super) const UPPER: u8 = 8;
 pub(super) const LOWER: u8 = 16;
 /// What Rust's `char::is_numeric` says, as the step `Digits` of a `tokenizer.json` asks.
 pub(super) const DIGIT: u8 = 32;
+/// `\p{M}`
+pub(super) const MARK: u8 = 64;
 
 /// The classes of every character, in blocks of 256 of which equal ones are stored once.
 pub(super) struct Classes {
@@ -35,6 +37,7 @@ impl Classes {
             (r"\s", SPACE),
             (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", UPPER),
             (r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", LOWER),
+            (r"\p{M}", MARK),
         ] {
             for (first, last) in ranges(pattern) {
                 all[first as usize..=last as usize].iter_mut().for_each(|classes| *classes |= class);

@@ -6,7 +6,7 @@
 //! and an apostrophe that begins a part may take letters with it. As bit masks of 64 bytes the first two are a few
 //! operations for all bytes together; the third is looked at where it happens.
 
-use super::classes::{CLASSES, DIGIT, LETTER, NUMBER, SPACE, decode};
+use super::classes::{CLASSES, DIGIT, LETTER, MARK, NUMBER, SPACE, decode};
 use wide::i8x64;
 
 /// Bytes of a block.
@@ -44,32 +44,76 @@ struct Carry {
     goes_on: u64,
 }
 
-/// Calls `part` with the start and end of each part of the text, in order. With `digits`, each numeric character is
-/// a part of its own that nothing before or after joins, as the step `Digits` with `individual_digits` makes it.
-pub(super) fn split(text: &[u8], digits: bool, mut part: impl FnMut(usize, usize)) {
-    let mut carry = Carry::default();
-    let mut from = 0;
-    let mut base = 0;
-    while base < text.len() {
-        let masks = masks(text, base, digits, &mut carry);
-        let mut starts = starts(&masks, digits, &mut carry);
-        let left = text.len() - base;
-        if left < BLOCK {
-            starts &= (1 << left) - 1;
-        }
-        contractions(text, base, &mut starts, masks.apostrophe, &mut carry);
-        while starts != 0 {
-            let place = base + starts.trailing_zeros() as usize;
-            if place > from {
-                part(from, place);
-                from = place;
+/// What differs among the splits of this kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Gpt2 {
+    /// Each numeric character is a part of its own that nothing before or after joins, as the step `Digits` with
+    /// `individual_digits` makes it.
+    pub(super) digits: bool,
+    /// Marks after a letter belong to it ([`with_marks`](crate::scheme::split::with_marks)).
+    pub(super) marks: bool,
+}
+
+impl Gpt2 {
+    /// Calls `part` with the start and end of each part of the text, in order.
+    pub(super) fn split(self, text: &[u8], mut part: impl FnMut(usize, usize)) {
+        let mut carry = Carry::default();
+        let mut from = 0;
+        let mut base = 0;
+        while base < text.len() {
+            let masks = masks(text, base, self, &mut carry);
+            let mut starts = starts(&masks, self.digits, &mut carry);
+            let left = text.len() - base;
+            if left < BLOCK {
+                starts &= (1 << left) - 1;
             }
-            starts &= starts - 1;
+            self.contractions(text, base, &mut starts, masks.apostrophe, &mut carry);
+            while starts != 0 {
+                let place = base + starts.trailing_zeros() as usize;
+                if place > from {
+                    part(from, place);
+                    from = place;
+                }
+                starts &= starts - 1;
+            }
+            base += BLOCK;
         }
-        base += BLOCK;
+        if from < text.len() {
+            part(from, text.len());
+        }
     }
-    if from < text.len() {
-        part(from, text.len());
+
+    /// Lets an apostrophe that begins a part take the letters after it that the pattern names.
+    #[inline]
+    fn contractions(self, text: &[u8], base: usize, starts: &mut u64, apostrophe: u64, carry: &mut Carry) {
+        let mut found = apostrophe & *starts;
+        while found != 0 {
+            let bit = found.trailing_zeros() as usize;
+            found &= found - 1;
+            let at = base + bit;
+            let letters = match (text.get(at + 1), text.get(at + 2)) {
+                (Some(b's' | b't' | b'm' | b'd'), _) => 1,
+                (Some(b'r' | b'v'), Some(b'e')) | (Some(b'l'), Some(b'l')) => 2,
+                _ => continue,
+            };
+            if self.marks && class_at(text, at + 1 + letters) & MARK != 0 {
+                continue;
+            }
+            let (inside, next) = (bit + 1, bit + 1 + letters);
+            if inside < BLOCK {
+                *starts &= !(1 << inside);
+            } else {
+                carry.goes_on |= 1 << (inside - BLOCK);
+            }
+            if at + 1 + letters == text.len() {
+                continue;
+            }
+            if next < BLOCK {
+                *starts |= 1 << next;
+            } else {
+                carry.begins |= 1 << (next - BLOCK);
+            }
+        }
     }
 }
 
@@ -93,37 +137,8 @@ fn starts(masks: &Masks, digits: bool, carry: &mut Carry) -> u64 {
     starts
 }
 
-/// Lets an apostrophe that begins a part take the letters after it that the pattern names.
-#[inline]
-fn contractions(text: &[u8], base: usize, starts: &mut u64, apostrophe: u64, carry: &mut Carry) {
-    let mut found = apostrophe & *starts;
-    while found != 0 {
-        let bit = found.trailing_zeros() as usize;
-        found &= found - 1;
-        let at = base + bit;
-        let letters = match (text.get(at + 1), text.get(at + 2)) {
-            (Some(b's' | b't' | b'm' | b'd'), _) => 1,
-            (Some(b'r' | b'v'), Some(b'e')) | (Some(b'l'), Some(b'l')) => 2,
-            _ => continue,
-        };
-        let (inside, next) = (bit + 1, bit + 1 + letters);
-        if inside < BLOCK {
-            *starts &= !(1 << inside);
-        } else {
-            carry.goes_on |= 1 << (inside - BLOCK);
-        }
-        if at + 1 + letters == text.len() {
-            continue;
-        }
-        if next < BLOCK {
-            *starts |= 1 << next;
-        } else {
-            carry.begins |= 1 << (next - BLOCK);
-        }
-    }
-}
-
-fn masks(text: &[u8], base: usize, digits: bool, carry: &mut Carry) -> Masks {
+fn masks(text: &[u8], base: usize, gpt2: Gpt2, carry: &mut Carry) -> Masks {
+    let Gpt2 { digits, .. } = gpt2;
     let rest = &text[base..];
     let mut block = [b' '; BLOCK];
     match rest.first_chunk() {
@@ -133,7 +148,7 @@ fn masks(text: &[u8], base: usize, digits: bool, carry: &mut Carry) -> Masks {
     let (mut masks, others) = ascii(&block);
     let spaces = masks.space;
     if others != 0 || carry.rest != 0 {
-        beyond_ascii(text, base, digits, &mut masks, others, carry);
+        beyond_ascii(text, base, gpt2, &mut masks, others, carry);
     }
     let classes = class_at(text, base + BLOCK);
     let stop = if digits { SPACE | DIGIT } else { SPACE };
@@ -165,12 +180,15 @@ fn ascii(block: &[u8; BLOCK]) -> (Masks, u64) {
 }
 
 /// Adds the characters that are not ASCII, at the bytes `others`.
-fn beyond_ascii(text: &[u8], base: usize, digits: bool, masks: &mut Masks, mut others: u64, carry: &mut Carry) {
+fn beyond_ascii(text: &[u8], base: usize, gpt2: Gpt2, masks: &mut Masks, mut others: u64, carry: &mut Carry) {
+    let Gpt2 { digits, marks } = gpt2;
     let number_class = if digits { DIGIT } else { NUMBER };
     let stop = if digits { SPACE | DIGIT } else { SPACE };
     let bits_of = |from: usize, length: usize| (((1_u128 << length) - 1) << from) as u64;
-    let mut mark = |bits: u64, classes: u8| {
-        if classes & LETTER != 0 {
+    let letter_before = carry.letter;
+    let add = |bits: u64, classes: u8, masks: &mut Masks| {
+        let after_letter = (masks.letter << 1 | letter_before) & bits != 0;
+        if classes & LETTER != 0 || marks && classes & MARK != 0 && after_letter {
             masks.letter |= bits;
         } else if classes & number_class != 0 {
             masks.number |= bits;
@@ -179,7 +197,7 @@ fn beyond_ascii(text: &[u8], base: usize, digits: bool, masks: &mut Masks, mut o
         }
     };
     let begun = bits_of(0, std::mem::take(&mut carry.rest));
-    mark(begun, carry.rest_classes);
+    add(begun, carry.rest_classes, masks);
     masks.inside |= begun;
     others &= !begun;
     while others != 0 {
@@ -188,7 +206,7 @@ fn beyond_ascii(text: &[u8], base: usize, digits: bool, masks: &mut Masks, mut o
         let classes = CLASSES.of(code);
         let bits = bits_of(bit, length);
         others &= !bits;
-        mark(bits, classes);
+        add(bits, classes, masks);
         masks.inside |= bits & !(1 << bit);
         if classes & SPACE != 0 && class_at(text, base + bit + length) & stop == 0 {
             masks.last_space |= 1 << bit;

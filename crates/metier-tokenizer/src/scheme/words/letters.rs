@@ -1,18 +1,29 @@
 //! The splits of OpenAI's later vocabularies and those made after them, character by character.
 
-use super::classes::{CLASSES, LETTER, LOWER, NUMBER, SPACE, UPPER, decode};
+use super::classes::{CLASSES, LETTER, LOWER, MARK, NUMBER, SPACE, UPPER, decode};
 
 /// What differs among the patterns of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Letters {
-    /// A capital after a small letter begins a part, and marks belong to letters (`o200k_base`, Tekken).
-    pub(super) cased: bool,
+    /// What words are made of.
+    pub(super) word: Word,
     /// Apostrophes take letters with them: at the beginning of a part, or at the end of a word if cased.
     pub(super) contractions: bool,
     /// Most characters in a part of numbers.
     pub(super) numbers: usize,
     /// White space at the end of the text is one part, newlines or not.
     pub(super) whole_end: bool,
+}
+
+/// What words are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Letters.
+    Letters,
+    /// Letters, and marks after the first of them ([`with_marks`](crate::scheme::split::with_marks)).
+    Marked,
+    /// Capitals and then small letters, marks being both (`o200k_base`, Tekken).
+    Cased,
 }
 
 impl Letters {
@@ -29,21 +40,26 @@ impl Letters {
     fn end_of_part(self, text: &[u8], at: usize) -> usize {
         let Some((first, length)) = decode(text, at) else { return text.len() };
         let classes = CLASSES.of(first);
-        if self.contractions && !self.cased && first == u32::from('\'') {
+        let cased = self.word == Word::Cased;
+        if self.contractions && !cased && first == u32::from('\'') {
             let end = contraction(text, at);
-            if end > at {
+            if end > at && !(self.word == Word::Marked && is_mark(text, end)) {
                 return end;
             }
         }
         // Any character but a letter, a number or a newline may stand before a word.
         let word = at + if classes & (LETTER | NUMBER) == 0 && !is_newline(first) { length } else { 0 };
-        let kinds: &[fn(&[u8], usize) -> usize] = if self.cased { &[small_end, capitals] } else { &[letters] };
+        let kinds: &[fn(&[u8], usize) -> usize] = match self.word {
+            Word::Cased => &[small_end, capitals],
+            Word::Marked => &[marked_letters],
+            Word::Letters => &[letters],
+        };
         for end_of in kinds {
             // The character before it may be a mark, which where case counts is a letter.
             for from in [word, at] {
                 let end = end_of(text, from);
                 if end > from {
-                    return if self.cased && self.contractions { contraction(text, end) } else { end };
+                    return if cased && self.contractions { contraction(text, end) } else { end };
                 }
             }
         }
@@ -53,8 +69,7 @@ impl Letters {
         let from = if first == u32::from(' ') { at + length } else { at };
         let end = run(text, from, |classes| classes & (SPACE | LETTER | NUMBER) == 0);
         if end > from {
-            let more =
-                text[end..].iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n') || (self.cased && byte == b'/'));
+            let more = text[end..].iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n') || (cased && byte == b'/'));
             return end + more.count();
         }
         self.spaces(text, at)
@@ -98,6 +113,16 @@ impl Letters {
 /// The end of the letters from `from` on.
 fn letters(text: &[u8], from: usize) -> usize {
     run(text, from, |classes| classes & LETTER != 0)
+}
+
+/// The same, with marks after the first of them.
+fn marked_letters(text: &[u8], from: usize) -> usize {
+    if letters(text, from) == from { from } else { run(text, from, |classes| classes & (LETTER | MARK) != 0) }
+}
+
+/// Whether the character at `at` is a mark.
+fn is_mark(text: &[u8], at: usize) -> bool {
+    decode(text, at).is_some_and(|(code, _)| CLASSES.of(code) & MARK != 0)
 }
 
 /// The end of the capitals from `from` on.

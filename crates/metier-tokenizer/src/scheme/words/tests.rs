@@ -8,8 +8,11 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 static SPLITS: LazyLock<Vec<(Words, PreTokenizerWrapper)>> = LazyLock::new(|| {
     let patterns =
         [split::GPT2, GPT2_ORIGINAL, split::CL100K, split::LLAMA3, split::QWEN2, split::O200K, split::TEKKEN];
-    let steps = patterns.iter().map(|pattern| by_pattern(pattern)).chain([split::by_digit(split::GPT2)]);
-    steps.map(|step| (Words::of(&step).unwrap(), serde_json::from_value(step).unwrap())).collect()
+    let steps: Vec<_> =
+        patterns.iter().map(|pattern| by_pattern(pattern)).chain([split::by_digit(split::GPT2)]).collect();
+    let marked = steps.iter().map(|step| with_marks(step).unwrap());
+    let all = marked.chain(steps.iter().cloned());
+    all.map(|step| (Words::of(&step).unwrap(), serde_json::from_value(step).unwrap())).collect()
 });
 
 fn by_the_crate(step: &PreTokenizerWrapper, text: &str) -> Vec<(usize, usize)> {
@@ -39,6 +42,8 @@ fn texts_that_tell_patterns_apart_are_split_as_the_crate_does() {
         "HTTPServer fooBar ÀÉÎ ǅungla 漢字かな हिन्दी e\u{301}a \u{301}\u{301}x !\u{301}b",
         "½ ① Ⅷ ٣٤ 1 2  3",
         " \u{a0}a\u{85}b\u{2028}",
+        "वह ❤\u{fe0f} e\u{301}'s\u{301}a 'll\u{301}e 're\u{301} 's 1\u{301}a '\u{301}s \u{301}\u{302}b'd \u{301}",
+        &format!("{long}e\u{301}\u{301}x 'll\u{301}{long}'s\u{301}"),
         &format!("{long} 's{long}'ll {long}  're"),
         &format!("{long}'s{long}'re{long}é'll{long}  "),
         &format!("{long}e'\u{3000} x{long}\u{3000}\u{3000}y"),
@@ -48,6 +53,8 @@ fn texts_that_tell_patterns_apart_are_split_as_the_crate_does() {
     // Every place of a short text in a block.
     for before in 50..70 {
         assert_same(&format!("{}'re  'll\n é's 12", "a".repeat(before)));
+        assert_same(&format!("{}\u{301}b 'll\u{20e3}ा1\u{301}", "a".repeat(before)));
+        assert_same(&format!("{}\u{301}\u{301}ब", "!".repeat(before)));
         assert_same(&format!("{}  \u{3000} x", "1".repeat(before)));
     }
 }
