@@ -122,7 +122,7 @@ impl Texts {
         }))
     }
 
-    /// Removes a file and those before it, as far as they are there.
+    /// Removes a file of documents, and that of what was said of them, as far as they are there.
     pub fn remove(&self, file: usize) -> Result<()> {
         let (documents, said) = self.paths(file);
         for path in [documents, said] {
