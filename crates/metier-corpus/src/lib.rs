@@ -22,6 +22,7 @@ pub mod dedup;
 mod document_file;
 pub mod fasttext;
 pub mod filter;
+mod hash;
 pub mod latex;
 pub mod layout;
 pub mod read;

@@ -3,6 +3,7 @@
 use super::receipt;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,22 +11,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// Bytes in a MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
 
-/// What a peer's script prints for a turn; more keys are its own affair.
+/// What a peer's script prints for a turn.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct PeerTurn {
-    /// Tokens in a second, by the median of its steps.
-    pub tokens_per_second: f64,
     /// The most memory the process has had.
     pub peak_rss_mib: f64,
     /// Of the program behind the script.
     pub version: String,
+    /// Rates among them.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
-/// What `metier bench --json` prints; more keys are its own affair.
+/// What `metier bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct OurTurn {
-    /// Tokens in a second.
-    pub tokens_per_second: f64,
     /// The most memory the process has had.
     pub peak_rss_bytes: f64,
     /// The machine's most, by name.
@@ -34,6 +34,14 @@ pub struct OurTurn {
     pub ceiling: String,
     /// How much of that was reached.
     pub share_of_ceiling: f64,
+    /// Rates among them.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// The rate under a key, by the median of what was timed.
+pub fn rate(more: &Map<String, Value>, key: &str) -> Result<f64> {
+    more.get(key).and_then(Value::as_f64).with_context(|| format!("a turn's figures have no `{key}`"))
 }
 
 /// A peer's process: after it said that it is ready, each line `go` gives it a turn. While another has its turn it
@@ -57,7 +65,7 @@ impl Serving {
         let output = BufReader::new(child.stdout.take().context("a piped output is there")?);
         let mut serving = Self { name: name.to_owned(), child, input, output };
         let line = serving.line()?;
-        let ready: serde_json::Value = serde_json::from_str(&line)?;
+        let ready: Value = serde_json::from_str(&line)?;
         if ready["ready"] != true {
             bail!("{name} printed {line} where {{\"ready\": true}} was due");
         }
@@ -166,9 +174,10 @@ mod tests {
                 [ "$line" = go ] && echo "{\"tokens_per_second\": ${turn}00, \"peak_rss_mib\": 10, \"version\": \"1\", \"steps\": 3}"
             done"#;
         let mut peer = Serving::start("a fake", &mut shell(script)).unwrap();
-        assert_eq!(peer.turn().unwrap().tokens_per_second, 100.0);
+        assert_eq!(rate(&peer.turn().unwrap().more, "tokens_per_second").unwrap(), 100.0);
         let second = peer.turn().unwrap();
-        assert_eq!(second, PeerTurn { tokens_per_second: 200.0, peak_rss_mib: 10.0, version: "1".to_owned() });
+        assert_eq!((second.peak_rss_mib, second.version.as_str(), &second.more["steps"]), (10.0, "1", &3.into()));
+        assert_eq!(rate(&second.more, "tokens_per_second").unwrap(), 200.0);
     }
 
     #[test]
@@ -189,12 +198,14 @@ mod tests {
         let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
             "share_of_ceiling": 0.5, "ceiling": "f32_flop_per_second", "kernel": "avx512"}"#;
         let turn = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
-        assert_eq!((turn.tokens_per_second, turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
+        assert_eq!((rate(&turn.more, "tokens_per_second").unwrap(), turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
+        let error = rate(&turn.more, "bytes_per_second").unwrap_err().to_string();
+        assert_eq!(error, "a turn's figures have no `bytes_per_second`");
         assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);
         let error = our_turn(&mut shell("exit 2")).unwrap_err().to_string();
         assert_eq!(error, "`sh` failed (exit status: 2); what it said stands above");
         let error = format!("{:#}", our_turn(&mut shell("echo '{}'")).unwrap_err());
-        assert!(error.contains("missing field `tokens_per_second`"), "{error}");
+        assert!(error.contains("missing field `peak_rss_bytes`"), "{error}");
     }
 
     #[test]

@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use table::{RACES, Race};
+use table::{RACES, Race, Rate};
 
 /// Every contender has so many threads.
 const THREADS: &str = "2";
-const UNIT: &str = "tokens/s";
 /// Environments and compiled kernels of peers.
 const SCRATCH: &str = "target/bench";
 
@@ -81,11 +80,11 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     command.current_dir(root).envs(race.our_environment.iter().copied());
     let ours = Contender { name: "metier", shown: shown("metier", race.our_environment, &arguments, model), command };
 
-    let outcome = compete(ours, peers, wish.rounds)?;
+    let outcome = compete(race.rate, ours, peers, wish.rounds)?;
     let receipt = outcome.receipt(race, machine::today()?, machine::commit(root)?)?;
     println!(
-        "{}: {} {UNIT}, {:.2} of the best peer with {:.2} of the least memory",
-        race.name, receipt.ours.median, receipt.ratio_to_best_peer, receipt.memory_ratio
+        "{}: {} {}, {:.2} of the best peer with {:.2} of the least memory",
+        race.name, receipt.ours.median, race.rate.unit, receipt.ratio_to_best_peer, receipt.memory_ratio
     );
     if wish.rounds < receipt::FEWEST_ROUNDS {
         println!("no receipt: it takes {} rounds or more", receipt::FEWEST_ROUNDS);
@@ -186,7 +185,7 @@ struct Outcome<'a> {
 }
 
 /// Starts the peers one after another, then lets everyone take turns; each round begins with the next contender.
-fn compete<'a>(mut ours: Contender<'a>, peers: Vec<Contender<'a>>, rounds: usize) -> Result<Outcome<'a>> {
+fn compete<'a>(rate: Rate, mut ours: Contender<'a>, peers: Vec<Contender<'a>>, rounds: usize) -> Result<Outcome<'a>> {
     let mut outcome = Outcome { ours: (ours.shown, Rounds::default(), Vec::new()), peers: Vec::new() };
     let mut serving = Vec::new();
     for mut peer in peers {
@@ -198,20 +197,22 @@ fn compete<'a>(mut ours: Contender<'a>, peers: Vec<Contender<'a>>, rounds: usize
     for round in 0..rounds {
         for place in 0..contenders {
             let who = (round + place) % contenders;
-            let (name, rate, memory) = if who == 0 {
+            let (name, reached, memory) = if who == 0 {
                 let turn = contender::our_turn(&mut ours.command)?;
-                let (rate, memory) = (turn.tokens_per_second, turn.peak_rss_bytes / contender::MIB);
-                outcome.ours.1.add(rate, memory);
+                let (reached, memory) = (contender::rate(&turn.more, rate.key)?, turn.peak_rss_bytes / contender::MIB);
+                outcome.ours.1.add(reached, memory);
                 outcome.ours.2.push(turn);
-                (ours.name, rate, memory)
+                (ours.name, reached, memory)
             } else {
                 let turn = serving[who - 1].turn()?;
                 let (name, _, rounds, version) = &mut outcome.peers[who - 1];
-                rounds.add(turn.tokens_per_second, turn.peak_rss_mib);
+                let reached = contender::rate(&turn.more, rate.key)?;
+                rounds.add(reached, turn.peak_rss_mib);
                 *version = turn.version;
-                (*name, turn.tokens_per_second, turn.peak_rss_mib)
+                (*name, reached, turn.peak_rss_mib)
             };
-            eprintln!("round {} of {rounds}: {name:<24} {rate:>10.1} {UNIT} {memory:>8.0} MiB", round + 1);
+            let unit = rate.unit;
+            eprintln!("round {} of {rounds}: {name:<24} {reached:>10.1} {unit} {memory:>8.0} MiB", round + 1);
         }
     }
     Ok(outcome)
@@ -221,12 +222,12 @@ impl Outcome<'_> {
     fn receipt(self, race: &Race, date: String, commit: String) -> Result<Receipt> {
         let (command, rounds, turns) = self.ours;
         let [min, median, max, peak_rss_mib] = rounds.figures()?;
-        let unit = UNIT.to_owned();
-        let ours = Ours { command, unit, median, min, max, rounds: rounds.count(), peak_rss_mib };
+        let unit = race.rate.unit.to_owned();
+        let ours = Ours { command, unit: unit.clone(), median, min, max, rounds: rounds.count(), peak_rss_mib };
         let mut peers = Vec::new();
         for (name, command, rounds, version) in self.peers {
             let [min, median, max, peak_rss_mib] = rounds.figures()?;
-            let (name, unit) = (name.to_owned(), UNIT.to_owned());
+            let (name, unit) = (name.to_owned(), unit.clone());
             peers.push(Peer { name, version, command, unit, median, min, max, rounds: rounds.count(), peak_rss_mib });
         }
         let (ratio_to_best_peer, memory_ratio) = receipt::ratios(&ours, &peers).context("a race has a peer")?;
@@ -305,7 +306,9 @@ mod tests {
                 \"ceilings\": {{\"f32_flop_per_second\": 1${{turn}}0000000000, \"read_bytes_per_second\": 2e10}}}}""#,
             order.display()
         );
-        let outcome = compete(fake("ours", &ours), vec![peer("a", 200, &order), peer("b", 100, &order)], 5).unwrap();
+        let outcome =
+            compete(RACES[0].rate, fake("ours", &ours), vec![peer("a", 200, &order), peer("b", 100, &order)], 5)
+                .unwrap();
         let turns = std::fs::read_to_string(&order).unwrap().replace('\n', " ");
         assert_eq!(turns, "ours a b a b ours b ours a ours a b a b ours ");
         let receipt = outcome.receipt(&RACES[0], "2026-01-31".to_owned(), "0123456789ab".to_owned()).unwrap();

@@ -8,6 +8,22 @@ const ANSWER: &str = "bench/answer.py";
 /// The script of peers that work on texts. It makes the files, which is why peers come first.
 const TEXT: &str = "bench/text.py";
 
+/// The script of peers that curate.
+const CURATE: &str = "bench/curate.py";
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Its key in what contenders print.
+    pub key: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+const TOKENS: Rate = Rate { key: "tokens_per_second", unit: "tokens/s" };
+const BYTES: Rate = Rate { key: "bytes_per_second", unit: "bytes/s" };
+const DOCUMENTS: Rate = Rate { key: "documents_per_second", unit: "documents/s" };
+
 /// One race.
 #[derive(Debug)]
 pub struct Race {
@@ -15,6 +31,8 @@ pub struct Race {
     pub name: &'static str,
     /// What every contender does.
     pub work: &'static str,
+    /// How its outcome is told.
+    pub rate: Rate,
     /// Our arguments; `--seconds`, `--threads` and `--json` are added.
     pub ours: &'static [&'static str],
     /// Variables set for us.
@@ -53,6 +71,10 @@ const GIGATOKEN: Peer = Peer { name: "gigatoken", arguments: &["--peer", "gigato
 const ALL: &[Peer] = &[F32_EAGER, F32_COMPILED, BF16_EAGER, BF16_COMPILED];
 const F32: &[Peer] = &[F32_EAGER, F32_COMPILED];
 
+/// Dolma's newest of each, and its default for languages.
+const TAGGERS: &str = "tag=[{method=\"c4\",version=2},{method=\"gopher\",version=2},{method=\"pii\"},\
+                       {method=\"language\",model=\"target/bench/corpus/lid.176.ftz\"}]";
+
 const LLAMA_CPP: &[Peer] = &[Peer { name: "llama.cpp", arguments: &[] }];
 
 const S: &str = "training step of a 5.8M Llama (vocabulary 4,096, hidden 256, 6 layers), 8 x 256 tokens, AdamW";
@@ -62,6 +84,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s",
         work: S,
+        rate: TOKENS,
         ours: &["bench", "--step", "s", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -74,6 +97,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-10m",
         work: "training step of a 10.1M Llama (vocabulary 8,192, hidden 320, 6 layers), 4 x 512 tokens, AdamW",
+        rate: TOKENS,
         ours: &["bench", "--step", "10m", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -86,6 +110,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-m",
         work: "training step of a 41.7M Llama (vocabulary 32,000, hidden 512, 8 layers), 4 x 512 tokens, AdamW",
+        rate: TOKENS,
         ours: &["bench", "--step", "m", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -98,6 +123,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-full",
         work: "training step of a 135M Llama (the shape of SmolLM2-135M), all weights, 1 x 1,024 tokens, AdamW",
+        rate: TOKENS,
         ours: &["bench", "--step", "135m-full", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -110,6 +136,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-lora",
         work: "training step of LoRA, rank 16 on all linear layers of a 135M Llama, 1 x 2,048 tokens, AdamW",
+        rate: TOKENS,
         ours: &["bench", "--step", "135m-lora", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -122,6 +149,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "dpo-135m-lora",
         work: "training step of DPO with LoRA, rank 16 on all linear layers of a 135M Llama, 2 pairs of 512 tokens a text, half of each a reply, AdamW",
+        rate: TOKENS,
         ours: &["bench", "--step", "135m-dpo-lora", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -135,6 +163,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s-f32-avx512",
         work: S,
+        rate: TOKENS,
         ours: &["bench", "--step", "s"],
         our_environment: &[("METIER_KERNEL", "avx512")],
         script: TRAIN_STEP,
@@ -152,6 +181,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s-f32-avx2",
         work: S,
+        rate: TOKENS,
         ours: &["bench", "--step", "s"],
         our_environment: &[("METIER_KERNEL", "avx2")],
         script: TRAIN_STEP,
@@ -168,6 +198,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "prefill-smollm2-135m-q4_1",
         work: "a prompt of 1,024 tokens read by SmolLM2-135M-Instruct in Q4_1",
+        rate: TOKENS,
         ours: &["bench", "--answer", "prefill"],
         our_environment: &[],
         script: ANSWER,
@@ -180,6 +211,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "decode-smollm2-135m-q4_1",
         work: "128 tokens, one after the other, by SmolLM2-135M-Instruct in Q4_1",
+        rate: TOKENS,
         ours: &["bench", "--answer", "decode"],
         our_environment: &[],
         script: ANSWER,
@@ -192,6 +224,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "batch-smollm2-135m-q4_1",
         work: "128 tokens to each of eight texts of 16 at once, by SmolLM2-135M-Instruct in Q4_1",
+        rate: TOKENS,
         ours: &["bench", "--answer", "batch"],
         our_environment: &[],
         script: ANSWER,
@@ -204,6 +237,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "encode-gpt2",
         work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has seen no text before",
+        rate: TOKENS,
         ours: &["bench", "--encode", "target/bench/text/gpt2.json", "--text", "target/bench/text/english.txt"],
         our_environment: &[],
         script: TEXT,
@@ -216,6 +250,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "encode-gpt2-warm",
         work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has encoded the text before",
+        rate: TOKENS,
         ours: &[
             "bench",
             "--encode",
@@ -236,6 +271,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "bpe-train",
         work: "a byte-level BPE vocabulary of 32,000 tokens out of 41 MB of English",
+        rate: TOKENS,
         ours: &["bench", "--learn", "32000", "--text", "target/bench/text/english.txt"],
         our_environment: &[],
         script: TEXT,
@@ -244,6 +280,44 @@ pub const RACES: &[Race] = &[
         peers: &[TOKENIZERS],
         model: None,
         seconds: 1,
+    },
+    // The peers come first and make the documents.
+    Race {
+        name: "curate-tag",
+        work: "C4's, Gopher's and PII tags and the language (lid.176.ftz) of 0.5 GB of documents in 16 .jsonl.gz",
+        rate: BYTES,
+        ours: &["bench", "--text", "target/bench/corpus/documents", "--memory", "2GiB", "--curate", TAGGERS],
+        our_environment: &[],
+        script: CURATE,
+        script_arguments: &["--work", "tag"],
+        peer_environment: &[],
+        peers: &[
+            Peer { name: "dolma", arguments: &["--peer", "dolma"] },
+            Peer { name: "datatrove", arguments: &["--peer", "datatrove"] },
+        ],
+        model: None,
+        seconds: 20,
+    },
+    Race {
+        name: "curate-minhash",
+        work: "near duplicates by MinHash of 5-grams of words among 0.5 GB of documents in 16 .jsonl.gz; the peer's signatures only",
+        rate: DOCUMENTS,
+        ours: &[
+            "bench",
+            "--text",
+            "target/bench/corpus/documents",
+            "--memory",
+            "2GiB",
+            "--curate",
+            "dedup.method=minhash",
+        ],
+        our_environment: &[],
+        script: CURATE,
+        script_arguments: &["--work", "minhash"],
+        peer_environment: &[],
+        peers: &[Peer { name: "datatrove", arguments: &["--peer", "datatrove"] }],
+        model: None,
+        seconds: 20,
     },
 ];
 

@@ -65,9 +65,21 @@ pub fn records() -> Vec<Record> {
 
 /// A hash for each word, in lower case and without the marks around it.
 pub(crate) fn words(text: &str) -> Vec<u64> {
-    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
     let add = |hash: u64, letter: char| (hash ^ u64::from(u32::from(letter))).wrapping_mul(0x100_0000_01b3);
-    words.map(|word| mix(word.chars().flat_map(char::to_lowercase).fold(0xcbf2_9ce4_8422_2325, add))).collect()
+    let mut words = Vec::with_capacity(text.len() / 6);
+    let (mut hash, mut inside) = (START, false);
+    for letter in text.chars().chain(std::iter::once(' ')) {
+        if letter.is_ascii_alphanumeric() {
+            (hash, inside) = (add(hash, letter.to_ascii_lowercase()), true);
+        } else if letter.is_alphanumeric() {
+            (hash, inside) = (letter.to_lowercase().fold(hash, add), true);
+        } else if inside {
+            words.push(mix(hash));
+            (hash, inside) = (START, false);
+        }
+    }
+    words
 }
 
 /// The finalizer of `SplitMix64` (Steele, Lea and Flood 2014).
@@ -80,7 +92,7 @@ fn mix(mut value: u64) -> u64 {
 
 /// One hash for a sequence of them.
 pub(crate) fn mixed(hashes: &[u64]) -> u64 {
-    hashes.iter().fold(0, |sum, hash| mix(sum ^ *hash))
+    mix(hashes.iter().fold(0, |sum: u64, hash| sum.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(*hash)))
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub(super) fn read(path: &Path) -> Result<Model> {
     let label_count = reader.count("the number of labels", label_count, (size - word_count) as i64)?;
     reader.long()?;
     let prunes = reader.long()?;
-    let mut words = HashMap::new();
+    let mut words = HashMap::default();
     let mut labels = Vec::new();
     let mut counts = Vec::new();
     for index in 0..size {
@@ -132,7 +132,7 @@ pub(super) fn read(path: &Path) -> Result<Model> {
         return Err(reader.fault("the dictionary does not have the words and labels that it states"));
     }
     let pruned = if prunes >= 0 {
-        let mut kept = HashMap::new();
+        let mut kept = HashMap::default();
         for _ in 0..reader.count("the number of kept rows", prunes, MOST)? {
             let (from, to) = (reader.number()?, reader.number()?);
             kept.insert(from as u32, reader.count("a kept row", to, MOST)? as u32);

@@ -5,6 +5,7 @@
 
 mod file;
 
+use crate::hash;
 use metier_core::Result;
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,11 +26,11 @@ pub struct Model {
     word_sequences: usize,
     buckets: u32,
     loss: Loss,
-    words: HashMap<Box<[u8]>, u32>,
+    words: HashMap<Box<[u8]>, u32, hash::Build>,
     word_count: usize,
     labels: Vec<String>,
     /// Where a bucket's row went when rows were pruned.
-    pruned: Option<HashMap<u32, u32>>,
+    pruned: Option<HashMap<u32, u32, hash::Build>>,
     input: Matrix,
     output: Matrix,
     /// Nodes behind the leaves of the Huffman tree, as (left, right).
@@ -77,7 +78,7 @@ fn sigmoid(value: f32) -> f32 {
 }
 
 /// FNV-1a over bytes taken as signed, as fastText has it.
-fn hash(bytes: &[u8]) -> u32 {
+fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(2_166_136_261, |sum, byte| step(sum, *byte))
 }
 
@@ -160,23 +161,32 @@ impl Model {
     }
 }
 
+fn add(sum: &mut [f32], row: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(row) {
+        *sum += value;
+    }
+}
+
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Rows of words that were seen are remembered up to this many numbers.
+/// Numbers of sums of words that are remembered.
 const REMEMBERED: usize = 1 << 22;
 
 /// Predicts on one thread, with memory of its own.
 pub struct Predictor {
     model: Arc<Model>,
-    /// Where the rows of a word lie in `known_rows`.
-    known: HashMap<Box<[u8]>, (u32, u32)>,
-    known_rows: Vec<u32>,
+    /// Where the sum of a word's rows lies in `sums`, and how many rows they are.
+    known: HashMap<Box<[u8]>, (u32, u32), hash::Build>,
+    sums: Vec<f32>,
+    sum: Vec<f32>,
     marked: Vec<u8>,
     rows: Vec<u32>,
     hashes: Vec<u32>,
     hidden: Vec<f32>,
+    /// Rows that are in `hidden`.
+    added: u64,
     open: Vec<(u32, f32)>,
     found: Vec<Prediction>,
 }
@@ -185,13 +195,15 @@ impl Predictor {
     /// A predictor of this model.
     pub fn new(model: Arc<Model>) -> Self {
         Self {
+            sum: vec![0.0; model.dimension],
             model,
-            known: HashMap::new(),
-            known_rows: Vec::new(),
+            known: HashMap::default(),
+            sums: Vec::new(),
             marked: Vec::new(),
             rows: Vec::new(),
             hashes: Vec::new(),
             hidden: Vec::new(),
+            added: 0,
             open: Vec::new(),
             found: Vec::new(),
         }
@@ -201,8 +213,10 @@ impl Predictor {
     /// taken for a space. Empty when nothing of the line is known.
     pub fn predict(&mut self, line: &str, least: f32) -> &[Prediction] {
         self.found.clear();
-        self.rows.clear();
         self.hashes.clear();
+        self.hidden.clear();
+        self.hidden.resize(self.model.dimension, 0.0);
+        self.added = 0;
         let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0);
         let mut ended = false;
         let is_word = |word: &&[u8]| !word.is_empty() && !word.starts_with(LABEL.as_bytes());
@@ -217,18 +231,11 @@ impl Predictor {
             self.word(END);
         }
         self.sequences();
-        if self.rows.is_empty() {
+        if self.added == 0 {
             return &self.found;
         }
         let model = &self.model;
-        self.hidden.clear();
-        self.hidden.resize(model.dimension, 0.0);
-        for row in &self.rows {
-            for (sum, value) in self.hidden.iter_mut().zip(model.input.row(*row)) {
-                *sum += value;
-            }
-        }
-        let share = (1.0 / self.rows.len() as f64) as f32;
+        let share = (1.0 / self.added as f64) as f32;
         for value in &mut self.hidden {
             *value *= share;
         }
@@ -245,25 +252,31 @@ impl Predictor {
         &self.found
     }
 
+    /// Adds the rows of a word, or their sum where the word is known.
     fn word(&mut self, word: &[u8]) {
         if self.model.word_sequences > 1 {
-            self.hashes.push(hash(word));
+            self.hashes.push(fnv(word));
         }
-        if let Some((start, end)) = self.known.get(word) {
-            self.rows.extend_from_slice(&self.known_rows[*start as usize..*end as usize]);
+        if let Some((start, count)) = self.known.get(word) {
+            add(&mut self.hidden, self.sums.get(*start as usize..).unwrap_or_default());
+            self.added += u64::from(*count);
             return;
         }
-        let from = self.rows.len();
+        self.rows.clear();
         self.model.rows(word, &mut self.marked, &mut self.rows);
-        if self.known_rows.len() + self.rows.len() - from <= REMEMBERED && word.len() <= 64 {
-            let start = self.known_rows.len() as u32;
-            self.known_rows.extend_from_slice(&self.rows[from..]);
-            self.known.insert(word.into(), (start, self.known_rows.len() as u32));
+        self.sum.fill(0.0);
+        self.rows.iter().for_each(|row| add(&mut self.sum, self.model.input.row(*row)));
+        add(&mut self.hidden, &self.sum);
+        self.added += self.rows.len() as u64;
+        if self.sums.len() + self.sum.len() <= REMEMBERED && word.len() <= 64 {
+            self.known.insert(word.into(), (self.sums.len() as u32, self.rows.len() as u32));
+            self.sums.extend_from_slice(&self.sum);
         }
     }
 
-    /// Rows of sequences of words.
+    /// Adds the rows of sequences of words.
     fn sequences(&mut self) {
+        self.rows.clear();
         for start in 0..self.hashes.len() {
             let mut sum = u64::from(self.hashes[start]).wrapping_add(sign(self.hashes[start]));
             for next in self.hashes[start + 1..].iter().take(self.model.word_sequences - 1) {
@@ -271,6 +284,8 @@ impl Predictor {
                 self.model.bucket((sum % u64::from(self.model.buckets)) as u32, &mut self.rows);
             }
         }
+        self.rows.iter().for_each(|row| add(&mut self.hidden, self.model.input.row(*row)));
+        self.added += self.rows.len() as u64;
     }
 }
 

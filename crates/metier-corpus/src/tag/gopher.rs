@@ -1,10 +1,10 @@
 use super::{Span, Tag, Tagger, refuse_version, whole};
+use crate::hash::hash;
 use crate::layout::{Layout, Run, is_letter};
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::hash::Hasher;
 
 /// # What it does
 /// Measures what the Gopher rules rest on: words and their lengths, symbols, bullets, and how much of the text is
@@ -299,34 +299,6 @@ impl Worker {
         }
         let share = |count: u64| count as f64 / lines.len().max(1) as f64;
         [share(bullets), share(ellipses), share(repeated), wide as f64 / characters.max(1) as f64]
-    }
-}
-
-/// A hash of a word or line, eight bytes at a time. Equal hashes are compared byte by byte.
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = Words(bytes.len() as u64);
-    hasher.write(bytes);
-    hasher.finish()
-}
-
-struct Words(u64);
-
-impl Hasher for Words {
-    fn write(&mut self, bytes: &[u8]) {
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        let mut add = |word: u64| self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        for chunk in chunks {
-            add(u64::from_le_bytes(*chunk));
-        }
-        let mut last = 0;
-        for byte in rest {
-            last = last << 8 | u64::from(*byte);
-        }
-        add(last);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
     }
 }
 

@@ -1,6 +1,7 @@
-//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps, answering, and work on texts.
+//! What `metier bench` measures: this machine's ceilings, single operations, whole training steps, answering, work on texts, and curation.
 
 pub mod answer;
+pub mod curate;
 pub mod operations;
 pub mod step;
 pub mod text;

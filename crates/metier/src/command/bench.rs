@@ -3,6 +3,7 @@
 use super::{Global, Verdict, size, table};
 use crate::bench::answer::{self, Work};
 use crate::bench::ceilings_json;
+use crate::bench::curate;
 use crate::bench::operations::{self, Timed};
 use crate::bench::step::{self, Measured, Shape};
 use crate::bench::text;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Measure this machine's ceilings, and how near operations and training steps come to them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf\n          metier bench --encode tokenizer.json --text corpus.txt"
+    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf\n          metier bench --encode tokenizer.json --text corpus.txt\n          metier bench --curate dedup.method=minhash --text documents/"
 )]
 pub struct Arguments {
     /// Measure one training step and leave the operations out
@@ -37,8 +38,11 @@ pub struct Arguments {
     /// Measure the learning of a vocabulary of so many ids from a text instead
     #[arg(long, value_name = "IDS", requires = "text", conflicts_with = "step", value_parser = clap::value_parser!(u32).range(258..=1 << 24))]
     learn: Option<u32>,
-    /// The text for `--encode` and `--learn`
-    #[arg(long, value_name = "FILE")]
+    /// Measure `metier curate` with this setting, and others when given again, on a folder of JSON lines instead
+    #[arg(long, value_name = "KEY=VALUE", requires = "text", conflicts_with_all = ["step", "encode", "learn"])]
+    curate: Vec<String>,
+    /// The text for `--encode` and `--learn`, or the folder for `--curate`
+    #[arg(long, value_name = "PATH")]
     text: Option<PathBuf>,
     /// How long each training step or answer is repeated; operations take a twentieth of it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -89,11 +93,38 @@ fn execute_on_text(work: &text::Work, path: &Path, duration: Duration, global: &
     Ok(Verdict::Fine)
 }
 
+fn execute_on_documents(settings: &[String], path: &Path, duration: Duration, global: &Global) -> Result<Verdict> {
+    let measured = curate::measure(settings, path, duration, global)?;
+    let share = measured.bytes_per_second / measured.parse_bytes_per_second;
+    if global.json {
+        let mut report = json!({
+            "threads": kernel::threads(),
+            "ceilings": { "parse_bytes_per_second": measured.parse_bytes_per_second },
+            "ceiling": "parse_bytes_per_second",
+            "share_of_ceiling": share,
+        });
+        merge(&mut report, json_of(&measured)?);
+        return super::print_json(&report).map(|()| Verdict::Fine);
+    }
+    super::print(&format!(
+        "{} threads: {:.1} MB/s, {:.0} documents/s, {:.0} % of one thread that only parses, {} at most\n",
+        kernel::threads(),
+        measured.bytes_per_second / 1e6,
+        measured.documents_per_second,
+        share * 100.0,
+        size(measured.peak_rss_bytes)
+    ))?;
+    Ok(Verdict::Fine)
+}
+
 /// Runs the verb.
 pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
     let duration = Duration::from_secs(arguments.seconds.into());
     if let (Some(work), Some(model)) = (arguments.answer, &arguments.model) {
         return answer(work, &super::inspect::model_path(model, global)?, duration, global);
+    }
+    if let (false, Some(text)) = (arguments.curate.is_empty(), &arguments.text) {
+        return execute_on_documents(&arguments.curate, text, duration, global);
     }
     if let (Some(work), Some(text)) = (arguments.work(), &arguments.text) {
         return execute_on_text(&work, text, duration, global);
