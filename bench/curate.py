@@ -1,6 +1,6 @@
 """Tagging documents and near-duplicate signatures by other programs, timed: the peers of `metier bench --curate`.
 
-requires: datatrove[processing]==0.10.1, spacy==3.8.18, numpy==2.5.5
+requires: datatrove[processing]==0.10.1, spacy==3.8.18, numpy==2.4.6
 requires alone: dolma==1.2.1, msgspec==0.22.0, necessary==0.4.3, requirements-parser==0.13.1, smart-open==9.0.2, wrapt==2.5.2, platformdirs==4.14.8, uniseg==0.10.1, zstandard==0.25.0, omegaconf==2.4.0, anyascii==0.3.3
 
     python bench/curate.py --work tag --peer dolma --seconds 20

@@ -309,7 +309,7 @@ pub const RACES: &[Race] = &[
             "--memory",
             "2GiB",
             "--curate",
-            "dedup.method=minhash",
+            "dedup=[{method=\"minhash\"}]",
         ],
         our_environment: &[],
         script: CURATE,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Measure this machine's ceilings, and how near operations and training steps come to them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf\n          metier bench --encode tokenizer.json --text corpus.txt\n          metier bench --curate dedup.method=minhash --text documents/"
+    after_help = "Examples: metier bench\n          metier bench --step s --seconds 10 --json\n          metier bench --answer decode --model model.gguf\n          metier bench --encode tokenizer.json --text corpus.txt\n          metier bench --curate 'dedup=[{ method = \"minhash\" }]' --text documents/"
 )]
 pub struct Arguments {
     /// Measure one training step and leave the operations out
