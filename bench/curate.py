@@ -146,7 +146,13 @@ def worker(work, number, of, pipe):
     for line in itertools.islice(documents, 20):
         run(line)
     pipe.send(None)
-    while (seconds := pipe.recv()) is not None:
+    parent = os.getppid()
+    while True:
+        # A parent that is killed closes no pipe that the other workers hold open.
+        while not pipe.poll(1):
+            if os.getppid() != parent:
+                return
+        seconds = pipe.recv()
         count, size, start = 0, 0, time.perf_counter()
         for line in documents:
             run(line)
