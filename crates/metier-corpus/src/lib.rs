@@ -27,6 +27,7 @@ pub mod latex;
 pub mod layout;
 pub mod mix;
 pub mod read;
+mod scratch;
 pub mod select;
 pub mod tag;
 

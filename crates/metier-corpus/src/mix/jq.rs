@@ -24,7 +24,9 @@ impl Jq {
             let first = faults.into_iter().next();
             first.map_or_else(
                 || wrong(0, "expected jq".to_owned()),
-                |(expected, found)| wrong(jaq_syn::lex::span(text, found).start, format!("expected {}", expected.as_str())),
+                |(expected, found)| {
+                    wrong(jaq_syn::lex::span(text, found).start, format!("expected {}", expected.as_str()))
+                },
             )
         })?;
         let parsed = Parser::new(&tokens).parse(|parser| parser.module(|parser| parser.term())).map_err(|faults| {

@@ -230,9 +230,10 @@ impl Condition {
         match self {
             Self::Exists(operand) => !operand.values(root, value).is_empty(),
             Self::Compare(left, sign, right) => sign.holds(&left.values(root, value), &right.values(root, value)),
-            Self::Matches(operand, pattern) => {
-                operand.values(root, value).iter().any(|value| value.as_str().is_some_and(|text| pattern.is_match(text)))
-            }
+            Self::Matches(operand, pattern) => operand
+                .values(root, value)
+                .iter()
+                .any(|value| value.as_str().is_some_and(|text| pattern.is_match(text))),
             Self::And(left, right) => left.holds_inside(root, value) && right.holds_inside(root, value),
             Self::Or(left, right) => left.holds_inside(root, value) || right.holds_inside(root, value),
             Self::Not(condition) => !condition.holds_inside(root, value),
@@ -637,7 +638,8 @@ impl Reader<'_> {
         let Operand::Value(Value::String(pattern)) = right else {
             return Err(self.wrong(start, "expected a pattern in single quotes".to_owned()));
         };
-        let pattern = Regex::new(&pattern).map_err(|_| self.wrong(start, "the pattern is no regular expression".into()))?;
+        let pattern =
+            Regex::new(&pattern).map_err(|_| self.wrong(start, "the pattern is no regular expression".into()))?;
         Ok(Condition::Matches(left, pattern))
     }
 

@@ -103,7 +103,8 @@ impl Preset {
     /// # Errors
     /// None, unless a rule of ours cannot be read.
     pub fn add_to(self, rules: &mut Rules) -> Result<()> {
-        let broken = |wrong: super::Wrong| Error::program(format!("a rule of {self:?} cannot be read: {}", wrong.message));
+        let broken =
+            |wrong: super::Wrong| Error::program(format!("a rule of {self:?} cannot be read: {}", wrong.message));
         for (tagger, (kind, sign, score)) in self.thresholds() {
             let text = format!("$.attributes[?(@.{tagger}__{tagger}__{kind}[0][2] {sign} {score})]");
             let expression = Expression::new(Syntax::Jsonpath, &text).map_err(broken)?;

@@ -86,7 +86,9 @@ impl Replacement {
         let number = |at: usize| usize::try_from(value.get(at)?.as_u64()?).ok();
         let (Some(start), Some(end), Some(score)) = (number(0), number(1), value.get(2).and_then(Value::as_f64)) else {
             let span = self.span.text();
-            return Err(format!("`{span}` leads to {value}, but a span is [first character, character after it, score]"));
+            return Err(format!(
+                "`{span}` leads to {value}, but a span is [first character, character after it, score]"
+            ));
         };
         if score >= self.minimum && score < self.maximum {
             spans.push(Span { start, end, with: self.text(document)? });
@@ -194,7 +196,9 @@ mod tests {
 
     #[test]
     fn what_is_no_span_is_an_error() {
-        for spans in [json!("x"), json!([[0, 1]]), json!([["a", 1, 1.0]]), json!([[-1, 1, 1.0]]), json!([[0, 1.5, 1.0]])] {
+        for spans in
+            [json!("x"), json!([[0, 1]]), json!([["a", 1, 1.0]]), json!([[-1, 1, 1.0]]), json!([[0, 1.5, 1.0]])]
+        {
             assert!(text(&spans, "", 0.0, 2.0).unwrap_err().contains("a span is"), "{spans}");
         }
         assert!(text(&json!([[0, 1, 1]]), "$.nope", 0.0, 2.0).unwrap_err().contains("not to one text"));
