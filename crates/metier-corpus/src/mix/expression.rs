@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn values_that_json_cannot_write_are_null() {
+        let select = |text: &str| Expression::new(Syntax::Jq, text).unwrap().select(&document()).unwrap();
+        assert_eq!(select("[1e1000, 0/0, {a: .n}]"), [json!([null, null, { "a": 5 }])]);
+        assert_eq!(select(".attributes.two[][2]"), [json!(1.0), json!(2.0)]);
+        let long = json!({ "text": "x".repeat(5000) });
+        assert!(Expression::new(Syntax::Jq, ".text.x").unwrap().includes(&long).unwrap_err().len() <= 200);
+    }
+
+    #[test]
     fn a_bad_expression_is_refused_with_its_column() {
         let wrong = |syntax, text: &str| Expression::new(syntax, text).map(|_| ()).unwrap_err();
         for (text, column) in [

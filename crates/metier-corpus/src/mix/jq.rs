@@ -57,11 +57,7 @@ impl Jq {
     }
 
     pub fn values(&self, document: &Value) -> Result<Vec<Value>, String> {
-        self.run(document, |value| match value {
-            // A number that JSON cannot write.
-            Val::Float(number) if !number.is_finite() => Value::Null,
-            value => value.into(),
-        })
+        self.run(document, |value| json(&value))
     }
 
     /// Of each value, whether it counts as true: what is neither false nor null, zero nor empty.
@@ -81,7 +77,26 @@ impl Jq {
     fn run<T>(&self, document: &Value, take: impl Fn(Val) -> T) -> Result<Vec<T>, String> {
         let inputs = RcIter::new(std::iter::empty());
         let values = self.filter.run((Ctx::new([], &inputs), Val::from(document.clone())));
-        values.map(|value| value.map(&take).map_err(|error| error.to_string())).collect()
+        // An error tells the value that it met, which may be the whole text.
+        let short = |error: jaq_interpret::Error| error.to_string().chars().take(MESSAGE).collect();
+        values.map(|value| value.map(&take).map_err(short)).collect()
+    }
+}
+
+/// Characters of a message.
+const MESSAGE: usize = 200;
+
+/// The value in JSON; null for a number that JSON cannot write.
+fn json(value: &Val) -> Value {
+    match value {
+        Val::Null => Value::Null,
+        Val::Bool(truth) => Value::from(*truth),
+        Val::Int(number) => Value::from(*number),
+        Val::Float(number) => Value::from(*number),
+        Val::Num(text) => text.parse().map_or(Value::Null, Value::Number),
+        Val::Str(text) => Value::from(text.as_str()),
+        Val::Arr(items) => items.iter().map(json).collect(),
+        Val::Obj(fields) => fields.iter().map(|(name, field)| (name.to_string(), json(field))).collect(),
     }
 }
 

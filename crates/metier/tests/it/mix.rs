@@ -56,7 +56,7 @@ fn thresholds_are_chosen_without_tagging_again() {
         "word_counts[0]",
         &["no document has an attribute", "did you mean `gopher_v1__gopher_v1__word_count`?"],
     );
-    run("[2] < 5)", "[2] < )", &["mix.toml:23", "character 61 of the expression"]);
+    run("[2] < 5)", "[2] < )", &["mix.toml:23", "character 59 of the expression"]);
     run("exclude = ", "excluded = ", &["excluded"]);
     run("from = \"tagged\"", "", &["there is nothing to mix"]);
     refused(metier(folder.path()).args(["mix", "--config", "none.yaml"]), &["none.yaml"]);
