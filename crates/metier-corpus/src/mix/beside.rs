@@ -6,9 +6,8 @@ use metier_core::progress::say;
 use metier_core::{Error, Fault, Place, Result, stop};
 use rayon::prelude::*;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A file of documents, and the files of attributes that have a line for each.
@@ -127,7 +126,7 @@ pub(super) fn check_attributes(rules: &Rules, files: &[Beside], place: &Place, a
     #[derive(Deserialize)]
     struct Line {
         #[serde(default)]
-        attributes: BTreeMap<String, IgnoredAny>,
+        attributes: Map<String, Value>,
     }
     let mut wanted = rules.attributes();
     let mut seen = BTreeSet::new();
@@ -140,7 +139,7 @@ pub(super) fn check_attributes(rules: &Rules, files: &[Beside], place: &Place, a
         while let Some(line) = lines.next()? {
             let line: Line = serde_json::from_slice(&line)
                 .map_err(|error| Error::user(Place::file(path).at(lines.read, error.column()), error.to_string()))?;
-            for name in line.attributes.into_keys() {
+            for (name, _) in line.attributes {
                 wanted.remove(&name);
                 seen.insert(name);
             }
@@ -172,7 +171,9 @@ pub(super) fn check_attributes(rules: &Rules, files: &[Beside], place: &Place, a
     };
     let faults: Vec<Fault> = wanted.iter().map(fault).collect();
     if allow_missing {
-        faults.iter().for_each(|fault| say(&format!("warning: {}", fault.message)));
+        for fault in &faults {
+            say(&format!("warning: {}", fault.message));
+        }
         return Ok(());
     }
     Error::collect((), faults)

@@ -185,7 +185,7 @@ impl Stream {
                     match Expression::new(syntax, &text.value) {
                         Ok(expression) => list.push(Rule { name: text.value.clone(), place, expression }),
                         Err(wrong) => {
-                            faults.push(wrong.fault(place_of(path, format!("{key}.{place}"), text), &text.value))
+                            faults.push(wrong.fault(place_of(path, format!("{key}.{place}"), text), &text.value));
                         }
                     }
                 }

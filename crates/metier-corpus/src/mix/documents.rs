@@ -138,9 +138,9 @@ impl MixReport {
         let mut out = String::new();
         for (reason, shown) in rules.reasons().iter().zip(&self.shown).filter(|(_, shown)| !shown.is_empty()) {
             let _ = writeln!(out, "dropped: {reason}");
-            shown.iter().for_each(|one| {
+            for one in shown {
                 let _ = writeln!(out, "  {one}");
-            });
+            }
         }
         (!out.is_empty()).then_some(out)
     }

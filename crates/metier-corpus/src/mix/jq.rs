@@ -29,7 +29,7 @@ impl Jq {
                 },
             )
         })?;
-        let parsed = Parser::new(&tokens).parse(|parser| parser.module(|parser| parser.term())).map_err(|faults| {
+        let parsed = Parser::new(&tokens).parse(|parser| parser.module(Parser::term)).map_err(|faults| {
             let first = faults.into_iter().next();
             first.map_or_else(
                 || wrong(0, "expected jq".to_owned()),
@@ -108,7 +108,7 @@ fn name_attributes(tokens: &[Token<&str>], names: &mut BTreeSet<String>) {
         match token {
             Token::Char(".attributes") => {
                 let mut next = behind;
-                while let Some((Token::Char("?") | Token::Op("|") | Token::Char("."), behind)) = next.split_first() {
+                while let Some((Token::Char("?" | ".") | Token::Op("|"), behind)) = next.split_first() {
                     next = behind;
                 }
                 names.extend(next.first().and_then(name));

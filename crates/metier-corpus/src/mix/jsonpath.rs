@@ -1,6 +1,6 @@
 //! Paths into JSON, as the mixer of Dolma understands them: the language of the crate jsonpath-rust 0.3.5.
 //!
-//! It differs from later definitions of JSONPath. A filter on an object asks the object itself, not what is in it. `<` holds
+//! It differs from later definitions of that language. A filter on an object asks the object itself, not what is in it. `<` holds
 //! between two numbers only, one on each side; `==` and with it `>=` want the same kind of number (5 is not 5.0). The sides of
 //! `&&`, `||` and `!` ask a list by its items. `length()` is no value in a comparison. All of this is kept, since configurations
 //! were written against it.
@@ -374,7 +374,8 @@ impl Condition {
             Self::Exists(one) | Self::Matches(one, _) => operand(one),
             Self::Compare(left, _, right) => [left, right].into_iter().for_each(operand),
             Self::And(left, right) | Self::Or(left, right) => {
-                [left, right].into_iter().for_each(|side| side.name_attributes(at, names));
+                left.name_attributes(at, names);
+                right.name_attributes(at, names);
             }
             Self::Not(condition) => condition.name_attributes(at, names),
         }

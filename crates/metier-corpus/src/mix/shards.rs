@@ -110,18 +110,20 @@ fn check<'a>(path: &Path, key: &str, stream: &'a Stream, shuffle: bool, allow_mi
 /// Whether output is compressed, if that is said.
 fn compression(path: &Path, key: &str, stream: &Stream) -> Result<Option<bool>> {
     let Some(compression) = &stream.compression else { return Ok(None) };
-    let known = |word: &Option<String>| match word.as_deref() {
-        None => Ok(None),
-        Some("") => Ok(Some(false)),
-        Some("gz") => Ok(Some(true)),
-        Some(other) => Err(Fault::new(
-            Place::file(path).with_key(format!("{key}.compression")),
-            format!("`{other}` is no compression that is known here"),
-        )
-        .hint("write `gz`, or an empty text for none")),
+    let known = |word: &Option<String>| -> Result<Option<bool>> {
+        match word.as_deref() {
+            None => Ok(None),
+            Some("") => Ok(Some(false)),
+            Some("gz") => Ok(Some(true)),
+            Some(other) => {
+                let place = Place::file(path).with_key(format!("{key}.compression"));
+                let message = format!("`{other}` is no compression that is known here");
+                Err(Fault::new(place, message).hint("write `gz`, or an empty text for none").into())
+            }
+        }
     };
     known(&compression.input)?;
-    Ok(known(&compression.output)?)
+    known(&compression.output)
 }
 
 /// The files that the patterns of the stream name, with those of their attributes.
