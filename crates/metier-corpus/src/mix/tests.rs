@@ -54,7 +54,7 @@ fn all_configurations_give_the_bytes_of_dolma() {
         for (output, hash) in outputs {
             let path = folder.path().join(format!("out/{name}/{output}.jsonl.gz"));
             let bytes = unzip(&path);
-            let own: String = Sha256::digest(bytes.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let own = crate::read::hex(&Sha256::digest(bytes.as_bytes()));
             assert_eq!(Value::from(own), *hash, "{name}/{output}");
         }
         // What is there stays.
@@ -261,10 +261,7 @@ fn curated_documents_are_chosen_and_an_interrupted_call_goes_on() {
     assert!(samples.contains("d1 (gopher_v1__gopher_v1__word_count 1.0): document 1 of them"), "{samples}");
     let text = |out: &Scratch, name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
     let (before, after) = (text(&folder, TRAIN), text(&whole, TRAIN));
-    assert_eq!(
-        after,
-        before.lines().filter(|line| after.contains(*line)).map(|line| format!("{line}\n")).collect::<String>()
-    );
+    assert_eq!(after, before.split_inclusive('\n').filter(|line| after.contains(*line)).collect::<String>());
     assert_eq!(text(&whole, TRAIN_ATTRIBUTES).lines().count(), 150);
     assert!(text(&folder, TRAIN_ATTRIBUTES).contains(text(&whole, TRAIN_ATTRIBUTES).lines().nth(149).unwrap()));
     assert_eq!(text(&whole, DROPPED).lines().count(), 150);
