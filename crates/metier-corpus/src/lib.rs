@@ -11,6 +11,7 @@
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
 //! | [`latex`] | what does this LaTeX document say |
+//! | [`mix`] | which documents do expressions over what was said of them choose |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
@@ -25,7 +26,9 @@ pub mod filter;
 mod hash;
 pub mod latex;
 pub mod layout;
+pub mod mix;
 pub mod read;
+mod scratch;
 pub mod select;
 pub mod tag;
 

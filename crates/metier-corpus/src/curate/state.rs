@@ -1,12 +1,11 @@
 //! How far an interrupted call has come.
 
 use super::CurateReport;
-use metier_core::{Error, Result, store};
+use crate::scratch;
+use metier_core::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
-
-const STATE: &str = "state.json";
 
 /// What is on the disk, and from where to go on.
 #[derive(Default, Serialize, Deserialize)]
@@ -36,25 +35,11 @@ pub(super) struct Split {
 impl State {
     /// That of the folder; where there is none, the folder is emptied.
     pub fn load(scratch: &Path) -> Result<Self> {
-        let path = scratch.join(STATE);
-        if !path.exists() {
-            if scratch.exists() {
-                std::fs::remove_dir_all(scratch).map_err(|error| Error::io(scratch, "remove", &error))?;
-            }
-            store::create_folder(scratch)?;
-            return Ok(Self::default());
-        }
-        let text = std::fs::read(&path).map_err(|error| Error::io(&path, "read", &error))?;
-        serde_json::from_slice(&text).map_err(|error| {
-            Error::file(&path, format!("what an interrupted run left is damaged: {error}"))
-                .hint("remove the folder `work` of the store, and begin again")
-        })
+        scratch::load(scratch)
     }
 
     /// Writes it, all of it or nothing.
     pub fn save(&self, scratch: &Path) -> Result<()> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| Error::program(format!("the state of the work does not serialize: {error}")))?;
-        store::write_atomic(scratch.join(STATE), text)
+        scratch::save(self, scratch)
     }
 }

@@ -86,7 +86,7 @@ fn keep_ranges(mut document: Document, ranges: &[Range<usize>]) -> Document {
 
 /// The map of a text of `length` bytes with some byte ranges of it (ordered, disjoint) replaced by text of the lengths beside
 /// them, which no piece covers.
-fn replace_ranges(pieces: &Pieces, replaced: &[(Range<usize>, usize)], length: usize) -> Pieces {
+pub(crate) fn replace_ranges(pieces: &Pieces, replaced: &[(Range<usize>, usize)], length: usize) -> Pieces {
     let mut out: Vec<Piece> = Vec::new();
     let (mut from, mut at) = (0, 0);
     for (range, written) in replaced.iter().cloned().chain(std::iter::once((length..length, 0))) {

@@ -47,7 +47,8 @@ impl Default for Jsonl {
 }
 
 impl Jsonl {
-    fn document(&self, name: &str, path: &Path, index: usize, line: &[u8]) -> Result<Document> {
+    /// The document in the line behind `index` others.
+    pub(crate) fn document(&self, name: &str, path: &Path, index: usize, line: &[u8]) -> Result<Document> {
         let place = |column: usize| Place::file(path).at(index + 1, column);
         let mut fields: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(line).map_err(|error| Error::user(place(error.column()), error.to_string()))?;
@@ -84,16 +85,23 @@ impl Jsonl {
 const LOOKED_AT: usize = 8;
 const BEGINNING: u64 = 1 << 20;
 
-/// A file that is read.
-struct Lines {
+/// The lines of a file.
+pub(crate) struct Lines {
     name: String,
     path: PathBuf,
     bytes: Box<dyn BufRead + Send>,
-    read: usize,
+    /// How many were read.
+    pub read: usize,
 }
 
 impl Lines {
-    fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Opens a file, which `name` tells from others.
+    pub fn open(name: String, path: PathBuf) -> Result<Self> {
+        Ok(Self { bytes: open_bytes(&path)?, name, path, read: 0 })
+    }
+
+    /// The next line, with what ends it.
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         match (&mut self.bytes).take(LARGEST + 1).read_until(b'\n', &mut line) {
             Ok(0) => return Ok(None),
@@ -113,8 +121,8 @@ impl Read for Jsonl {
             loop {
                 let Some(open) = &mut lines else {
                     let (name, path) = files.next()?;
-                    match open_bytes(&path) {
-                        Ok(bytes) => lines = Some(Lines { name, path, bytes, read: 0 }),
+                    match Lines::open(name, path) {
+                        Ok(open) => lines = Some(open),
                         Err(error) => return Some(Err(error)),
                     }
                     continue;

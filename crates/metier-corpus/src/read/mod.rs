@@ -5,6 +5,7 @@ mod latex;
 mod text;
 
 pub use jsonl::Jsonl;
+pub(crate) use jsonl::Lines;
 pub use latex::Latex;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
@@ -134,7 +135,7 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
 }
 
 /// The same files, of which there is at least one.
-fn some_files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn some_files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let files = files(path, include, exclude)?;
     if files.is_empty() {
         return Err(Fault::new(Place::file(path), "no file here fits the patterns, so the corpus is empty")

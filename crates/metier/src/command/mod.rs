@@ -15,6 +15,7 @@ mod import;
 mod inspect;
 mod lines;
 mod list;
+mod mix;
 mod plan;
 mod reproduce;
 mod run;
@@ -129,6 +130,7 @@ enum Verb {
     Pack(stage::Arguments),
     #[command(name = "mine")]
     Mine(stage::Arguments),
+    Mix(mix::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
     Train(train::Arguments),
@@ -199,6 +201,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Curate(verb) => stage::execute("curate", &verb, &global),
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Mine(verb) => stage::execute("mine", &verb, &global),
+        Verb::Mix(verb) => mix::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),

@@ -14,7 +14,7 @@ pub struct Arguments {
     settings: Vec<String>,
     /// Print the plan and stop
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// Runs the verb called `verb` as a recipe of one stage.

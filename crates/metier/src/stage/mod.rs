@@ -25,6 +25,7 @@ mod importance;
 mod judge;
 mod merge;
 mod mine;
+mod mix;
 mod model;
 mod pack;
 mod synthesize;
@@ -52,6 +53,7 @@ pub static VERBS: &[&Verb] = &[
     &judge::VERB,
     &merge::VERB,
     &mine::VERB,
+    &mix::VERB,
     &pack::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,

@@ -17,6 +17,7 @@ mod extend;
 mod fuzz;
 mod http;
 mod merge;
+mod mix;
 mod mixing;
 mod models;
 mod provenance;
