@@ -10,6 +10,7 @@
 //! | [`cipher`] | what would this text be in a language that nobody knows |
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
+//! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
@@ -22,6 +23,7 @@ pub mod dedup;
 mod document_file;
 pub mod fasttext;
 pub mod filter;
+pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod read;
