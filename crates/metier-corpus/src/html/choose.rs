@@ -30,6 +30,8 @@ const ABOVE: usize = 2;
 /// Bytes outside of links that make a paragraph of a line, and bytes that a line above a list has at most.
 const PARAGRAPH: u32 = 60;
 const SHORT: usize = 40;
+/// Bytes of a line that may be a heading, or turn pages.
+const LONGEST: usize = 1000;
 /// Bytes of a part of the title that a heading may be told by.
 const PART: usize = 6;
 
@@ -52,7 +54,8 @@ pub(super) fn main_text(page: Page) -> MainText {
     let title = choice.title(&kept);
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for at in kept {
-        let (from, to) = (choice.start(at), page.blocks[at].end as usize);
+        let from = choice.start(at);
+        let to = from + choice.length(at) as usize;
         match ranges.last_mut() {
             Some(last) if last.end == from => last.end = to,
             _ => ranges.push(from..to),
@@ -94,6 +97,10 @@ impl<'a> Choice<'a> {
 
     fn start(&self, at: usize) -> usize {
         at.checked_sub(1).map_or(0, |before| self.page.blocks[before].end as usize)
+    }
+
+    fn length(&self, at: usize) -> u32 {
+        self.page.blocks[at].end.saturating_sub(self.start(at) as u32)
     }
 
     fn text(&self, at: usize) -> &str {
@@ -170,7 +177,7 @@ impl<'a> Choice<'a> {
 
     /// Cuts out lists of the page's headings, and lists of links before the first and behind the last paragraph.
     fn cut_lists(&self, kept: &mut Vec<usize>) {
-        let plain = |at: usize| self.page.blocks[at].end - self.start(at) as u32 - self.page.blocks[at].link;
+        let plain = |at: usize| self.length(at).saturating_sub(self.page.blocks[at].link);
         let all: u32 = kept.iter().map(|at| plain(*at)).sum();
         let is_paragraph = |at: &usize| plain(*at) >= PARAGRAPH && !self.is_links(*at, |at| self.page.blocks[at].link);
         let first = kept.iter().position(is_paragraph).unwrap_or(0);
@@ -188,8 +195,7 @@ impl<'a> Choice<'a> {
             } else {
                 0
             };
-            let bytes: u32 =
-                kept[at..at + length].iter().map(|at| self.page.blocks[*at].end - self.start(*at) as u32).sum();
+            let bytes: u32 = kept[at..at + length].iter().map(|at| self.length(*at)).sum();
             if length == 0 || bytes > all {
                 out.push(kept[at]);
                 at += 1;
@@ -240,6 +246,9 @@ impl<'a> Choice<'a> {
 
     /// Whether a heading says what the title says, or a part of it. Where there is no title, the largest heading does.
     fn says_title(&self, at: usize) -> bool {
+        if self.text(at).len() > LONGEST {
+            return false;
+        }
         let title = self.title.to_lowercase();
         let heading = words(self.text(at)).to_lowercase();
         let heading = heading.trim_start_matches(|letter: char| letter.is_ascii_digit() || " .".contains(letter));
@@ -257,7 +266,8 @@ impl<'a> Choice<'a> {
 
     /// The title, unless a heading that is kept says the same.
     fn title(&self, kept: &[usize]) -> Option<String> {
-        let said = self.heading.is_some() || kept.first().is_some_and(|first| words(self.text(*first)) == self.title);
+        let says_it = |at: usize| self.text(at).len() <= LONGEST && words(self.text(at)) == self.title;
+        let said = self.heading.is_some() || kept.first().is_some_and(|first| says_it(*first));
         (!said && !self.title.is_empty()).then(|| self.title.clone())
     }
 }
@@ -269,8 +279,8 @@ fn held(page: &Page, counts: impl Fn(usize) -> bool) -> Vec<Held> {
     for (at, block) in page.blocks.iter().enumerate() {
         if counts(at) {
             let held = &mut held[block.node as usize];
-            held.text += block.end - start;
-            held.link += block.link.min(block.end - start);
+            held.text += block.end.saturating_sub(start);
+            held.link += block.link.min(block.end.saturating_sub(start));
         }
         start = block.end;
     }
@@ -325,8 +335,11 @@ fn names_maker(text: &str) -> bool {
         "built with",
         "created using",
     ];
+    if text.len() > 300 {
+        return false;
+    }
     let lower = text.to_lowercase();
-    text.len() < 300 && MAKERS.iter().any(|begin| lower.starts_with(begin))
+    MAKERS.iter().any(|begin| lower.starts_with(begin))
 }
 
 /// Whether a line is made of words that lead elsewhere.
@@ -347,7 +360,10 @@ fn turns_pages(text: &str) -> bool {
         "search",
         "menu",
     ];
+    if text.len() > 80 {
+        return false;
+    }
     let lower = text.to_lowercase();
     let mut words = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    text.len() < 80 && words.all(|word| TURNS.contains(&word))
+    words.all(|word| TURNS.contains(&word))
 }

@@ -45,17 +45,18 @@ fn gains_are_those_of_submodlib_and_apricot() {
     for (number, case) in golden["cases"].as_array().unwrap().iter().enumerate() {
         let [size, dimension] = ["size", "dimension"].map(|key| case[key].as_u64().unwrap() as usize);
         let kernel = kernel(number, size, dimension);
-        for (name, function) in FUNCTIONS {
+        for (name, function) in FUNCTIONS.into_iter().chain([("apricot", Function::FacilityLocation)]) {
             let what = format!("{name} of kernel {number}");
+            if case[name].is_null() {
+                // Apricot takes no kernel with numbers of both signs.
+                assert!(name == "apricot" && !number.is_multiple_of(3), "{what}");
+                continue;
+            }
             let expected = golden::numbers(&case[name]["gains"]);
             // Its order, which decides between rows that add the same: what rows add in it, and that none would add more.
             let (gains, better) = followed(&kernel, function, &golden::ids(&case[name]["order"]));
             assert_close(&what, &gains, &expected, 1e-5, 1e-6);
             assert!(better < 1e-5, "{what}: {better} more is possible");
-        }
-        if !case["apricot"].is_null() {
-            let gains = golden::numbers(&case["apricot"]);
-            assert_close("apricot", &gains, &golden::numbers(&case["facility_location"]["gains"]), 1e-5, 1e-6);
         }
     }
 }
