@@ -10,6 +10,7 @@
 //! | [`cipher`] | what would this text be in a language that nobody knows |
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
+//! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //!
@@ -24,6 +25,7 @@ mod document_file;
 pub mod fasttext;
 pub mod filter;
 mod hash;
+pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod mix;

@@ -183,11 +183,11 @@ fn nothing_left(path: &Path, report: &CurateReport) -> Error {
     Fault::new(Place::file(path), message).hint("loosen the filters that dropped them").into()
 }
 
-/// Most memory that [`curate()`] will hold, in bytes: a group of documents in their text and JSON form, what is known of each
-/// document, and what documents are compared by.
+/// Most memory that [`curate()`] will hold, in bytes: a group of documents in their text and JSON form, what reading one of them
+/// takes, what is known of each document, and what documents are compared by.
 pub fn planned_memory(size: Size) -> u64 {
     let group = (GROUP_BYTES + size.largest).min(size.largest.saturating_mul(GROUP as u64)).min(size.text_bytes);
-    group * (3 + AHEAD as u64) + size.documents.saturating_mul(OF_DOCUMENT) + (192 << 20)
+    group * (3 + AHEAD as u64) + size.held + size.documents.saturating_mul(OF_DOCUMENT) + (192 << 20)
 }
 
 #[cfg(test)]

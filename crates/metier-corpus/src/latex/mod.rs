@@ -18,6 +18,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use body::Body;
+pub(crate) use out::Out;
 use stream::{Spot, Stream};
 
 /// Most macros that are left unexpanded because they contain themselves, before none is expanded.

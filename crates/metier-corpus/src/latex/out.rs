@@ -1,10 +1,10 @@
-//! The cleaned text while it is written, with its way back to the main file.
+//! A text while it is written, with its way back to the file it comes from.
 
 use metier_core::data::{Piece, Pieces};
 
 /// A text and where it stands in its source.
 #[derive(Debug, Default)]
-pub(super) struct Out {
+pub(crate) struct Out {
     pub text: String,
     /// The text up to here ends in a mark of ours, such as that of a heading, behind which a space stays.
     pub mark: usize,
@@ -13,7 +13,7 @@ pub(super) struct Out {
 
 impl Out {
     /// Appends a text that stands at this byte of the main file, or that stands in none.
-    pub(super) fn push(&mut self, text: &str, source: Option<usize>) {
+    pub(crate) fn push(&mut self, text: &str, source: Option<usize>) {
         let (start, length) = (self.text.len(), text.len());
         self.text.push_str(text);
         let Some(source) = source else { return };
@@ -26,8 +26,13 @@ impl Out {
         }
     }
 
+    /// The number of pieces.
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
     /// Cuts the text off at this byte, or at the character it is in: the text may have been another when the byte was noted.
-    pub(super) fn truncate(&mut self, length: usize) {
+    pub(crate) fn truncate(&mut self, length: usize) {
         let length = self.text.floor_char_boundary(length);
         self.text.truncate(length);
         self.mark = self.mark.min(length);
@@ -42,18 +47,18 @@ impl Out {
     }
 
     /// Cuts white space off the end, but none before this byte.
-    pub(super) fn trim(&mut self, from: usize, of: &[char]) {
+    pub(crate) fn trim(&mut self, from: usize, of: &[char]) {
         let from = self.text.floor_char_boundary(from);
         self.truncate(from + self.text[from..].trim_end_matches(of).len());
     }
 
     /// Whether nothing or white space was written last.
-    pub(super) fn at_gap(&self) -> bool {
+    pub(crate) fn at_gap(&self) -> bool {
         self.text.is_empty() || self.text.ends_with([' ', '\n'])
     }
 
     /// Ends a paragraph.
-    pub(super) fn paragraph(&mut self) {
+    pub(crate) fn paragraph(&mut self) {
         self.trim(0, &[' ', '\n']);
         if !self.text.is_empty() {
             self.push("\n\n", None);
@@ -61,7 +66,7 @@ impl Out {
     }
 
     /// Ends a line.
-    pub(super) fn line(&mut self) {
+    pub(crate) fn line(&mut self) {
         self.trim(0, &[' ']);
         if !self.at_gap() {
             self.push("\n", None);
@@ -69,7 +74,7 @@ impl Out {
     }
 
     /// The text and its map.
-    pub(super) fn finish(mut self) -> (String, Pieces) {
+    pub(crate) fn finish(mut self) -> (String, Pieces) {
         self.trim(0, &[' ', '\n']);
         (self.text, Pieces(self.pieces))
     }

@@ -1,9 +1,11 @@
 //! Which documents does this file or folder hold?
 
+mod html;
 mod jsonl;
 mod latex;
 mod text;
 
+pub use html::Html;
 pub use jsonl::Jsonl;
 pub(crate) use jsonl::Lines;
 pub use latex::Latex;
@@ -79,11 +81,14 @@ pub struct Size {
     pub text_bytes: u64,
     /// Bytes of the largest document.
     pub largest: u64,
+    /// Bytes that reading it takes, apart from its text.
+    pub held: u64,
 }
 
 /// Every member, in alphabetical order.
 #[rustfmt::skip]
 pub static READ: &[&Part<dyn Read>] = &[
+    &html::PART,
     &jsonl::PART,
     &latex::PART,
     &text::PART,

@@ -62,13 +62,19 @@ impl Read for Text {
 /// Why a file of other bytes is dropped.
 pub(super) const NO_TEXT: &str = "not UTF-8";
 
-/// A file as one document. The inner error is that of bytes that are no text.
-pub(super) fn whole(name: &str, path: &Path, license: Option<&String>) -> Result<Result<Document>> {
+/// The bytes of a file, decompressed.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = open_bytes(path)?.take(LARGEST + 1).read_to_end(&mut bytes);
     if read.map_err(|error| Error::io(path, "read", &error))? as u64 > LARGEST {
         return Err(too_large(Place::file(path)));
     }
+    Ok(bytes)
+}
+
+/// A file as one document. The inner error is that of bytes that are no text.
+pub(super) fn whole(name: &str, path: &Path, license: Option<&String>) -> Result<Result<Document>> {
+    let bytes = bytes_of(path)?;
     let source_sha256 = hex(&Sha256::digest(&bytes));
     Ok(String::from_utf8(bytes).map_err(|error| no_text(path, &error)).map(|mut text| {
         let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };

@@ -1,6 +1,7 @@
 //! Which documents are held out?
 
 mod hold_out;
+pub mod submodular;
 
 pub use hold_out::HoldOut;
 

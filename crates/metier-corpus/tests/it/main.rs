@@ -1,6 +1,7 @@
 //! From the fixture corpora to curated folders.
 
 mod duplicates;
+mod main_text;
 mod taggers;
 
 use metier_core::data::Document;
