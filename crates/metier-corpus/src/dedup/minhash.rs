@@ -169,7 +169,7 @@ impl Shingles {
 
 /// A number below `size` by the upper half of a hash.
 fn below(hash: u64, size: usize) -> usize {
-    ((hash >> 32) * size as u64 >> 32) as usize
+    (((hash >> 32) * size as u64) >> 32) as usize
 }
 
 impl Gather for Signatures {

@@ -64,14 +64,18 @@ pub(super) fn main_text(page: Page) -> MainText {
     let full = page.full;
     let (text, pieces) = page.out.finish();
     // The last line break is cut off.
-    ranges.iter_mut().for_each(|range| *range = range.start.min(text.len())..range.end.min(text.len()));
+    for range in &mut ranges {
+        *range = range.start.min(text.len())..range.end.min(text.len());
+    }
     let mut pieces = pieces.keep(&ranges);
     let mut kept = title.map_or_else(String::new, |title| format!("{title}\n\n"));
-    pieces.0.iter_mut().for_each(|piece| piece.start += kept.len());
-    ranges.into_iter().for_each(|range| kept.push_str(&text[range]));
+    for piece in &mut pieces.0 {
+        piece.start += kept.len();
+    }
+    kept.extend(ranges.into_iter().map(|range| &text[range]));
     let whole = kept.trim_end().len();
     kept.truncate(whole);
-    MainText { text: kept, pieces: pieces.keep(&[0..whole]), full }
+    MainText { text: kept, pieces: pieces.keep(std::slice::from_ref(&(0..whole))), full }
 }
 
 /// A page, and what is found out about it step by step.
@@ -167,8 +171,8 @@ impl<'a> Choice<'a> {
                 && left[at].plain() >= NEARLY_ALL * left[0].plain()
         };
         let mut root = 0;
-        for at in 1..nodes.len() {
-            if nodes[at].parent as usize == root && holds(at) {
+        for (at, node) in nodes.iter().enumerate().skip(1) {
+            if node.parent as usize == root && holds(at) {
                 root = at;
             }
         }

@@ -25,6 +25,14 @@ pub(super) enum Cue {
     Mark,
 }
 
+/// Where a link leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    Elsewhere,
+    /// To the same page.
+    Here,
+}
+
 /// The attributes of an element that are looked at, in lower case.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -32,9 +40,7 @@ pub(super) struct Names {
     pub id: String,
     pub role: String,
     pub hidden: bool,
-    pub links: bool,
-    /// Whether the link leads to the same page.
-    pub local: bool,
+    pub link: Option<Aim>,
     /// Whether it is a `section`, whose `id` is most often made of its heading.
     pub section: bool,
 }

@@ -1,6 +1,6 @@
 //! A page's blocks, read from its tags in one pass. Nothing is recursive, and lists have a largest length.
 
-use super::cue::{Cue, Names};
+use super::cue::{Aim, Cue, Names};
 use super::tag::Tag;
 use crate::latex::Out;
 use html5gum::emitters::callback::{Callback, CallbackEmitter, CallbackEvent};
@@ -154,13 +154,15 @@ impl Builder {
             _ => Attribute::Other,
         };
         self.names.hidden |= name == b"hidden";
-        self.names.links |= name == b"href";
+        if name == b"href" {
+            self.names.link = Some(Aim::Elsewhere);
+        }
     }
 
     fn value(&mut self, value: &[u8]) {
         let value = String::from_utf8_lossy(&value[..value.len().min(NAMES)]);
         match self.attribute {
-            Attribute::Address => self.names.local = value.starts_with('#'),
+            Attribute::Address if value.starts_with('#') => self.names.link = Some(Aim::Here),
             Attribute::Classes => self.names.classes = value.to_ascii_lowercase(),
             Attribute::Id => self.names.id = value.to_ascii_lowercase(),
             Attribute::Role => self.names.role = value.trim().to_ascii_lowercase(),
@@ -169,7 +171,7 @@ impl Builder {
                 self.names.hidden |= style.to_ascii_lowercase().contains("display:none");
             }
             Attribute::Hidden => self.names.hidden |= &*value == "true",
-            Attribute::Other => {}
+            Attribute::Address | Attribute::Other => {}
         }
     }
 
@@ -187,7 +189,8 @@ impl Builder {
             return;
         }
         let from = self.page.out.text.len();
-        let link = (tag == Tag::Link && self.names.links).then_some(Link { from, local: self.names.local });
+        let aim = self.names.link.filter(|_| tag == Tag::Link);
+        let link = aim.map(|aim| Link { from, local: aim == Aim::Here });
         let open = Open { tag, cue: self.names.cue(tag), node: NONE, link };
         self.skipped += usize::from(open.skips());
         self.preformatted += usize::from(tag == Tag::Preformatted);

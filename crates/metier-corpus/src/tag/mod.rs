@@ -80,7 +80,7 @@ pub fn dolma() -> Result<Vec<Box<dyn Tag>>> {
         out.push(Gopher { version }.build(&place)?);
     }
     for method in pii::METHODS {
-        out.push(Pii { method: *method }.build(&place)?);
+        out.push(Pii { tagger: *method }.build(&place)?);
     }
     for scope in [repetitions::Scope::Document, repetitions::Scope::Paragraph] {
         out.push(Repetitions { scope }.build(&place)?);

@@ -52,12 +52,12 @@ pub(super) const METHODS: &[Method] =
 #[serde(deny_unknown_fields, default)]
 pub struct Pii {
     /// Which of the taggers.
-    pub method: Method,
+    pub tagger: Method,
 }
 
 impl Default for Pii {
     fn default() -> Self {
-        Self { method: Method::RegexWithCountsFastV2 }
+        Self { tagger: Method::RegexWithCountsFastV2 }
     }
 }
 
@@ -70,7 +70,7 @@ const SHARE: u16 = 5;
 
 impl Tag for Pii {
     fn name(&self) -> String {
-        match self.method {
+        match self.tagger {
             Method::RegexV1 => "pii_regex_v1",
             Method::RegexV2 => "pii_regex_v2",
             Method::RegexWithCountsV2 => "pii_regex_with_counts_v2",
@@ -85,12 +85,12 @@ impl Tag for Pii {
     }
 
     fn start(&self) -> Box<dyn Tagger> {
-        Box::new(Worker { method: self.method, found: Vec::new() })
+        Box::new(Worker { tagger: self.tagger, found: Vec::new() })
     }
 }
 
 struct Worker {
-    method: Method,
+    tagger: Method,
     found: Vec<(u16, Range<usize>)>,
 }
 
@@ -104,13 +104,13 @@ impl Tagger for Worker {
         let from = spans.len();
         self.found.clear();
         let text = layout.text();
-        if matches!(self.method, Method::RegexWithCountsFastV2 | Method::RegexV3) {
+        if matches!(self.tagger, Method::RegexWithCountsFastV2 | Method::RegexV3) {
             self.by_line(layout);
             spans.extend(self.found.iter().map(|(kind, range)| span(layout, *kind, range)));
             let count = self.found.len() as f64;
             let mut covered: usize = spans[from..].iter().map(|span| span.end - span.start).sum();
             spans.push(whole(layout, COUNT, count));
-            if self.method == Method::RegexWithCountsFastV2 {
+            if self.tagger == Method::RegexWithCountsFastV2 {
                 covered += layout.characters();
             }
             let share = if text.is_empty() { -1.0 } else { covered as f64 / layout.characters() as f64 };
@@ -128,7 +128,7 @@ impl Tagger for Worker {
         let count = self.found.len() as f64;
         let words = layout.words().len();
         spans.push(whole(layout, DOC, if words == 0 { -1.0 } else { count / words as f64 }));
-        if self.method == Method::RegexWithCountsV2 {
+        if self.tagger == Method::RegexWithCountsV2 {
             spans.push(whole(layout, COUNT, count));
         }
     }
@@ -407,7 +407,7 @@ mod tests {
         layout.set("write to a@b.example now");
         let share = |method: Method| {
             let mut spans = Vec::new();
-            Pii { method }.start().tag(&layout, &mut spans);
+            Pii { tagger: method }.start().tag(&layout, &mut spans);
             spans.last().map(|span| span.score)
         };
         assert_eq!(share(Method::RegexV3), Some(13.0 / 24.0));

@@ -378,4 +378,17 @@ mod tests {
         sorted.dedup();
         assert_eq!(names, sorted);
     }
+
+    #[test]
+    fn no_setting_of_a_part_has_the_name_that_chooses_the_part() {
+        let mut parts = 0;
+        for slot in VERBS.iter().flat_map(|verb| verb.parts) {
+            for record in (slot.members)() {
+                let schema = record.schema();
+                assert!(schema.pointer("/properties/method").is_none(), "{} {}", slot.family, record.name);
+                parts += 1;
+            }
+        }
+        assert!(parts > 50);
+    }
 }

@@ -90,7 +90,9 @@ impl Gains<'_> {
                     let here = earlier[row];
                     column.iter_mut().zip(earlier).for_each(|(value, other)| *value -= here * other);
                 }
-                column.iter_mut().for_each(|value| *value /= length);
+                for value in &mut column {
+                    *value /= length;
+                }
                 self.known.iter_mut().zip(&column).for_each(|(left, value)| *left -= value * value);
                 self.columns.push(column);
             }

@@ -28,7 +28,9 @@ impl Features {
             } else if length == 0.0 {
                 no_length.push(number);
             } else {
-                row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+                for value in row {
+                    *value = (f64::from(*value) / length) as f32;
+                }
             }
         }
         let faults = [(no_number, "have a number that is not finite"), (no_length, "have the length 0")];

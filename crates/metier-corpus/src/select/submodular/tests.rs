@@ -100,10 +100,11 @@ fn worth(kernel: &Kernel, function: Function, set: &[usize]) -> f64 {
             let mut sum = 0.0;
             for at in 0..rows.len() {
                 sum += rows[at][at].ln();
-                for below in at + 1..rows.len() {
-                    let factor = rows[below][at] / rows[at][at];
-                    for column in at..rows.len() {
-                        rows[below][column] -= factor * rows[at][column];
+                let (above, below) = rows.split_at_mut(at + 1);
+                for row in below {
+                    let factor = row[at] / above[at][at];
+                    for (value, pivot) in row.iter_mut().zip(&above[at]).skip(at) {
+                        *value -= factor * pivot;
                     }
                 }
             }
@@ -147,7 +148,7 @@ fn drawing_candidates_loses_little_in_the_mean() {
     let exact = sum(Optimizer::Lazy, 0);
     let mean = (0..20).map(|seed| sum(Optimizer::STOCHASTIC, seed)).sum::<f64>() / 20.0;
     assert!(mean < exact && mean > (1.0 - (-1.0_f64).exp() - 0.1) * exact, "{mean} of {exact}");
-    assert_ne!(sum(Optimizer::STOCHASTIC, 1), sum(Optimizer::STOCHASTIC, 2));
+    assert!((sum(Optimizer::STOCHASTIC, 1) - sum(Optimizer::STOCHASTIC, 2)).abs() > 1e-9);
 }
 
 #[test]
@@ -160,12 +161,12 @@ fn weights_are_a_taylor_softmax() {
 
 #[test]
 fn rows_are_drawn_as_often_as_their_weights_say() {
+    const DRAWS: u64 = 100_000;
     let part = |gains: &[f64]| Part {
         rows: (0..gains.len() as u32).collect(),
         gains: gains.to_vec(),
         weights: taylor_softmax(gains, 1.0),
     };
-    const DRAWS: u64 = 100_000;
     for gains in [[3.0, 0.5], [0.0, 0.0], [-1.0, 2.0]] {
         let part = part(&gains);
         let mut counts = [0.0; 2];
