@@ -36,7 +36,9 @@ fn the_recipe_runs_in_miniature_and_changes_what_it_names() {
             .collect();
         assert!(!changed.is_empty(), "{stage}");
         for name in &changed {
-            assert!(["up_proj", "down_proj"].iter().any(|layer| name.contains(layer)), "{stage}: {name}");
+            let layers = ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"];
+            assert!(layers.iter().any(|layer| name.contains(layer)), "{stage}: {name}");
+            assert!((2..6).any(|block| name.contains(&format!("layers.{block}."))), "{stage}: {name}");
         }
     }
     let log = |stage: &str| fs::read_to_string(artifact(&report, stage).join("loss.jsonl")).unwrap();

@@ -20,6 +20,7 @@ mod merge;
 mod mix;
 mod mixing;
 mod models;
+mod peft_review;
 mod provenance;
 mod questions;
 mod regional;
