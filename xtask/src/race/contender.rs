@@ -1,9 +1,10 @@
 //! The programs that race: peers, which stay and take turns, and the command, which is started for each turn.
 
 use super::receipt;
+use super::table::Rate;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,9 +19,10 @@ pub struct PeerTurn {
     pub peak_rss_mib: f64,
     /// Of the program behind the script.
     pub version: String,
-    /// Rates among them.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
+    /// What is counted, in a second, by the median of what was timed; a race looks at one of them.
+    pub tokens_per_second: Option<f64>,
+    pub bytes_per_second: Option<f64>,
+    pub documents_per_second: Option<f64>,
 }
 
 /// What `metier bench --json` prints.
@@ -34,14 +36,24 @@ pub struct OurTurn {
     pub ceiling: String,
     /// How much of that was reached.
     pub share_of_ceiling: f64,
-    /// Rates among them.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
+    /// What is counted, in a second, by the median of what was timed; a race looks at one of them.
+    pub tokens_per_second: Option<f64>,
+    pub bytes_per_second: Option<f64>,
+    pub documents_per_second: Option<f64>,
 }
 
-/// The rate under a key, by the median of what was timed.
-pub fn rate(more: &Map<String, Value>, key: &str) -> Result<f64> {
-    more.get(key).and_then(Value::as_f64).with_context(|| format!("a turn's figures have no `{key}`"))
+impl PeerTurn {
+    /// The rate that a race looks at.
+    pub fn rate(&self, rate: Rate) -> Result<f64> {
+        rate.of([self.tokens_per_second, self.bytes_per_second, self.documents_per_second])
+    }
+}
+
+impl OurTurn {
+    /// The rate that a race looks at.
+    pub fn rate(&self, rate: Rate) -> Result<f64> {
+        rate.of([self.tokens_per_second, self.bytes_per_second, self.documents_per_second])
+    }
 }
 
 /// A peer's process: after it said that it is ready, each line `go` gives it a turn. While another has its turn it
@@ -174,10 +186,10 @@ mod tests {
                 [ "$line" = go ] && echo "{\"tokens_per_second\": ${turn}00, \"peak_rss_mib\": 10, \"version\": \"1\", \"steps\": 3}"
             done"#;
         let mut peer = Serving::start("a fake", &mut shell(script)).unwrap();
-        assert_eq!(rate(&peer.turn().unwrap().more, "tokens_per_second").unwrap(), 100.0);
+        assert_eq!(peer.turn().unwrap().rate(Rate::Tokens).unwrap(), 100.0);
         let second = peer.turn().unwrap();
-        assert_eq!((second.peak_rss_mib, second.version.as_str(), &second.more["steps"]), (10.0, "1", &3.into()));
-        assert_eq!(rate(&second.more, "tokens_per_second").unwrap(), 200.0);
+        assert_eq!((second.peak_rss_mib, second.version.as_str()), (10.0, "1"));
+        assert_eq!(second.rate(Rate::Tokens).unwrap(), 200.0);
     }
 
     #[test]
@@ -198,9 +210,9 @@ mod tests {
         let report = r#"{"tokens_per_second": 5.5, "peak_rss_bytes": 1048576000, "ceilings": {"f32_flop_per_second": 2e11},
             "share_of_ceiling": 0.5, "ceiling": "f32_flop_per_second", "kernel": "avx512"}"#;
         let turn = our_turn(&mut shell(&format!("echo '{report}'"))).unwrap();
-        assert_eq!((rate(&turn.more, "tokens_per_second").unwrap(), turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
-        let error = rate(&turn.more, "bytes_per_second").unwrap_err().to_string();
-        assert_eq!(error, "a turn's figures have no `bytes_per_second`");
+        assert_eq!((turn.rate(Rate::Tokens).unwrap(), turn.peak_rss_bytes), (5.5, 1_048_576_000.0));
+        let error = turn.rate(Rate::Bytes).unwrap_err().to_string();
+        assert_eq!(error, "a turn's figures have no rate in bytes/s");
         assert_eq!(turn.ceilings["f32_flop_per_second"], 2e11);
         let error = our_turn(&mut shell("exit 2")).unwrap_err().to_string();
         assert_eq!(error, "`sh` failed (exit status: 2); what it said stands above");

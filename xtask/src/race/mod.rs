@@ -84,7 +84,11 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<bool> {
     let receipt = outcome.receipt(race, machine::today()?, machine::commit(root)?)?;
     println!(
         "{}: {} {}, {:.2} of the best peer with {:.2} of the least memory",
-        race.name, receipt.ours.median, race.rate.unit, receipt.ratio_to_best_peer, receipt.memory_ratio
+        race.name,
+        receipt.ours.median,
+        race.rate.unit(),
+        receipt.ratio_to_best_peer,
+        receipt.memory_ratio
     );
     if wish.rounds < receipt::FEWEST_ROUNDS {
         println!("no receipt: it takes {} rounds or more", receipt::FEWEST_ROUNDS);
@@ -199,19 +203,19 @@ fn compete<'a>(rate: Rate, mut ours: Contender<'a>, peers: Vec<Contender<'a>>, r
             let who = (round + place) % contenders;
             let (name, reached, memory) = if who == 0 {
                 let turn = contender::our_turn(&mut ours.command)?;
-                let (reached, memory) = (contender::rate(&turn.more, rate.key)?, turn.peak_rss_bytes / contender::MIB);
+                let (reached, memory) = (turn.rate(rate)?, turn.peak_rss_bytes / contender::MIB);
                 outcome.ours.1.add(reached, memory);
                 outcome.ours.2.push(turn);
                 (ours.name, reached, memory)
             } else {
                 let turn = serving[who - 1].turn()?;
                 let (name, _, rounds, version) = &mut outcome.peers[who - 1];
-                let reached = contender::rate(&turn.more, rate.key)?;
+                let reached = turn.rate(rate)?;
                 rounds.add(reached, turn.peak_rss_mib);
                 *version = turn.version;
                 (*name, reached, turn.peak_rss_mib)
             };
-            let unit = rate.unit;
+            let unit = rate.unit();
             eprintln!("round {} of {rounds}: {name:<24} {reached:>10.1} {unit} {memory:>8.0} MiB", round + 1);
         }
     }
@@ -222,7 +226,7 @@ impl Outcome<'_> {
     fn receipt(self, race: &Race, date: String, commit: String) -> Result<Receipt> {
         let (command, rounds, turns) = self.ours;
         let [min, median, max, peak_rss_mib] = rounds.figures()?;
-        let unit = race.rate.unit.to_owned();
+        let unit = race.rate.unit().to_owned();
         let ours = Ours { command, unit: unit.clone(), median, min, max, rounds: rounds.count(), peak_rss_mib };
         let mut peers = Vec::new();
         for (name, command, rounds, version) in self.peers {

@@ -1,5 +1,7 @@
 //! The races, as data: what runs on our side, what on the peers', and in which environment.
 
+use anyhow::{Context as _, Result};
+
 /// The script of peers that train: PyTorch, started once and taking turns.
 const TRAIN_STEP: &str = "bench/train_step.py";
 /// The script of peers that answer: llama.cpp, likewise.
@@ -13,16 +15,23 @@ const CURATE: &str = "bench/curate.py";
 
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    /// Its key in what contenders print.
-    pub key: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
+pub enum Rate {
+    Tokens,
+    Bytes,
+    Documents,
 }
 
-const TOKENS: Rate = Rate { key: "tokens_per_second", unit: "tokens/s" };
-const BYTES: Rate = Rate { key: "bytes_per_second", unit: "bytes/s" };
-const DOCUMENTS: Rate = Rate { key: "documents_per_second", unit: "documents/s" };
+impl Rate {
+    /// Its unit.
+    pub fn unit(self) -> &'static str {
+        ["tokens/s", "bytes/s", "documents/s"][self as usize]
+    }
+
+    /// This one of the rates that a turn has.
+    pub fn of(self, rates: [Option<f64>; 3]) -> Result<f64> {
+        rates[self as usize].with_context(|| format!("a turn's figures have no rate in {}", self.unit()))
+    }
+}
 
 /// One race.
 #[derive(Debug)]
@@ -84,7 +93,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s",
         work: S,
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "s", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -97,7 +106,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-10m",
         work: "training step of a 10.1M Llama (vocabulary 8,192, hidden 320, 6 layers), 4 x 512 tokens, AdamW",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "10m", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -110,7 +119,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-m",
         work: "training step of a 41.7M Llama (vocabulary 32,000, hidden 512, 8 layers), 4 x 512 tokens, AdamW",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "m", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -123,7 +132,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-full",
         work: "training step of a 135M Llama (the shape of SmolLM2-135M), all weights, 1 x 1,024 tokens, AdamW",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "135m-full", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -136,7 +145,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-135m-lora",
         work: "training step of LoRA, rank 16 on all linear layers of a 135M Llama, 1 x 2,048 tokens, AdamW",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "135m-lora", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -149,7 +158,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "dpo-135m-lora",
         work: "training step of DPO with LoRA, rank 16 on all linear layers of a 135M Llama, 2 pairs of 512 tokens a text, half of each a reply, AdamW",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "135m-dpo-lora", "--precision", "bf16"],
         our_environment: &[],
         script: TRAIN_STEP,
@@ -163,7 +172,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s-f32-avx512",
         work: S,
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "s"],
         our_environment: &[("METIER_KERNEL", "avx512")],
         script: TRAIN_STEP,
@@ -181,7 +190,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "train-s-f32-avx2",
         work: S,
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--step", "s"],
         our_environment: &[("METIER_KERNEL", "avx2")],
         script: TRAIN_STEP,
@@ -198,7 +207,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "prefill-smollm2-135m-q4_1",
         work: "a prompt of 1,024 tokens read by SmolLM2-135M-Instruct in Q4_1",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--answer", "prefill"],
         our_environment: &[],
         script: ANSWER,
@@ -211,7 +220,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "decode-smollm2-135m-q4_1",
         work: "128 tokens, one after the other, by SmolLM2-135M-Instruct in Q4_1",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--answer", "decode"],
         our_environment: &[],
         script: ANSWER,
@@ -224,7 +233,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "batch-smollm2-135m-q4_1",
         work: "128 tokens to each of eight texts of 16 at once, by SmolLM2-135M-Instruct in Q4_1",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--answer", "batch"],
         our_environment: &[],
         script: ANSWER,
@@ -237,7 +246,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "encode-gpt2",
         work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has seen no text before",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--encode", "target/bench/text/gpt2.json", "--text", "target/bench/text/english.txt"],
         our_environment: &[],
         script: TEXT,
@@ -250,7 +259,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "encode-gpt2-warm",
         work: "41 MB of English to ids by GPT-2's vocabulary, by a tokenizer that has encoded the text before",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &[
             "bench",
             "--encode",
@@ -271,7 +280,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "bpe-train",
         work: "a byte-level BPE vocabulary of 32,000 tokens out of 41 MB of English",
-        rate: TOKENS,
+        rate: Rate::Tokens,
         ours: &["bench", "--learn", "32000", "--text", "target/bench/text/english.txt"],
         our_environment: &[],
         script: TEXT,
@@ -285,7 +294,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "curate-tag",
         work: "C4's, Gopher's and PII tags and the language (lid.176.ftz) of 0.5 GB of documents in 16 .jsonl.gz",
-        rate: BYTES,
+        rate: Rate::Bytes,
         ours: &["bench", "--text", "target/bench/corpus/documents", "--memory", "2GiB", "--curate", TAGGERS],
         our_environment: &[],
         script: CURATE,
@@ -301,7 +310,7 @@ pub const RACES: &[Race] = &[
     Race {
         name: "curate-minhash",
         work: "near duplicates by MinHash of 5-grams of words among 0.5 GB of documents in 16 .jsonl.gz; the peer's signatures only",
-        rate: DOCUMENTS,
+        rate: Rate::Documents,
         ours: &[
             "bench",
             "--text",
