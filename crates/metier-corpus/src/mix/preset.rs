@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// Web pages of the C4 corpus, as Dolma replicates it: no document with a curly bracket, "lorem ipsum", JavaScript or a
-    /// blocked word; lines of fewer than three words or without an end mark are cut out. Needs the tagger `c4`, version 2.
+    /// blocked word; lines of fewer than three words or without an end mark are cut out. Needs the tagger `c4`.
     /// Raffel et al. 2020, section 2.2; configs/c4-replication of Dolma. C4 itself drops lines, not documents, that name
     /// JavaScript, and documents of fewer than three sentences or in another language than English.
     C4,
     /// Web pages of Dolma v1.5: Gopher's rules with its thresholds for duplicate characters raised, no more than five
-    /// addresses or numbers of persons in a document, and those masked. Needs the taggers `gopher`, version 1, and `pii`,
-    /// method `regex_with_counts_fast_v2`. Soldaini et al. 2024, arXiv 2402.00159; configs/dolma-v1_5/mixing/cc-head.yaml, in
+    /// addresses or numbers of persons in a document, and those masked. Needs the taggers `gopher` with `version = 1`, and
+    /// `pii`. Soldaini et al. 2024, arXiv 2402.00159; configs/dolma-v1_5/mixing/cc-head.yaml, in
     /// which the rules on the most common 2, 3 and 4 words name no attribute that exists and never fire; here they do. Left
     /// out: duplicate paragraphs, decontamination, and the classifiers of toxic and sexual sentences.
     #[serde(rename = "dolma_v1_5")]
     DolmaV1_5,
-    /// Quality and repetition rules of Gopher. Needs the tagger `gopher`, version 1. Rae et al. 2021, arXiv 2112.11446, appendix
+    /// Quality and repetition rules of Gopher. Needs the tagger `gopher`. Rae et al. 2021, arXiv 2112.11446, appendix
     /// A.1.1 and table A1. It measures the median word length in place of the mean, and leaves out the rules on duplicate
     /// paragraphs.
     Gopher,
@@ -81,7 +81,7 @@ impl Preset {
                 out.push((PII, ("doc_count", ">", 5.0)));
                 out
             }
-            Self::Gopher => of("gopher_v1", &[&GOPHER, &OF_GOPHER]),
+            Self::Gopher => of("gopher_v2", &[&GOPHER, &OF_GOPHER]),
         }
     }
 
