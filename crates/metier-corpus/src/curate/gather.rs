@@ -9,6 +9,7 @@ use crate::dedup::{Deduplicate, Gather};
 use crate::document_file::{DROPPED, DocumentWriter};
 use crate::filter::{Filter, Verdict};
 use crate::read::{Found, Item};
+use crate::scratch;
 use metier_core::progress::Progress;
 use metier_core::{Error, Fault, Place, Result, stop};
 use rayon::prelude::*;
@@ -126,7 +127,7 @@ impl Gathering<'_> {
         self.state.dropped = self.dropped.sync()?;
         self.state.gathers = self.gathers.iter_mut().flatten().map(|gather| gather.state()).collect::<Result<_>>()?;
         self.state.filters = self.job.parts.filters.iter().map(|filter| filter.state()).collect();
-        self.state.save(self.job.scratch)?;
+        scratch::save(self.state, self.job.scratch)?;
         self.saved = Instant::now();
         Ok(())
     }

@@ -87,7 +87,7 @@ pub fn curate(
     progress: &Progress,
 ) -> Result<CurateReport> {
     let scratch = out.join("scratch");
-    let mut state = State::load(&scratch)?;
+    let mut state: State = crate::scratch::load(&scratch)?;
     for (filter, state) in parts.filters.iter().zip(&state.filters) {
         filter.resume(state);
     }

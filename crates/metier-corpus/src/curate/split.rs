@@ -46,7 +46,7 @@ pub(super) fn split(
             *length = writer.sync()?;
         }
         state.split = Some(Split { files: file + 1, lengths });
-        state.save(scratch)?;
+        crate::scratch::save(state, scratch)?;
         texts.remove(file)?;
     }
     let partial = state.report.partial;

@@ -1,11 +1,8 @@
 //! How far an interrupted call has come.
 
 use super::CurateReport;
-use crate::scratch;
-use metier_core::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::Path;
 
 /// What is on the disk, and from where to go on.
 #[derive(Default, Serialize, Deserialize)]
@@ -30,16 +27,4 @@ pub(super) struct Split {
     pub files: usize,
     /// Bytes of documents to train on and held out, and of what was said of them.
     pub lengths: [u64; 4],
-}
-
-impl State {
-    /// That of the folder; where there is none, the folder is emptied.
-    pub fn load(scratch: &Path) -> Result<Self> {
-        scratch::load(scratch)
-    }
-
-    /// Writes it, all of it or nothing.
-    pub fn save(&self, scratch: &Path) -> Result<()> {
-        scratch::save(self, scratch)
-    }
 }

@@ -135,7 +135,10 @@ impl Config {
                 Some(location) => place.at(location.line() as usize, location.column() as usize),
                 None => place,
             };
-            Error::user(place, error.to_string())
+            let message = error.to_string();
+            // It ends with the place, which stands before it already.
+            let message = message.rsplit_once(" at line ").map_or(&*message, |(said, _)| said);
+            Error::user(place, message)
         })
     }
 }

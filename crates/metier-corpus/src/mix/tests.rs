@@ -124,6 +124,7 @@ fn faults_of_a_configuration_have_line_and_key_and_come_together() {
         write(&config, text.replace("[?(@.x <", "").replace(from, to).as_bytes());
         let said = run(&config, false).unwrap_err().to_string();
         assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains(" at line "), "the place is said once: {said}");
     }
     assert!(!folder.path().join("out").exists());
 }
