@@ -6,24 +6,25 @@ use crate::sources::Sources;
 use crate::trainer::segments;
 use metier_core::Result;
 use metier_core::seed::Seed;
+use std::ops::Range;
 
 /// A part of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Number of its document in the shards.
     pub document: usize,
-    /// Its first token in the document.
-    pub start: u64,
-    /// Its tokens, and for each whether its follower is learned.
+    /// Its tokens in the document. In `segment` the one that its first is predicted from stands before them.
+    pub range: Range<u64>,
+    /// The tokens.
     pub segment: Segment,
 }
 
 impl Shown {
     /// For each token whether it is learned itself, given those before it.
     pub fn learned(&self) -> Vec<bool> {
-        let tokens = self.segment.tokens.len();
-        let followers = self.segment.learned.clone().unwrap_or_else(|| vec![true; tokens]);
-        std::iter::once(false).chain(followers).take(tokens).collect()
+        let mut learned = self.segment.learned.clone().unwrap_or_else(|| vec![true; self.segment.tokens.len()]);
+        learned.iter_mut().take(1).for_each(|first| *first = false);
+        learned
     }
 }
 
@@ -50,7 +51,7 @@ pub fn preview<'a>(
         let pieces = window.iter().flat_map(|window| stream.pieces(window));
         let parts: Vec<Shown> = pieces
             .zip(segments(sources, &stream, &window)?)
-            .map(|(piece, segment)| Shown { document: piece.document, start: piece.tokens.start, segment })
+            .map(|(piece, segment)| Shown { document: piece.document, range: piece.tokens, segment })
             .collect();
         shown += parts.len();
         windows.push(parts);

@@ -88,6 +88,11 @@ impl<'a> Sources<'a> {
         (name, &shards.documents()[number])
     }
 
+    /// What a document's first token is predicted from, if anything.
+    pub(crate) fn lead(&self, document: usize) -> Option<TokenId> {
+        self.place(document).1.lead()
+    }
+
     /// Ids of the tokens `range` of a document, counted from its first.
     pub(crate) fn read(&self, document: usize, range: Range<u64>) -> Result<Vec<TokenId>> {
         let (_, shards, number) = self.place(document);

@@ -8,6 +8,7 @@ use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
 use crate::sources::Sources;
 use metier_compute::Tape;
+use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
 use metier_model::Decoder;
@@ -223,9 +224,10 @@ impl<'a> Trainer<'a> {
         let mut through: BTreeMap<&str, u64> = BTreeMap::new();
         for step in 0..self.done() {
             for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
-                let tokens = piece.tokens.start + 1..piece.tokens.end + u64::from(piece.continues);
                 let (source, document) = self.sources.document(piece.document);
-                *counts.entry(piece.document).or_default() += document.targets(tokens);
+                let first = u64::from(self.sources.lead(piece.document).is_none());
+                let predicted = piece.tokens.start.max(first)..piece.tokens.end;
+                *counts.entry(piece.document).or_default() += document.targets(predicted);
                 *through.entry(source).or_default() += piece.tokens.end - piece.tokens.start;
             }
         }
@@ -247,26 +249,26 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The parts of documents that windows consist of, with their tokens.
+/// The parts of documents that windows consist of, each with the token that its first one is predicted from.
 pub(crate) fn segments(sources: &Sources<'_>, stream: &Stream, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
     let pieces = windows.iter().flat_map(|window| stream.pieces(window));
     pieces
         .map(|piece| {
-            let end = piece.tokens.end + u64::from(piece.continues);
-            let mut tokens = sources.read(piece.document, piece.tokens.start..end)?;
-            let next = if piece.continues { tokens.pop() } else { None };
+            let first = piece.tokens.start.saturating_sub(1);
+            let lead = if piece.tokens.start == 0 { sources.lead(piece.document) } else { None };
+            let mut tokens: Vec<TokenId> = lead.into_iter().collect();
+            tokens.extend(sources.read(piece.document, first..piece.tokens.end)?);
             let (_, entry) = sources.document(piece.document);
             let learned = entry.learned.as_ref().map(|ranges| {
                 let mut learned = vec![false; tokens.len()];
                 for range in ranges {
-                    // A row predicts the token behind it.
-                    let row = |token: u64| (token.saturating_sub(piece.tokens.start + 1) as usize).min(learned.len());
-                    let rows = row(range.start)..row(range.end);
-                    learned[rows].fill(true);
+                    let at = |token: u64| (token.saturating_sub(first) as usize).min(learned.len());
+                    let within = at(range.start)..at(range.end);
+                    learned[within].fill(true);
                 }
                 learned
             });
-            Ok(Segment { tokens, next, learned, verdict: entry.verdict })
+            Ok(Segment { tokens, learned, verdict: entry.verdict })
         })
         .collect()
 }

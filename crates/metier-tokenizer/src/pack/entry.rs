@@ -44,9 +44,9 @@ impl DocumentEntry {
         self.end - self.start
     }
 
-    /// Number of the tokens `range`, counted from its first, that a model learns to write and that follow one.
+    /// Number of the tokens `range`, counted from its first, that a model learns to write.
     pub fn targets(&self, range: Range<u64>) -> u64 {
-        let range = range.start.max(1)..range.end.min(self.tokens());
+        let range = range.start..range.end.min(self.tokens());
         let Some(learned) = &self.learned else { return range.end.saturating_sub(range.start) };
         let within = |part: &Range<u64>| part.end.min(range.end).saturating_sub(part.start.max(range.start));
         learned.iter().map(within).sum()
@@ -121,6 +121,7 @@ pub(crate) struct Manifest {
     pub tokenizer: String,
     pub vocabulary_size: u64,
     pub id_bytes: u32,
+    pub begin_of_document: Option<TokenId>,
     pub end_of_document: Option<TokenId>,
     pub counts: PackSummary,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,7 +131,7 @@ pub(crate) struct Manifest {
     pub files: Vec<ManifestFile>,
 }
 
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A file of the pack as it was when it was complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,6 +79,13 @@ impl Shards {
         self.manifest.end_of_document
     }
 
+    /// The id from which a document's first token is predicted: what ends the document before it, as in running text. None where
+    /// a document has its own beginning, and none for examples, whose first token nobody learns.
+    pub fn lead(&self) -> Option<TokenId> {
+        let own = self.manifest.begin_of_document.is_some() || self.manifest.examples.is_some();
+        if own { None } else { self.manifest.end_of_document }
+    }
+
     /// The documents in the order of their tokens.
     pub fn documents(&self) -> &[DocumentEntry] {
         &self.documents

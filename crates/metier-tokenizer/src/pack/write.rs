@@ -238,6 +238,7 @@ impl<'a> Writer<'a> {
             tokenizer: self.tokenizer.fingerprint(),
             vocabulary_size: self.tokenizer.vocabulary_size() as u64,
             id_bytes: self.id_bytes,
+            begin_of_document: self.begin,
             end_of_document: self.end,
             counts: self.summary,
             examples,

@@ -10,20 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// # What it does
-/// Asks the model for each token's follower, given the tokens of the same document up to it; of an example, for the tokens of
-/// its replies.
+/// Asks the model for each token, given those of the same document before it; of an example, for the tokens of its replies.
 ///
 /// # How
-/// Segments of `N` tokens in all become `N` rows, each with its place in its segment, its follower as target and
-/// the weight 1; the last row of a document has no follower and the weight 0, and so has a row whose follower is not the model's to
-/// write. The loss is the mean over the weights of `-ln p(target)`, over all windows of a step together.
+/// Segments become a row for each of their tokens but the last, with its place in its segment, its follower as target and
+/// the weight 1, or 0 where the follower is not the model's to write. Before a document's first token stands the token that ends
+/// documents, unless they begin with one of their own: so what begins a document is learned, as in running text. The loss is the mean over the weights of `-ln p(target)`, over all windows of a step together.
 ///
 /// # When to use
 /// Pretraining and continued pretraining of decoders on documents, and instruction tuning (SFT) on examples: a token of a reply
 /// counts, its end too; headers, prompts and results of calls do not.
 ///
 /// # Differs from the paper in
-/// No token is predicted from, or attends to, another document that shares its window. Ouyang et al. do not say what of a
+/// No token attends to another document that shares its window. Ouyang et al. do not say what of a
 /// conversation counts; here it is what the model itself has to write, as `pack` marks it.
 ///
 /// # Source
@@ -35,7 +34,7 @@ pub struct Causal {}
 
 /// The rows of segments.
 pub(super) fn rows(segments: &[Segment]) -> Batch {
-    let rows = segments.iter().map(|segment| segment.tokens.len()).sum();
+    let rows = segments.iter().map(|segment| segment.tokens.len().saturating_sub(1)).sum();
     let mut batch = Batch {
         ids: Vec::with_capacity(rows),
         targets: Vec::with_capacity(rows),
@@ -45,17 +44,19 @@ pub(super) fn rows(segments: &[Segment]) -> Batch {
     };
     for segment in segments {
         let start = batch.ids.len();
-        batch.ids.extend_from_slice(&segment.tokens);
-        batch.targets.extend_from_slice(segment.tokens.get(1..).unwrap_or_default());
-        batch.targets.push(segment.next.unwrap_or(0));
+        let ([ids @ .., _], [_, targets @ ..]) = (&segment.tokens[..], &segment.tokens[..]) else { continue };
+        if ids.is_empty() {
+            continue;
+        }
+        batch.ids.extend_from_slice(ids);
+        batch.targets.extend_from_slice(targets);
         match &segment.learned {
             None => batch.weights.resize(batch.ids.len(), 1.0),
-            Some(learned) => batch.weights.extend(learned.iter().map(|learned| if *learned { 1.0 } else { 0.0 })),
+            Some(learned) => {
+                batch.weights.extend(learned.iter().skip(1).map(|learned| if *learned { 1.0 } else { 0.0 }));
+            }
         }
-        if let (None, Some(last)) = (segment.next, batch.weights.last_mut()) {
-            *last = 0.0;
-        }
-        batch.positions.extend(0..segment.tokens.len() as u32);
+        batch.positions.extend(0..ids.len() as u32);
         batch.sequences.push(start..batch.ids.len());
     }
     batch
@@ -84,7 +85,7 @@ impl Build<dyn Objective> for Causal {
 }
 
 /// The record of `causal`.
-pub static PART: Part<dyn Objective> = Part::of::<Causal>("causal", 1);
+pub static PART: Part<dyn Objective> = Part::of::<Causal>("causal", 2);
 
 #[cfg(test)]
 mod tests {
@@ -94,22 +95,23 @@ mod tests {
     fn targets_follow_and_stop_at_documents() {
         let segments = [
             Segment { tokens: vec![5, 6, 7], ..Segment::default() },
-            Segment { tokens: vec![8, 9], next: Some(10), ..Segment::default() },
+            Segment { tokens: vec![4], ..Segment::default() },
+            Segment { tokens: vec![8, 9], ..Segment::default() },
         ];
         let batch = Causal {}.batch(&segments).unwrap().rows;
-        assert_eq!(batch.ids, [5, 6, 7, 8, 9]);
-        assert_eq!(batch.targets, [6, 7, 0, 9, 10]);
-        assert_eq!(batch.weights, [1.0, 1.0, 0.0, 1.0, 1.0]);
-        assert_eq!(batch.positions, [0, 1, 2, 0, 1]);
-        assert_eq!(batch.sequences, [0..3, 3..5]);
+        assert_eq!(batch.ids, [5, 6, 8]);
+        assert_eq!(batch.targets, [6, 7, 9]);
+        assert_eq!(batch.weights, [1.0, 1.0, 1.0]);
+        assert_eq!(batch.positions, [0, 1, 0]);
+        assert_eq!(batch.sequences, [0..2, 2..3]);
     }
 
     #[test]
     fn what_is_not_learned_has_no_weight() {
         let segment =
-            Segment { tokens: vec![5, 6, 7, 8], learned: Some(vec![false, true, false, true]), ..Segment::default() };
+            Segment { tokens: vec![5, 6, 7, 8], learned: Some(vec![true, false, true, false]), ..Segment::default() };
         let group = Causal {}.batch(&[segment]).unwrap();
-        assert_eq!(group.rows.weights, [0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(group.rows.weights, [0.0, 1.0, 0.0]);
         assert!((Causal {}.weight(&group) - 1.0).abs() < 1e-12);
     }
 }

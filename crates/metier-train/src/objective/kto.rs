@@ -66,22 +66,17 @@ fn mismatched(segments: &[Segment]) -> Option<Batch> {
         return None;
     }
     let longest = segments.iter().map(|segment| segment.tokens.len()).max().unwrap_or(0);
-    // The first token that is learned follows the last one of the prompt.
     let prompt = |segment: &Segment| {
-        segment
-            .learned
-            .as_ref()
-            .and_then(|learned| learned.iter().position(|learned| *learned))
-            .map_or(0, |last| last + 1)
+        segment.learned.as_ref().and_then(|learned| learned.iter().position(|learned| *learned)).unwrap_or(0)
     };
     let before = segments.iter().cycle().skip(segments.len() - 1);
     let mixed = segments.iter().zip(before).map(|(segment, before)| {
         let (prompt, reply) = (prompt(segment), prompt(before));
         let mut tokens = segment.tokens[..prompt].to_vec();
         tokens.extend_from_slice(&before.tokens[reply..]);
-        let mut learned = vec![false; prompt.saturating_sub(1)];
+        let mut learned = vec![false; prompt];
         match &before.learned {
-            Some(of) => learned.extend_from_slice(&of[reply.saturating_sub(1)..]),
+            Some(of) => learned.extend_from_slice(&of[reply..]),
             None => learned.resize(tokens.len(), true),
         }
         tokens.truncate(longest);

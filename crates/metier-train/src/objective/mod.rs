@@ -24,14 +24,12 @@ pub use kto::Kto;
 pub use orpo::Orpo;
 pub use simpo::Simpo;
 
-/// Tokens of one document that follow each other.
+/// Tokens of one document that follow each other, each but the first to be predicted from those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
-    /// The tokens, at least one.
+    /// The tokens. Before a document's first one stands what it is predicted from, if anything.
     pub tokens: Vec<TokenId>,
-    /// The token behind the last one, where the document goes on.
-    pub next: Option<TokenId>,
-    /// For each token whether its follower is learned, where not every one is.
+    /// For each token whether it is learned, where not every one is.
     pub learned: Option<Vec<bool>>,
     /// What is said of the document's reply.
     pub verdict: Option<Verdict>,

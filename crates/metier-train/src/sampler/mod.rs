@@ -34,7 +34,7 @@ pub struct Request {
 /// An order of the windows of a stream.
 pub trait Sampler: Send + Sync {
     /// The windows of a step: `sequences` ranges of the stream, each of `context` tokens or, where the
-    /// stream has no more, fewer. Each holds at least one token whose follower is known. Empty for an empty stream.
+    /// stream has no more, fewer. Each holds at least one token that follows another of its document. Empty for an empty stream.
     fn windows(&self, stream: &Stream, request: &Request) -> Vec<Range<u64>>;
 
     /// Steps until every token has been seen once; `None` when that is never certain.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 /// Where each document's tokens lie in one long row.
 ///
-/// Documents of a single token are left out: nothing in them can be predicted. So any two neighboring
-/// tokens hold at least one whose follower is known.
+/// Documents of a single token are left out: there is no text in them. So of any two neighboring tokens at least one follows
+/// another of its document, and can be predicted whatever stands before documents.
 ///
 /// Examples are never cut: such a stream has windows of its own, each of as many whole examples as it can hold.
 #[derive(Debug, Clone)]
@@ -37,15 +37,6 @@ pub struct Piece {
     pub document: usize,
     /// The tokens of the document, counted from its first.
     pub tokens: Range<u64>,
-    /// Whether the document goes on behind the piece, so that its last token has a follower.
-    pub continues: bool,
-}
-
-impl Piece {
-    /// Number of tokens whose follower is known.
-    pub fn targets(&self) -> u64 {
-        (self.tokens.end - self.tokens.start) - u64::from(!self.continues)
-    }
 }
 
 impl Stream {
@@ -152,11 +143,7 @@ impl Stream {
         while at < end {
             let (first, last) = (self.starts[index], self.starts[index + 1]);
             let to = last.min(end);
-            pieces.push(Piece {
-                document: self.documents[index],
-                tokens: at - first..to - first,
-                continues: to < last,
-            });
+            pieces.push(Piece { document: self.documents[index], tokens: at - first..to - first });
             at = to;
             index += 1;
         }
@@ -173,15 +160,8 @@ mod tests {
         let stream = Stream::new([3, 1, 4, 0, 2]).unwrap();
         assert_eq!(stream.tokens(), 9);
         let pieces = stream.pieces(&(1..6));
-        assert_eq!(
-            pieces,
-            [
-                Piece { document: 0, tokens: 1..3, continues: false },
-                Piece { document: 2, tokens: 0..3, continues: true },
-            ]
-        );
-        assert_eq!(pieces.iter().map(Piece::targets).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(stream.pieces(&(7..20)), [Piece { document: 4, tokens: 0..2, continues: false }]);
+        assert_eq!(pieces, [Piece { document: 0, tokens: 1..3 }, Piece { document: 2, tokens: 0..3 }]);
+        assert_eq!(stream.pieces(&(7..20)), [Piece { document: 4, tokens: 0..2 }]);
         assert!(stream.pieces(&(9..12)).is_empty());
     }
 

@@ -1,10 +1,11 @@
 //! The loss over the steps: it falls, and it falls as PyTorch's does.
 
-use crate::kit::{Bench, decoder, never, shards};
+use crate::kit::{Bench, decoder, never, shards, shards_with};
 use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_model::{Config, Decoder};
 use metier_testkit::{assert_close, golden, hashed};
+use metier_tokenizer::pack::PackSettings;
 use metier_train::optimizer::{Adamw, Adamw8bit};
 use metier_train::schedule::Cosine;
 use metier_train::settings::chosen;
@@ -51,13 +52,14 @@ fn twenty_steps_agree_with_pytorch() {
     let losses = golden::numbers(&golden["losses"]);
 
     let mut bench = Bench::new();
-    bench.shards = shards(&bench.folder.path().join("curve"), &documents);
+    let settings = PackSettings { shard_tokens: 70, ..PackSettings::default() };
+    bench.shards = shards_with(&bench.folder.path().join("curve"), &documents, &settings);
     let context = number("context") as usize;
     bench.settings = TrainSettings {
         steps: losses.len() as u64,
         context,
         // All windows in each step, so that their order does not matter.
-        sequences: documents.iter().map(Vec::len).sum::<usize>().div_ceil(context),
+        sequences: (bench.shards.tokens() as usize).div_ceil(context),
         micro_batch: 3,
         clip: golden["clip"].as_f64().unwrap(),
         ..bench.settings

@@ -60,7 +60,7 @@ fn only_replies_count_and_rows_are_never_cut() {
             let entry = &bench.shards.documents()[index];
             let range = entry.learned.as_ref().unwrap()[0].clone();
             let tokens = bench.shards.read(index, 0..entry.tokens()).unwrap();
-            let learned = (1..=tokens.len() as u64).map(|target| range.contains(&target)).collect();
+            let learned = (0..tokens.len() as u64).map(|token| range.contains(&token)).collect();
             Segment { tokens, learned: Some(learned), ..Segment::default() }
         })
         .collect();

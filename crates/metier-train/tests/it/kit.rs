@@ -14,6 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+/// Ends documents, where that is asked for.
+pub const END: TokenId = 63;
+
 /// Token `i` is the character `'0' + i`, for 64 ids.
 pub struct Letters;
 
@@ -54,7 +57,7 @@ impl Tokenize for Letters {
     }
 
     fn end_of_text(&self) -> Vec<TokenId> {
-        Vec::new()
+        vec![END]
     }
 
     fn fingerprint(&self) -> String {
@@ -64,15 +67,15 @@ impl Tokenize for Letters {
 
 /// Packs documents given as ids; they are called `d0`, `d1` and so on.
 pub fn shards(folder: &Path, documents: &[Vec<TokenId>]) -> Shards {
+    let settings = PackSettings { end_of_document: false, shard_tokens: 70, ..PackSettings::default() };
+    shards_with(folder, documents, &settings)
+}
+
+/// [`shards`] with settings.
+pub fn shards_with(folder: &Path, documents: &[Vec<TokenId>], settings: &PackSettings) -> Shards {
     let documents = documents.iter().enumerate();
     let documents = documents.map(|(n, ids)| Ok(metier_testkit::corpus::document(&format!("d{n}"), &text(ids))));
-    pack(
-        documents,
-        &Letters,
-        &PackSettings { end_of_document: false, shard_tokens: 70, ..PackSettings::default() },
-        folder,
-    )
-    .unwrap();
+    pack(documents, &Letters, settings, folder).unwrap();
     Shards::open(folder).unwrap()
 }
 

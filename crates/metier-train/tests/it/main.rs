@@ -9,6 +9,7 @@ mod examples;
 mod families;
 mod importance;
 mod kit;
+mod lead;
 mod mixture;
 mod model_curves;
 mod preferences;

@@ -29,8 +29,8 @@ fn objective(name: &str, settings: Value) -> Chosen<dyn Objective> {
 fn segment(prompt: &Value, reply: &Value, verdict: Verdict) -> Segment {
     let (prompt, reply) = (golden::ids(prompt), golden::ids(reply));
     let tokens = [prompt.clone(), reply].concat();
-    let learned = (0..tokens.len()).map(|row| row + 1 >= prompt.len() && row + 1 < tokens.len()).collect();
-    Segment { tokens, next: None, learned: Some(learned), verdict: Some(verdict) }
+    let learned = (0..tokens.len()).map(|token| token >= prompt.len()).collect();
+    Segment { tokens, learned: Some(learned), verdict: Some(verdict) }
 }
 
 #[test]

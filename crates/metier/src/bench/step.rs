@@ -190,9 +190,8 @@ fn step(learner: &mut Learner<'_>, teaching: &Teaching, optimizer: &dyn Optimize
 fn pairs(batch: &Batch) -> Vec<Segment> {
     let turns = [Verdict::Chosen, Verdict::Rejected].into_iter().cycle();
     let segment = |(rows, verdict): (&Range<usize>, Verdict)| Segment {
-        tokens: batch.ids[rows.clone()].to_vec(),
-        next: batch.targets.get(rows.end - 1).copied(),
-        learned: Some((0..rows.len()).map(|row| row >= rows.len() / 2).collect()),
+        tokens: [&batch.ids[rows.start..=rows.start], &batch.targets[rows.clone()]].concat(),
+        learned: Some((0..=rows.len()).map(|token| token > rows.len() / 2).collect()),
         verdict: Some(verdict),
     };
     batch.sequences.iter().zip(turns).map(segment).collect()

@@ -100,7 +100,7 @@ fn show(arguments: &Preview, global: &Global) -> Result<Verdict> {
 
 fn counts(window: &[Shown]) -> (usize, usize) {
     let learned = window.iter().flat_map(Shown::learned).filter(|learned| *learned).count();
-    (window.iter().map(|shown| shown.segment.tokens.len()).sum(), learned)
+    (window.iter().map(|shown| (shown.range.end - shown.range.start) as usize).sum(), learned)
 }
 
 fn window_json(shards: &Shards, tokenizer: &dyn Tokenize, window: &[Shown]) -> serde_json::Value {
@@ -116,7 +116,7 @@ fn window_json(shards: &Shards, tokenizer: &dyn Tokenize, window: &[Shown]) -> s
                 .zip(shown.learned())
                 .map(|(id, learned)| json!({ "id": id, "text": text_of(tokenizer, &[*id]), "learned": learned }))
                 .collect();
-            json!({ "document": document.id, "verdict": document.verdict, "start": shown.start, "tokens": tokens })
+            json!({ "document": document.id, "verdict": document.verdict, "start": shown.range.start, "tokens": tokens })
         })
         .collect();
     json!({ "tokens": tokens, "learned": learned, "segments": segments })
@@ -142,7 +142,7 @@ fn write_window(
             out,
             "{heading}── {}: tokens {}.., {tokens} here, {count} learned{end}",
             safe(&document.id),
-            shown.start
+            shown.range.start
         )?;
         let mask = shown.learned();
         let mut at = 0;

@@ -20,7 +20,7 @@ const IMPORTANCE_FILE: &str = "importance.safetensors";
 /// The record of `importance`.
 pub static VERB: Verb = Verb {
     name: "importance",
-    version: 1,
+    version: 2,
     summary: "find which units of a model matter for a text, for `train` to change them less",
     makes: Kind::Importance,
     inputs: &[

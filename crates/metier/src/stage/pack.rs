@@ -20,7 +20,7 @@ const BYTES_PER_SECOND: f64 = 2.5e6;
 /// The record of `pack`.
 pub static VERB: Verb = Verb {
     name: "pack",
-    version: 1,
+    version: 2,
     summary: "tokenize documents or examples into shards that remember where each token came from",
     makes: Kind::Shards,
     inputs: &[

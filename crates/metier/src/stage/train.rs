@@ -56,7 +56,7 @@ const ADAPTER: PartSlot =
 /// The record of `train`.
 pub static VERB: Verb = Verb {
     name: "train",
-    version: 2,
+    version: 3,
     summary: "train a model on token shards, whole or through an adapter",
     makes: Kind::Training,
     inputs: &[
