@@ -1,4 +1,4 @@
-//! Damages files for some minutes and reads them: `cargo run --release -p metier-corpus --example fuzz_readers -- 10 html 7`.
+//! Damages files for some minutes and reads them: `cargo run --workspace --example fuzz_readers -- 10 html 7`.
 //!
 //! The arguments are minutes, the end of the names of the files to damage (`html`, `jsonl`, `jsonl.gz`, `tex`, `txt`; all of them
 //! when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory

@@ -8,7 +8,7 @@ use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,8 @@ const QUESTIONS: [&str; 5] = ["question", "Statement", "prompt", "instruction", 
 const ANSWERS: [&str; 4] = ["answer", "Answer", "completion", "output"];
 /// Sequences that so many items share say nothing of any one.
 const COMMON: usize = 1000;
+/// A passage with sequences of less than this share of their weight is not compared with the item.
+const TELLING: f64 = 0.1;
 /// An answer is looked for so many words before and after the question.
 const NEAR: usize = 40;
 /// Canaries of each kind, at most; a word in so many is changed in an edited one.
@@ -32,10 +34,11 @@ const FIGURES: [&str; 5] = ["items", "clean", "not_searched", "recall", "recall_
 /// Drops documents that hold an item of an evaluation set.
 ///
 /// # How
-/// An item is the set of its question's sequences of `words` words, each weighted by `ln(1 + items / items that have it)`; sequences of
-/// more than 1,000 items are left out. In a document each passage of twice the question's length is looked at; where sequences
-/// of at least `share` of the weight stand, the document is dropped. A question of fewer than `short` words must have its answer within
-/// 40 words too, if it has one, as short questions are asked everywhere. At the end canaries say what is found: items put into
+/// Where a document has sequences of `words` words of an item's question, the passage around is compared with the question word by
+/// word: the words that both have in the same order, each weighted by `ln(1 + items / items that have it)`, are to be at least
+/// `share` of the question's weight. Passages with less than a tenth of the weight of the question's sequences, those of more
+/// than 1,000 items left out, are not compared. For a question of fewer than `short` words at least half of its answer's words, if it
+/// has one, must stand within 40 words too, in order, as short questions are asked everywhere. At the end canaries say what is found: items put into
 /// other text, as they are and with one word in twenty changed, left out or doubled. An item too short for a sequence cannot be
 /// looked for, and their number is stated.
 ///
@@ -59,7 +62,7 @@ pub struct Decontaminate {
     #[serde(default = "usual_words")]
     #[schemars(range(min = 1, max = 64))]
     pub words: usize,
-    /// Least share of a question's weight that is found.
+    /// Least share of a question's weight that a passage has.
     #[serde(default = "usual_share")]
     #[schemars(range(min = 0.05, max = 1.0))]
     pub share: f64,
@@ -73,7 +76,7 @@ fn usual_words() -> usize {
 }
 
 fn usual_share() -> f64 {
-    0.5
+    0.7
 }
 
 fn usual_short() -> usize {
@@ -85,8 +88,10 @@ struct Item {
     file: usize,
     question: String,
     answer: Option<String>,
-    /// Words of the question, and the weight of all its sequences.
-    words: usize,
+    /// Words of the question, and their weight.
+    words: Vec<u64>,
+    words_weight: f64,
+    /// The weight of all sequences of the question.
     weight: f64,
     answer_words: Vec<u64>,
     found: AtomicBool,
@@ -98,6 +103,8 @@ struct Index {
     items: Vec<Item>,
     /// A sequence with its weight and the items that have it.
     sequences: HashMap<u64, (f64, Vec<u32>)>,
+    /// A word of a question with its weight.
+    weights: HashMap<u64, f64>,
     hash: String,
 }
 
@@ -119,29 +126,32 @@ impl Index {
     /// Whether some passage has enough of an item, given where its sequences stand.
     fn holds(&self, hits: &[(u32, usize, u64)], words: &[u64]) -> bool {
         let item = &self.items[hits[0].0 as usize];
-        let (mut from, mut weight) = (0, 0.0);
-        let mut seen: HashMap<u64, usize> = HashMap::new();
-        for &(_, at, sequence) in hits {
-            while hits[from].1 + 2 * item.words < at {
-                let gone = hits[from].2;
-                from += 1;
-                if let Some(times) = seen.get_mut(&gone) {
-                    *times -= 1;
-                    if *times == 0 {
-                        weight -= self.sequences[&gone].0;
-                    }
-                }
+        let length = item.words.len();
+        let mut next = 0;
+        for (number, &(_, at, _)) in hits.iter().enumerate() {
+            if at < next {
+                continue;
             }
-            let times = seen.entry(sequence).or_default();
-            *times += 1;
-            if *times == 1 {
-                weight += self.sequences[&sequence].0;
+            let end = (at + 2 * length).min(words.len());
+            let mut near: Vec<u64> =
+                hits[number..].iter().take_while(|hit| hit.1 < end).map(|(.., sequence)| *sequence).collect();
+            near.sort_unstable();
+            near.dedup();
+            let weight: f64 = near.iter().map(|sequence| self.sequences[sequence].0).sum();
+            if weight < TELLING * item.weight {
+                continue;
             }
-            if weight + 1e-9 >= self.settings.share * item.weight {
-                let passage = hits[from].1.saturating_sub(NEAR)..(at + self.settings.words + NEAR).min(words.len());
-                if item.words >= self.settings.short || item.is_answered(&words[passage]) {
-                    return true;
-                }
+            next = at + (length / 2).max(1);
+            let passage = at.saturating_sub(length)..end;
+            let weight_of = |word: u64| self.weights.get(&word).copied().unwrap_or(0.0);
+            if in_order(&item.words, &words[passage.clone()], weight_of) + 1e-9
+                < self.settings.share * item.words_weight
+            {
+                continue;
+            }
+            let around = passage.start.saturating_sub(NEAR)..(passage.end + NEAR).min(words.len());
+            if length >= self.settings.short || item.is_answered(&words[around]) {
+                return true;
             }
         }
         false
@@ -186,8 +196,25 @@ fn other_words(random: &mut Stream) -> Vec<String> {
 impl Item {
     fn is_answered(&self, passage: &[u64]) -> bool {
         let answer = &self.answer_words;
-        answer.is_empty() || passage.windows(answer.len()).any(|words| words == answer)
+        let least = 0.5 * answer.len() as f64;
+        answer.is_empty()
+            || passage.windows(answer.len().min(passage.len())).any(|words| in_order(answer, words, |_| 1.0) >= least)
     }
+}
+
+/// The largest weight of words that two texts have in the same order.
+fn in_order(one: &[u64], other: &[u64], weight: impl Fn(u64) -> f64) -> f64 {
+    let mut best = vec![0.0_f64; other.len() + 1];
+    for &word in one {
+        let weight = weight(word);
+        let mut before = 0.0;
+        for (column, &there) in other.iter().enumerate() {
+            let old = best[column + 1];
+            best[column + 1] = if word == there { before + weight } else { old.max(best[column]) };
+            before = old;
+        }
+    }
+    best[other.len()]
 }
 
 impl Filter for Index {
@@ -265,12 +292,13 @@ fn items(path: &Path, file: usize, hasher: &mut blake3::Hasher) -> Result<Vec<It
         };
         let answer = text(&ANSWERS);
         let answer_words = answer.as_deref().map(words).unwrap_or_default();
-        let length = words(&question).len();
+        let words = words(&question);
         out.push(Item {
             file,
             question,
             answer,
-            words: length,
+            words,
+            words_weight: 0.0,
             weight: 0.0,
             answer_words,
             found: AtomicBool::new(false),
@@ -296,12 +324,8 @@ impl Build<dyn Filter> for Decontaminate {
         for (number, path) in self.against.iter().enumerate() {
             all.extend(items(path, number, &mut hasher)?);
         }
-        let of = |item: &Item| {
-            let mut sequences: Vec<u64> = words(&item.question).windows(self.words).map(mixed).collect();
-            sequences.sort_unstable();
-            sequences.dedup();
-            sequences
-        };
+        let distinct = |hashes: &mut dyn Iterator<Item = u64>| hashes.collect::<BTreeSet<u64>>();
+        let of = |item: &Item| distinct(&mut item.words.windows(self.words).map(mixed));
         let mut sequences: HashMap<u64, (f64, Vec<u32>)> = HashMap::new();
         for (number, item) in (0..).zip(&all) {
             for sequence in of(item) {
@@ -309,22 +333,28 @@ impl Build<dyn Filter> for Decontaminate {
             }
         }
         sequences.retain(|_, (_, items)| items.len() <= COMMON);
-        let count = all.len() as f64;
-        for (weight, items) in sequences.values_mut() {
-            *weight = (count / items.len() as f64).ln_1p();
+        let mut weights: HashMap<u64, f64> = HashMap::new();
+        for word in all.iter().flat_map(|item| distinct(&mut item.words.iter().copied())) {
+            *weights.entry(word).or_default() += 1.0;
         }
+        let rarity = |items: f64| (all.len() as f64 / items).ln_1p();
+        for (weight, items) in sequences.values_mut() {
+            *weight = rarity(items.len() as f64);
+        }
+        weights.values_mut().for_each(|weight| *weight = rarity(*weight));
         for item in &mut all {
+            item.words_weight = item.words.iter().map(|word| weights[word]).sum();
             item.weight = of(item).iter().filter_map(|sequence| sequences.get(sequence)).map(|found| found.0).sum();
         }
         let name = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let names = self.against.iter().map(name).collect();
         let hash = hasher.finalize().to_string();
-        Ok(Box::new(Index { settings: self, names, items: all, sequences, hash }))
+        Ok(Box::new(Index { settings: self, names, items: all, sequences, weights, hash }))
     }
 }
 
 /// The record of `decontaminate`.
-pub static PART: Part<dyn Filter> = Part::of::<Decontaminate>("decontaminate", 1);
+pub static PART: Part<dyn Filter> = Part::of::<Decontaminate>("decontaminate", 2);
 
 #[cfg(test)]
 mod tests {
