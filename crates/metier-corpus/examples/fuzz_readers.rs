@@ -1,4 +1,4 @@
-//! Damages files for some minutes and reads them: `cargo run --workspace --example fuzz_readers -- 10 html 7`.
+//! Damages files for some minutes and reads them: `cargo run -p metier-corpus --example fuzz_readers -- 10 html 7`.
 //!
 //! The arguments are minutes, the end of the names of the files to damage (`html`, `jsonl`, `jsonl.gz`, `tex`, `txt`; all of them
 //! when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory
@@ -6,12 +6,14 @@
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
 use metier_core::part::Build;
 use metier_core::{Place, memory};
-use metier_corpus::read::{Html, Item, Jsonl, Latex, Read, Text};
+use metier_corpus::read::{Html, Invalid, Item, Jsonl, Latex, Read, Text};
 use metier_testkit::{fixture, hashed, mutated};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -85,9 +87,16 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let packed = std::fs::read(fixture("corpora/agglutination.jsonl.gz")).expect("a fixture");
     let mut lines = String::new();
     MultiGzDecoder::new(&packed[..]).read_to_string(&mut lines).expect("a fixture");
-    let lines: String = lines.split_inclusive('\n').take(40).collect();
+    let lines: String = lines
+        .lines()
+        .take(40)
+        .enumerate()
+        .map(|(number, line)| format!("{{\"id\": \"{number}\", {}\n", line.trim_start_matches('{')))
+        .collect();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(lines.as_bytes()).expect("memory");
+    files.push(("jsonl.gz", gzip.finish().expect("memory")));
     files.push(("jsonl", lines.into_bytes()));
-    files.push(("jsonl.gz", packed));
     files.push(("txt", std::fs::read(fixture("corpora/general/austen-01.txt")).expect("a fixture")));
     files
 }
@@ -128,12 +137,13 @@ fn main() {
 
 /// Reads a file to its end: whether something of it was refused; `None` when a document is not what stands in the file.
 fn documents(name: &str, path: &Path, bytes: &[u8]) -> Option<bool> {
-    let place = Place::default();
+    // What is no text is passed over, so that what lies behind is read too.
+    let (place, invalid) = (Place::default(), Invalid::Skip);
     let reader: Box<dyn Read> = match name {
         "html" => Html::default().build(&place),
-        "tex" => Latex::default().build(&place),
-        "txt" => Text::default().build(&place),
-        _ => Jsonl::default().build(&place),
+        "tex" => Latex { invalid, ..Latex::default() }.build(&place),
+        "txt" => Text { invalid, ..Text::default() }.build(&place),
+        _ => Jsonl { invalid, ..Jsonl::default() }.build(&place),
     }
     .expect("default settings");
     if name == "html" {
