@@ -5,8 +5,8 @@ use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Result, stop};
-use metier_corpus::plant::{Kind as Fault, PlantSettings, Planter};
-use metier_corpus::{TRAIN, read_documents};
+use metier_corpus::plant::{PlantSettings, Planter};
+use metier_corpus::{TRAIN, plant, read_documents};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -76,11 +76,11 @@ impl Work for Plant {
         progress.finish();
         let planted = |kind| report.paragraphs.get(&kind).copied().unwrap_or_default();
         let figures = [
-            ("boilerplate", planted(Fault::Boilerplate)),
+            ("boilerplate", planted(plant::Kind::Boilerplate)),
             ("bytes", report.bytes),
             ("copies", report.copies),
             ("originals", report.originals),
-            ("personal", planted(Fault::Personal)),
+            ("personal", planted(plant::Kind::Personal)),
         ];
         Ok(Outcome {
             counts: Counts { read, out: report.originals + report.copies, ..Counts::default() },
