@@ -1,9 +1,9 @@
 //! Faults planted into documents, so that it is known what cleaning has to find: copies, boilerplate, and personal data.
 
 use crate::document_file::DocumentWriter;
+use metier_core::Result;
 use metier_core::data::Document;
 use metier_core::seed::{Seed, Stream};
-use metier_core::{Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -36,30 +36,6 @@ pub struct PlantSettings {
 impl Default for PlantSettings {
     fn default() -> Self {
         Self { characters: 4000, copied: 0.02, copies: 1.0, boilerplate: 0.2, personal: 0.05 }
-    }
-}
-
-impl PlantSettings {
-    /// Checks them; `place` tells where a key is.
-    ///
-    /// # Errors
-    /// All that is out of range.
-    pub fn check(&self, place: impl Fn(&str) -> Place) -> Result<()> {
-        let Self { characters, copied, copies, boilerplate, personal } = *self;
-        let shares = [("copied", copied, 1.0), ("boilerplate", boilerplate, 1.0), ("personal", personal, 1.0)];
-        let wrong = shares
-            .into_iter()
-            .chain([("copies", copies, 100.0)])
-            .filter(|(_, value, most)| !(0.0..=*most).contains(value));
-        let mut faults: Vec<_> = wrong
-            .map(|(key, value, most)| {
-                Fault::new(place(key), format!("{value} is out of range")).hint(format!("it is in 0..={most}"))
-            })
-            .collect();
-        if characters == 0 {
-            faults.push(Fault::new(place("characters"), "a piece has one character at least"));
-        }
-        metier_core::Error::collect((), faults)
     }
 }
 
@@ -314,11 +290,6 @@ mod tests {
         let (clean, written) = plant(&PlantSettings { copies: 0.0, boilerplate: 0.0, personal: 0.0, ..settings });
         assert!(
             clean.copies == 0 && clean.paragraphs.is_empty() && written.iter().all(|planted| planted.spans.is_empty())
-        );
-        assert!(
-            PlantSettings { copied: 2.0, characters: 0, ..PlantSettings::default() }
-                .check(|key| Place::key(key))
-                .is_err()
         );
     }
 }

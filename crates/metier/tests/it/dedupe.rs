@@ -82,7 +82,7 @@ fn planted_copies_go_and_filters_are_gone_on_with() {
     }
     let recipe = folder.path().join("dedupe.toml");
     std::fs::write(&recipe, RECIPE).unwrap();
-    let report = json(&fine(metier(folder.path()).arg("reproduce").arg(&recipe).arg("--json")));
+    let report = json(&fine(metier(folder.path()).arg("run").arg(&recipe).arg("--json")));
     let said = rows(&artifact(&report, "after").join("train.attributes.jsonl"));
     assert!(!said.is_empty() && said.iter().all(|row| row["attributes"]["duplicates"][0][2] == 1), "all was seen");
     let filter = artifact(&report, "seen").join("filter.bloom");
@@ -91,9 +91,9 @@ fn planted_copies_go_and_filters_are_gone_on_with() {
         refused(metier(folder.path()).arg("run").arg(&recipe), texts);
     };
     run("after = \"seen\"\n", "", &["an empty filter that stays as it is"]);
-    run("separator = \"\\n\\n\"", "separator = \"\"", &["dedupe.toml:48", "nothing stands between paragraphs"]);
+    run("separator = \"\\n\\n\"", "separator = \"\"", &["dedupe.toml:45", "nothing stands between paragraphs"]);
     run("attribute = \"again\"", "key = \"$[\"", &["character"]);
-    run("copied = 0.5", "copied = 5.0", &["5 is out of range"]);
+    run("copied = 0.5", "copied = 5.0", &["must be at most 1"]);
 
     // Dolma's layout and configuration, with that filter.
     std::fs::create_dir(folder.path().join("documents")).unwrap();
