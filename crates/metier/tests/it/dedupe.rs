@@ -98,7 +98,7 @@ fn planted_copies_go_and_filters_are_gone_on_with() {
     // Dolma's layout and configuration, with that filter.
     std::fs::create_dir(folder.path().join("documents")).unwrap();
     let documents = rows(&artifact(&report, "documents").join("train.jsonl"));
-    let lines: String = documents.iter().map(|row| format!("{row}\n")).collect();
+    let lines = documents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
     std::fs::write(folder.path().join("documents/a.jsonl"), lines).unwrap();
     let root = folder.path().display();
     let config = folder.path().join("dedupe.yaml");

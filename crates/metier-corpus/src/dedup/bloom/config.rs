@@ -62,13 +62,13 @@ struct Documents {
 #[serde(deny_unknown_fields)]
 struct Paragraphs {
     attribute_name: String,
-    by_ngram: Option<Ngram>,
+    by_ngram: Option<Sequences>,
     paragraph_separator: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ngram {
+struct Sequences {
     #[serde(default)]
     ngram_length: usize,
     #[serde(default)]

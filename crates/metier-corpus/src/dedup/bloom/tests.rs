@@ -92,7 +92,7 @@ fn run(config: &Path) -> Result<ConfigReport> {
 }
 
 fn write(folder: &Path, name: &str, documents: &[Value]) {
-    let lines: String = documents.iter().map(|document| format!("{document}\n")).collect();
+    let lines = documents.iter().map(|document| document.to_string() + "\n").collect::<String>();
     std::fs::create_dir_all(folder.join("documents")).unwrap();
     std::fs::write(folder.join("documents").join(name), lines).unwrap();
 }
@@ -336,10 +336,10 @@ fn curated(folder: &Path) {
     };
     for (name, attributes, numbers) in [(TRAIN, TRAIN_ATTRIBUTES, 0..1200), (HELD_OUT, HELD_OUT_ATTRIBUTES, 1200..1500)]
     {
-        let documents: String = numbers.clone().map(|number| format!("{}\n", document(number))).collect();
+        let documents: String = numbers.clone().map(|number| document(number).to_string() + "\n").collect();
         std::fs::write(folder.join(name), documents).unwrap();
         let said = |number: usize| json!({ "id": format!("d{number}"), "attributes": { "other": [[0, 1, 0.5]] } });
-        let said: String = numbers.map(|number| format!("{}\n", said(number))).collect();
+        let said: String = numbers.map(|number| said(number).to_string() + "\n").collect();
         std::fs::write(folder.join(attributes), said).unwrap();
     }
 }
