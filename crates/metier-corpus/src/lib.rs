@@ -13,6 +13,7 @@
 //! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
+//! | [`plant`] | which faults were put into these documents |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
@@ -29,6 +30,7 @@ pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod mix;
+pub mod plant;
 pub mod read;
 mod scratch;
 pub mod select;

@@ -1,5 +1,6 @@
 //! Has this been seen before?
 
+pub mod bloom;
 mod exact;
 mod groups;
 mod minhash;

@@ -20,7 +20,7 @@ pub struct Beside {
 }
 
 /// One document as it was read.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its line, counted from 1.
     pub line: usize,
     /// The line itself.
@@ -35,7 +35,7 @@ const GROUP_BYTES: usize = 16 << 20;
 impl Beside {
     /// Asks `work` of every document behind the first `passed`, with its attributes merged into it, on all threads, and hands
     /// the answers to `take` in order.
-    pub(super) fn each<T: Send>(
+    pub(crate) fn each<T: Send>(
         &self,
         passed: usize,
         work: impl Fn(&Entry, Value) -> Result<T> + Sync,
@@ -110,7 +110,7 @@ impl Beside {
     }
 
     /// A fault of the document in a line.
-    pub(super) fn wrong(&self, line: usize, message: impl Into<String>) -> Error {
+    pub(crate) fn wrong(&self, line: usize, message: impl Into<String>) -> Error {
         Error::user(Place::file(&self.documents).at(line, 1), message)
     }
 }

@@ -99,7 +99,7 @@ pub(super) struct Compression {
 }
 
 /// A whole number, also with `_` between its digits, as YAML 1.1 has it.
-fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, D::Error> {
+pub(crate) fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, D::Error> {
     struct Whole;
     impl Visitor<'_> for Whole {
         type Value = u64;
@@ -123,24 +123,22 @@ fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
     deserializer.deserialize_any(Whole)
 }
 
-impl Config {
-    /// Reads a file; `${oc.env:NAME}` stands for a variable of the environment.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", &error))?;
-        let text = with_environment(path, &text)?;
-        serde_saphyr::from_str(&text).map_err(|error| {
-            let error = error.without_snippet();
-            let place = Place::file(path);
-            let place = match error.location() {
-                Some(location) => place.at(location.line() as usize, location.column() as usize),
-                None => place,
-            };
-            let message = error.to_string();
-            // It ends with the place, which stands before it already.
-            let message = message.rsplit_once(" at line ").map_or(&*message, |(said, _)| said);
-            Error::user(place, message)
-        })
-    }
+/// Reads a configuration; `${oc.env:NAME}` stands for a variable of the environment.
+pub(crate) fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", &error))?;
+    let text = with_environment(path, &text)?;
+    serde_saphyr::from_str(&text).map_err(|error| {
+        let error = error.without_snippet();
+        let place = Place::file(path);
+        let place = match error.location() {
+            Some(location) => place.at(location.line() as usize, location.column() as usize),
+            None => place,
+        };
+        let message = error.to_string();
+        // It ends with the place, which stands before it already.
+        let message = message.rsplit_once(" at line ").map_or(&*message, |(said, _)| said);
+        Error::user(place, message)
+    })
 }
 
 fn with_environment(path: &Path, text: &str) -> Result<String> {
@@ -168,7 +166,7 @@ fn with_environment(path: &Path, text: &str) -> Result<String> {
 }
 
 /// Where a value of a configuration stands.
-pub(super) fn place_of<T>(path: &Path, key: String, value: &Spanned<T>) -> Place {
+pub(crate) fn place_of<T>(path: &Path, key: String, value: &Spanned<T>) -> Place {
     let at = value.referenced;
     Place::file(path).at(at.line() as usize, at.column() as usize).with_key(key)
 }

@@ -13,11 +13,14 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use beside::{Beside, Entry};
+pub(crate) use config::{place_of, read_config, whole};
 pub use documents::{MixReport, MixSettings, Replace, Source, mix};
 pub use expression::{Expression, Syntax, Wrong};
 pub use preset::Preset;
 pub use replace::{Replaced, Replacement};
 pub use rules::{Rule, Rules, Verdict};
+pub(crate) use shards::matching;
 pub use shards::{StreamReport, mix_config};
 
 use metier_core::progress::say;

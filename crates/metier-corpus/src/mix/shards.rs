@@ -1,7 +1,7 @@
 //! Dolma's mixer: streams of files in its layout, mixed into shards as a configuration of its own says.
 
 use super::beside::{Beside, Entry, check_attributes};
-use super::config::{Config, Stream, place_of};
+use super::config::{Config, Stream, place_of, read_config};
 use super::replace::put_in;
 use super::rules::{Rules, Verdict};
 use flate2::Compression;
@@ -62,7 +62,7 @@ pub fn mix_config(
     only_check: bool,
     progress: &Progress,
 ) -> Result<Vec<StreamReport>> {
-    let config = Config::read(path)?;
+    let config: Config = read_config(path)?;
     let mut faults = Vec::new();
     let mut streams = Vec::new();
     for (number, stream) in (0..).zip(&config.streams) {
@@ -186,7 +186,7 @@ fn attributes(documents: &Path, name: &Spanned<String>, place: impl Fn() -> Plac
 }
 
 /// The files that a pattern names, in order.
-fn matching(pattern: &str, place: impl Fn() -> Place) -> Result<Vec<PathBuf>> {
+pub(crate) fn matching(pattern: &str, place: impl Fn() -> Place) -> Result<Vec<PathBuf>> {
     if pattern.contains("://") {
         return Err(Fault::new(place(), format!("`{pattern}` is not on this machine"))
             .hint("copy the files here, and name where they are")

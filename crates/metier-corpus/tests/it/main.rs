@@ -2,6 +2,7 @@
 
 mod duplicates;
 mod main_text;
+mod planted;
 mod taggers;
 
 use metier_core::data::Document;

@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod check;
 mod decoding;
+mod dedupe;
 mod diff;
 mod docs;
 mod doctor;
@@ -131,6 +132,7 @@ enum Verb {
     #[command(name = "mine")]
     Mine(stage::Arguments),
     Mix(mix::Arguments),
+    Dedupe(dedupe::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
     Train(train::Arguments),
@@ -202,6 +204,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Mine(verb) => stage::execute("mine", &verb, &global),
         Verb::Mix(verb) => mix::execute(&verb, &global),
+        Verb::Dedupe(verb) => dedupe::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 mod compare;
 mod create;
 mod curate;
+mod dedupe;
 mod encipher;
 mod eval;
 mod export;
@@ -28,6 +29,7 @@ mod mine;
 mod mix;
 mod model;
 mod pack;
+mod plant;
 mod synthesize;
 mod tokenizer;
 mod train;
@@ -44,6 +46,7 @@ pub static VERBS: &[&Verb] = &[
     &compare::VERB,
     &create::VERB,
     &curate::VERB,
+    &dedupe::VERB,
     &encipher::VERB,
     &eval::VERB,
     &export::VERB,
@@ -55,6 +58,7 @@ pub static VERBS: &[&Verb] = &[
     &mine::VERB,
     &mix::VERB,
     &pack::VERB,
+    &plant::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
     &train::VERB,

@@ -10,6 +10,7 @@ mod cofitune;
 mod command;
 mod completions;
 mod decoding;
+mod dedupe;
 mod embed;
 mod encode;
 mod examples;
