@@ -14,7 +14,7 @@ use metier_core::data::Document;
 use metier_core::progress::Progress;
 use metier_core::{Error, Fault, Place, Result, stop};
 use std::collections::{HashSet, VecDeque};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// What an interruption costs at most.
@@ -125,7 +125,7 @@ impl Gathering<'_> {
 
     /// Writes a group of documents, once they are looked into, to where they belong.
     fn take(&mut self, group: &Receiver<Result<Vec<Said>>>) -> Result<()> {
-        let group = group.recv().map_err(|_| Error::program("a group of documents was lost"))??;
+        let group = received(group)?;
         let read = group.len() as u64;
         let mut left = Vec::new();
         for Said { id, hash, fate } in group {
@@ -161,6 +161,20 @@ impl Gathering<'_> {
         scratch::save(self.state, self.job.scratch)?;
         self.saved = Instant::now();
         Ok(())
+    }
+}
+
+/// What was looked into. A thread of the pool that waits for it takes part, or a pool of one thread would never get there.
+fn received(group: &Receiver<Result<Vec<Said>>>) -> Result<Vec<Said>> {
+    loop {
+        if matches!(rayon::yield_now(), Some(rayon::Yield::Executed)) {
+            continue;
+        }
+        match group.recv_timeout(Duration::from_millis(1)) {
+            Ok(said) => return said,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::program("a group of documents was lost")),
+        }
     }
 }
 
