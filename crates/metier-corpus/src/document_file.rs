@@ -40,6 +40,9 @@ fn read_values<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = 
     }))
 }
 
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 17;
+
 /// Writes documents, one a line.
 pub struct DocumentWriter {
     path: PathBuf,
@@ -66,20 +69,30 @@ impl DocumentWriter {
             .hint("remove the folder `work` of the store, and begin again"));
         }
         file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length))).map_err(wrong)?;
-        Ok(Self { path: path.to_path_buf(), out: BufWriter::new(file), line: Vec::new(), written: length })
+        Ok(Self {
+            path: path.to_path_buf(),
+            out: BufWriter::with_capacity(BUFFER, file),
+            line: Vec::new(),
+            written: length,
+        })
     }
 
     /// Appends a document, or any other value as a line of JSON.
     pub fn write(&mut self, value: &impl serde::Serialize) -> Result<()> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, value)
-            .map_err(std::io::Error::from)
-            .and_then(|()| {
-                self.line.push(b'\n');
-                self.written += self.line.len() as u64;
-                self.out.write_all(&self.line)
-            })
-            .map_err(|error| Error::io(&self.path, "write", &error))
+        let written = serde_json::to_writer(&mut self.line, value).map_err(std::io::Error::from);
+        let written = written.and_then(|()| {
+            self.line.push(b'\n');
+            self.written += self.line.len() as u64;
+            self.out.write_all(&self.line)
+        });
+        written.map_err(|error| Error::io(&self.path, "write", &error))
+    }
+
+    /// Appends a line of JSON as it stands, with its line feed.
+    pub(crate) fn write_line(&mut self, line: &[u8]) -> Result<()> {
+        self.written += line.len() as u64;
+        self.out.write_all(line).map_err(|error| Error::io(&self.path, "write", &error))
     }
 
     /// The byte at which the next line will begin.

@@ -12,9 +12,9 @@ use crate::filter::Filter;
 use crate::read::{Read, Size};
 use crate::select::Select;
 use crate::tag::Tag;
-#[cfg(test)]
-pub(crate) use kept::Kept;
 pub use kept::Texts;
+#[cfg(test)]
+pub(crate) use kept::{Kept, Written};
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
@@ -66,13 +66,21 @@ pub struct CurateReport {
     pub held_out_bytes: u64,
 }
 
-/// Documents that pass through memory at once, and bytes of text after which no other joins them.
-const GROUP: usize = 64;
-const GROUP_BYTES: u64 = 16 << 20;
+/// Documents of a group that one thread looks into, and bytes after which no other joins them.
+const GROUP: usize = if cfg!(test) { 4 } else { 64 };
+const GROUP_BYTES: u64 = 1 << 20;
 /// Groups that are read before they are wanted.
 const AHEAD: usize = 2;
-/// Bytes for one document: a hash of its id, its place in the file, what it drew, its group, each list at its largest as it grows.
-const OF_DOCUMENT: u64 = 160;
+/// Bytes of all groups that are looked into, where there is more than one.
+const LOOKED_INTO: u64 = 16 << 20;
+/// Bytes for one document: a hash of its id, its place in the file, what it drew, its size, its group and which it equals, each
+/// list at its largest as it grows.
+const OF_DOCUMENT: u64 = 192;
+
+/// Groups that are looked into at once: some wait, so that no thread does.
+fn looked_into() -> usize {
+    2 * rayon::current_num_threads() + 2
+}
 
 /// Reads, cleans, tags, drops duplicates and splits. Writes [`TRAIN`](crate::TRAIN), [`HELD_OUT`](crate::HELD_OUT) and [`DROPPED`]
 /// into `out`, with tags [`TRAIN_ATTRIBUTES`](crate::TRAIN_ATTRIBUTES) and [`HELD_OUT_ATTRIBUTES`](crate::HELD_OUT_ATTRIBUTES)
@@ -186,8 +194,10 @@ fn nothing_left(path: &Path, report: &CurateReport) -> Error {
 /// Most memory that [`curate()`] will hold, in bytes: a group of documents in their text and JSON form, what reading one of them
 /// takes, what is known of each document, and what documents are compared by.
 pub fn planned_memory(size: Size) -> u64 {
-    let group = (GROUP_BYTES + size.largest).min(size.largest.saturating_mul(GROUP as u64)).min(size.text_bytes);
-    group * (3 + AHEAD as u64) + size.held + size.documents.saturating_mul(OF_DOCUMENT) + (192 << 20)
+    let all = size.largest.saturating_mul((GROUP * looked_into()) as u64);
+    let ahead = (GROUP_BYTES + size.largest).min(all).min(size.text_bytes);
+    let looked_into = (LOOKED_INTO + size.largest).min(all).min(size.text_bytes);
+    (AHEAD as u64 + 1) * ahead + 3 * looked_into + size.held + size.documents.saturating_mul(OF_DOCUMENT) + (192 << 20)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::state::{Split, State};
 use super::{CurateReport, Fate};
 use crate::document_file::{DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES};
 use metier_core::progress::say;
-use metier_core::{Error, Result, stop};
+use metier_core::{Result, stop};
 use std::path::Path;
 
 /// Documents that were not read whole are named up to so many.
@@ -27,20 +27,21 @@ pub(super) fn split(
     let mut writers: Vec<_> = names.iter().zip(begun.lengths).take(files).map(open).collect::<Result<_>>()?;
     for file in begun.files..texts.files() {
         stop::check()?;
-        for (document, fate) in texts.of_file(file)?.zip(&fates[texts.first(file)..]) {
-            let (document, attributes) = document?;
-            let place = match fate {
+        let mut lines = texts.lines(file, tagged)?;
+        for number in texts.numbers(file) {
+            let (document, said) = lines.next(texts.length(number))?;
+            let place = match fates[number] {
                 Fate::Train => 0,
                 Fate::HeldOut => 1,
                 Fate::Dropped => continue,
             };
-            count(&document, *fate, &mut state.report);
-            writers[place].write(&document)?;
+            count(texts, number, fates[number], &mut state.report)?;
+            writers[place].write_line(document)?;
             if tagged {
-                let said = attributes.ok_or_else(|| Error::program(format!("nothing was said of {}", document.id)))?;
-                writers[2 + place].write(&said)?;
+                writers[2 + place].write_line(said)?;
             }
         }
+        lines.end()?;
         let mut lengths = begun.lengths;
         for (length, writer) in lengths.iter_mut().zip(&mut writers) {
             *length = writer.sync()?;
@@ -56,18 +57,20 @@ pub(super) fn split(
     Ok(())
 }
 
-fn count(document: &metier_core::data::Document, fate: Fate, report: &mut CurateReport) {
-    let bytes = document.text.len() as u64;
+fn count(texts: &Texts, number: usize, fate: Fate, report: &mut CurateReport) -> Result<()> {
+    let bytes = texts.size(number);
     let (documents, all) = match fate {
         Fate::HeldOut => (&mut report.held_out, &mut report.held_out_bytes),
         _ => (&mut report.kept, &mut report.bytes),
     };
     *documents += 1;
     *all += bytes;
-    if !document.partial.is_empty() {
+    if texts.is_partial(number) {
         report.partial += 1;
         if report.partial <= TOLD {
+            let document = texts.read(number as u32)?;
             say(&format!("{}: not read whole: {}", document.id, document.partial.join("; ")));
         }
     }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 /// # How
 /// Two documents are the same when their words, in lower case and without punctuation and spacing, are, each compared by its
 /// hash; without any word, when their characters are. The longest text stays, of equally long ones that with the least id, so
-/// the order of documents decides nothing. What is compared stands on the disk; memory holds four bytes a document.
+/// the order of documents decides nothing. What is compared stands on the disk; memory holds eight bytes a document.
 ///
 /// # When to use
 /// Always, before anything that compares documents more closely.

@@ -5,9 +5,8 @@ use metier_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,8 @@ use std::sync::{Mutex, PoisonError};
 const FILES: usize = 256;
 /// Bytes of a key and a document's number.
 const RECORD: usize = 12;
+/// Pairs of documents that are remembered not to be the same: 16 to 32 MB.
+const REMEMBERED: usize = 1 << 20;
 /// Numbers that a thread holds at most of texts that are being compared: 64 MB.
 const HELD: usize = 8 << 20;
 
@@ -98,7 +99,7 @@ impl Keys {
         for mut file in self.files {
             file.flush().map_err(|error| Error::io(&self.folder, "write", &error))?;
         }
-        let groups = Mutex::new(Groups::new(texts.len()));
+        let known = Mutex::new(Known::new(texts.len()));
         (0..FILES).into_par_iter().try_for_each(|number| {
             metier_core::stop::check()?;
             let path = path(&self.folder, number);
@@ -110,10 +111,10 @@ impl Keys {
             let mut alike = keys.chunk_by(|one, other| one.0 == other.0).filter(|alike| alike.len() > 1);
             alike.try_for_each(|alike| {
                 let numbers: Vec<u32> = alike.iter().map(|(_, number)| *number).collect();
-                join(&numbers, texts, compare, &groups)
+                join(&numbers, texts, compare, &known)
             })
         })?;
-        groups.into_inner().unwrap_or_else(PoisonError::into_inner).best(texts)
+        known.into_inner().unwrap_or_else(PoisonError::into_inner).groups.best(texts)
     }
 }
 
@@ -126,44 +127,90 @@ fn record(bytes: &[u8]) -> (u64, u32) {
     (u64::from_le_bytes(key.try_into().unwrap_or_default()), u32::from_le_bytes(number.try_into().unwrap_or_default()))
 }
 
-/// A document that others are compared with, and what is compared of it unless too much is held already.
+/// A document that others are compared with, and what is compared of it unless it was not needed or too much is held already.
 struct Member(u32, Option<Vec<u64>>);
 
+/// What is known of pairs of documents, by all keys so far.
+struct Known {
+    /// Those that are joined, also by others between them.
+    groups: Groups,
+    /// Those of which the same is compared.
+    equal: Groups,
+    /// Pairs that were compared and are not the same, as many as are remembered.
+    different: HashSet<(u32, u32)>,
+}
+
+impl Known {
+    fn new(documents: usize) -> Self {
+        Self { groups: Groups::new(documents), equal: Groups::new(documents), different: HashSet::new() }
+    }
+
+    fn differ(&mut self, pair: (u32, u32)) {
+        if self.different.len() < REMEMBERED {
+            self.different.insert(pair);
+        }
+    }
+}
+
 /// Joins those of some documents that are the same.
-fn join(numbers: &[u32], texts: &Texts, compare: &Compare, groups: &Mutex<Groups>) -> Result<()> {
-    let groups = || groups.lock().unwrap_or_else(PoisonError::into_inner);
-    let joined = |one: u32, other: u32| {
-        let mut groups = groups();
-        groups.find(one) == groups.find(other)
-    };
+fn join(numbers: &[u32], texts: &Texts, compare: &Compare, known: &Mutex<Known>) -> Result<()> {
+    let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    let joined = |one: u32, other: u32| known().groups.joined(one, other);
     if numbers.iter().all(|number| joined(numbers[0], *number)) {
         return Ok(());
     }
     let read = |number: u32| Ok::<_, Error>((compare.read)(&texts.read(number)?.text));
     let mut held = 0;
-    // The groups met so far, with one member for all that are compared by the same numbers.
+    // The groups met so far, with one member for all that are known to be equal.
     let mut met: Vec<Vec<Member>> = Vec::new();
     for &number in numbers {
-        let set = read(number)?;
-        let (mut own, mut distinct) = (Vec::new(), true);
-        for group in std::mem::take(&mut met) {
+        let (mut set, mut own, mut distinct) = (None, Vec::new(), true);
+        for mut group in std::mem::take(&mut met) {
             let mut is_own = group.first().is_some_and(|first| joined(first.0, number));
-            for Member(member, its_set) in &group {
-                let its_set: Cow<[u64]> = match its_set {
-                    Some(set) => Cow::Borrowed(set),
-                    None => Cow::Owned(read(*member)?),
+            for Member(member, its_set) in &mut group {
+                distinct &= !known().equal.joined(*member, number);
+                let pair = (number.min(*member), number.max(*member));
+                if is_own || known().different.contains(&pair) {
+                    if its_set.is_some() && *its_set == set {
+                        known().equal.join(*member, number);
+                        distinct = false;
+                    }
+                    continue;
+                }
+                let set = match &mut set {
+                    Some(set) => set,
+                    none => &*none.insert(read(number)?),
                 };
-                distinct &= *its_set != *set;
-                if !is_own && (compare.same)(&its_set, &set) {
-                    groups().join(*member, number);
+                let read_now;
+                let its_set = match its_set {
+                    Some(its_set) => its_set,
+                    none => {
+                        let its_own = read(*member)?;
+                        held += its_own.len();
+                        if held <= HELD {
+                            none.insert(its_own)
+                        } else {
+                            read_now = its_own;
+                            &read_now
+                        }
+                    }
+                };
+                if its_set == set {
+                    known().equal.join(*member, number);
+                    distinct = false;
+                }
+                if (compare.same)(its_set, set) {
+                    known().groups.join(*member, number);
                     is_own = true;
+                } else {
+                    known().differ(pair);
                 }
             }
             if is_own { own.extend(group) } else { met.push(group) }
         }
         if distinct {
-            held += set.len();
-            own.push(Member(number, (held <= HELD).then_some(set)));
+            held += set.as_ref().map_or(0, Vec::len);
+            own.push(Member(number, set.filter(|_| held <= HELD)));
         }
         met.push(own);
     }
@@ -187,6 +234,10 @@ impl Groups {
         number
     }
 
+    fn joined(&mut self, one: u32, other: u32) -> bool {
+        self.find(one) == self.find(other)
+    }
+
     fn join(&mut self, one: u32, other: u32) {
         let (one, other) = (self.find(one), self.find(other));
         self.0[one.max(other) as usize] = one.min(other);
@@ -195,12 +246,11 @@ impl Groups {
     /// For each document the one of its group that stays.
     fn best(mut self, texts: &Texts) -> Result<Vec<u32>> {
         let heads: Vec<u32> = (0..self.0.len() as u32).map(|number| self.find(number)).collect();
-        let mut best: HashMap<u32, (Reverse<usize>, String, u32)> = HashMap::new();
+        let mut best: HashMap<u32, (Reverse<u64>, String, u32)> = HashMap::new();
         for (number, head) in (0..).zip(&heads).filter(|(number, head)| number != *head) {
             for number in [*head, number] {
                 if number != *head || !best.contains_key(head) {
-                    let document = texts.read(number)?;
-                    let own = (Reverse(document.text.len()), document.id, number);
+                    let own = (Reverse(texts.size(number as usize)), texts.id(number)?, number);
                     if best.get(head).is_none_or(|best| own < *best) {
                         best.insert(*head, own);
                     }

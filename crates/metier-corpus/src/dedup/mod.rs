@@ -64,21 +64,49 @@ pub fn records() -> Vec<Record> {
     DEDUP.iter().map(|part| part.record()).collect()
 }
 
+/// ASCII letters in lower case and digits; 0 for all others.
+static LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// A hash for each word, in lower case and without the marks around it.
 pub(crate) fn words(text: &str) -> Vec<u64> {
     const START: u64 = 0xcbf2_9ce4_8422_2325;
-    let add = |hash: u64, letter: char| (hash ^ u64::from(u32::from(letter))).wrapping_mul(0x100_0000_01b3);
+    let add = |hash: u64, letter: u32| (hash ^ u64::from(letter)).wrapping_mul(0x100_0000_01b3);
+    let bytes = text.as_bytes();
     let mut words = Vec::with_capacity(text.len() / 6);
-    let (mut hash, mut inside) = (START, false);
-    for letter in text.chars().chain(std::iter::once(' ')) {
-        if letter.is_ascii_alphanumeric() {
-            (hash, inside) = (add(hash, letter.to_ascii_lowercase()), true);
-        } else if letter.is_alphanumeric() {
-            (hash, inside) = (letter.to_lowercase().fold(hash, add), true);
-        } else if inside {
+    let (mut at, mut hash, mut inside) = (0, START, false);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        let lower = LOWER[usize::from(*byte)];
+        if lower != 0 {
+            (hash, inside) = (add(hash, lower.into()), true);
+            continue;
+        }
+        if !byte.is_ascii()
+            && let Some(letter) = text[at - 1..].chars().next()
+        {
+            at += letter.len_utf8() - 1;
+            if letter.is_alphanumeric() {
+                (hash, inside) = (letter.to_lowercase().fold(hash, |hash, letter| add(hash, letter.into())), true);
+                continue;
+            }
+        }
+        if inside {
             words.push(mix(hash));
             (hash, inside) = (START, false);
         }
+    }
+    if inside {
+        words.push(mix(hash));
     }
     words
 }
@@ -94,6 +122,27 @@ fn mix(mut value: u64) -> u64 {
 /// One hash for a sequence of them.
 pub(crate) fn mixed(hashes: &[u64]) -> u64 {
     mix(hashes.iter().fold(0, |sum: u64, hash| sum.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(*hash)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_are_hashed_letter_by_letter_in_lower_case(text in "[a-zA-Z0-9 .,\n\u{c4}\u{e9}\u{130}\u{2014}-]{0,80}") {
+            let expected: Vec<u64> = text
+                .split(|letter: char| !letter.is_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .map(|word| {
+                    let lower = word.chars().flat_map(char::to_lowercase);
+                    mix(lower.fold(0xcbf2_9ce4_8422_2325, |hash, letter| (hash ^ u64::from(letter)).wrapping_mul(0x100_0000_01b3)))
+                })
+                .collect();
+            prop_assert_eq!(words(&text), expected);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +172,7 @@ fn stay(part: &dyn Deduplicate, documents: &[Document]) -> Vec<u32> {
         drop(gather);
         gather = part.start(Seed::new(1), &folder.path().join("scratch"), Some(&state)).unwrap();
         for document in some {
-            kept.add(document, None, 0).unwrap();
+            kept.add(&crate::curate::Written::new(document, None).unwrap(), 0).unwrap();
         }
         if kept.is_full() {
             kept.complete().unwrap();

@@ -1,6 +1,6 @@
 //! The file: settings, dictionary, input matrix, output matrix, little endian.
 
-use super::{LABEL, Loss, Matrix, Model};
+use super::{Buckets, LABEL, Loss, Matrix, Model, Pruned};
 use metier_core::{Error, Fault, Place, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -137,7 +137,7 @@ pub(super) fn read(path: &Path) -> Result<Model> {
             let (from, to) = (reader.number()?, reader.number()?);
             kept.insert(from as u32, reader.count("a kept row", to, MOST)? as u32);
         }
-        Some(kept)
+        Some(Pruned::new(kept))
     } else {
         None
     };
@@ -157,7 +157,7 @@ pub(super) fn read(path: &Path) -> Result<Model> {
         shortest,
         longest,
         word_sequences,
-        buckets,
+        buckets: Buckets::new(buckets),
         loss,
         words,
         word_count,

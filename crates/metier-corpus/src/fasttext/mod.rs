@@ -24,17 +24,59 @@ pub struct Model {
     shortest: usize,
     longest: usize,
     word_sequences: usize,
-    buckets: u32,
+    buckets: Buckets,
     loss: Loss,
     words: HashMap<Box<[u8]>, u32, hash::Build>,
     word_count: usize,
     labels: Vec<String>,
     /// Where a bucket's row went when rows were pruned.
-    pruned: Option<HashMap<u32, u32, hash::Build>>,
+    pruned: Option<Pruned>,
     input: Matrix,
     output: Matrix,
     /// Nodes behind the leaves of the Huffman tree, as (left, right).
     tree: Vec<(u32, u32)>,
+}
+
+/// The buckets that were kept.
+struct Pruned {
+    rows: HashMap<u32, u32, hash::Build>,
+    /// A bit for the lower bits of each, since most n-grams have none of them.
+    bits: Vec<u64>,
+}
+
+impl Pruned {
+    fn new(rows: HashMap<u32, u32, hash::Build>) -> Self {
+        let mut bits = vec![0; rows.len().div_ceil(2).next_power_of_two()];
+        for bucket in rows.keys() {
+            let at = (bucket / 64) as usize & (bits.len() - 1);
+            bits[at] |= 1 << (bucket % 64);
+        }
+        Self { rows, bits }
+    }
+
+    /// 1 when a bucket may be among them, otherwise 0.
+    fn may_hold(&self, bucket: u32) -> usize {
+        (self.bits[(bucket / 64) as usize & (self.bits.len() - 1)] >> (bucket % 64) & 1) as usize
+    }
+}
+
+/// How many buckets there are, to take remainders by.
+struct Buckets {
+    count: u32,
+    /// 2^64 / `count`, rounded up.
+    inverse: u64,
+}
+
+impl Buckets {
+    fn new(count: u32) -> Self {
+        Self { count, inverse: (u64::MAX / u64::from(count)).wrapping_add(1) }
+    }
+
+    /// A hash modulo the number of buckets, by two products (Lemire, Kaser and Kurz 2019, arXiv:1902.01961).
+    fn of(&self, hash: u32) -> u32 {
+        let fraction = self.inverse.wrapping_mul(u64::from(hash));
+        ((u128::from(fraction) * u128::from(self.count)) >> 64) as u32
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +119,12 @@ fn sigmoid(value: f32) -> f32 {
     1.0 / (1.0 + (-value).exp())
 }
 
+/// The FNV-1a hash of nothing.
+const START: u32 = 2_166_136_261;
+
 /// FNV-1a over bytes taken as signed, as fastText has it.
 fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(2_166_136_261, |sum, byte| step(sum, *byte))
+    bytes.iter().fold(START, |sum, byte| step(sum, *byte))
 }
 
 fn step(sum: u32, byte: u8) -> u32 {
@@ -113,9 +158,10 @@ impl Model {
         marked.push(b'<');
         marked.extend_from_slice(word);
         marked.push(b'>');
+        let first = rows.len();
         let inside = |at: usize| marked.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
         for start in (0..marked.len()).filter(|start| !inside(*start)) {
-            let (mut end, mut sum) = (start, 2_166_136_261);
+            let (mut end, mut sum) = (start, START);
             for length in 1..=self.longest {
                 if end >= marked.len() {
                     break;
@@ -127,18 +173,33 @@ impl Model {
                     end += 1;
                 }
                 if length >= self.shortest && !(length == 1 && (start == 0 || end == marked.len())) {
-                    self.bucket(sum % self.buckets, rows);
+                    rows.push(self.buckets.of(sum));
                 }
             }
         }
+        self.settle(first, rows);
     }
 
-    fn bucket(&self, bucket: u32, rows: &mut Vec<u32>) {
-        let row = match &self.pruned {
-            Some(kept) => kept.get(&bucket).copied(),
-            None => Some(bucket),
-        };
-        rows.extend(row.map(|row| self.word_count as u32 + row));
+    /// Puts rows in the place of buckets, from the one of this number on.
+    fn settle(&self, first: usize, rows: &mut Vec<u32>) {
+        let mut kept = first;
+        if let Some(pruned) = &self.pruned {
+            // Without a branch that nobody foresees, those that cannot have a row go first.
+            for at in first..rows.len() {
+                rows[kept] = rows[at];
+                kept += pruned.may_hold(rows[at]);
+            }
+            rows.truncate(kept);
+            kept = first;
+            for at in first..rows.len() {
+                if let Some(row) = pruned.rows.get(&rows[at]) {
+                    rows[kept] = *row;
+                    kept += 1;
+                }
+            }
+            rows.truncate(kept);
+        }
+        rows[first..].iter_mut().for_each(|row| *row += self.word_count as u32);
     }
 
     /// Follows the tree from its top, and keeps labels that are likely enough. `open` is memory to work with.
@@ -171,16 +232,30 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Numbers of sums of words that are remembered.
-const REMEMBERED: usize = 1 << 22;
+/// Words whose sums are remembered, each at the place that its hash says, and numbers in all sums: at most so many.
+const REMEMBERED: usize = 1 << 16;
+const NUMBERS: usize = 1 << 22;
+/// Longest word that is remembered.
+const WORD: usize = 56;
+
+/// A word that is remembered; of no byte where there is none.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Remembered {
+    word: [u8; WORD],
+    length: u8,
+    /// Rows in its sum.
+    rows: u32,
+}
 
 /// Predicts on one thread, with memory of its own.
 pub struct Predictor {
     model: Arc<Model>,
-    /// Where the sum of a word's rows lies in `sums`, and how many rows they are.
-    known: HashMap<Box<[u8]>, (u32, u32), hash::Build>,
+    /// Words met before, and the sum of the rows of each.
+    known: Vec<Remembered>,
     sums: Vec<f32>,
-    sum: Vec<f32>,
+    /// Begin, end and place of each word.
+    words: Vec<(usize, usize, usize)>,
     marked: Vec<u8>,
     rows: Vec<u32>,
     hashes: Vec<u32>,
@@ -194,11 +269,14 @@ pub struct Predictor {
 impl Predictor {
     /// A predictor of this model.
     pub fn new(model: Arc<Model>) -> Self {
+        let words = (NUMBERS / model.dimension.max(1)).clamp(1, REMEMBERED);
+        // As a power of two, so that a place is some bits of a hash.
+        let words = 1 << words.ilog2();
         Self {
-            sum: vec![0.0; model.dimension],
+            known: vec![Remembered { word: [0; WORD], length: 0, rows: 0 }; words],
+            sums: vec![0.0; words * model.dimension],
+            words: Vec::new(),
             model,
-            known: HashMap::default(),
-            sums: Vec::new(),
             marked: Vec::new(),
             rows: Vec::new(),
             hashes: Vec::new(),
@@ -217,18 +295,13 @@ impl Predictor {
         self.hidden.clear();
         self.hidden.resize(self.model.dimension, 0.0);
         self.added = 0;
-        let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0);
-        let mut ended = false;
-        let is_word = |word: &&[u8]| !word.is_empty() && !word.starts_with(LABEL.as_bytes());
-        for word in line.as_bytes().split(space).filter(is_word) {
-            self.word(word);
-            ended = word == END;
-            if ended {
-                break;
-            }
+        self.words(line.as_bytes());
+        for number in 0..self.words.len() {
+            let (start, end, place) = self.words[number];
+            self.word(&line.as_bytes()[start..end], place);
         }
-        if !ended {
-            self.word(END);
+        if self.words.last().is_none_or(|(start, end, _)| line.as_bytes()[*start..*end] != *END) {
+            self.word(END, self.place(END));
         }
         self.sequences();
         if self.added == 0 {
@@ -252,26 +325,53 @@ impl Predictor {
         &self.found
     }
 
-    /// Adds the rows of a word, or their sum where the word is known.
-    fn word(&mut self, word: &[u8]) {
+    /// Finds the words of a line, as far as one ends it, and their places. These are touched, so that memory brings what is
+    /// there while others are found.
+    fn words(&mut self, line: &[u8]) {
+        self.words.clear();
+        let mut start = 0;
+        let mut touched = 0;
+        let space = |byte: u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0);
+        for end in (0..=line.len()).filter(|end| line.get(*end).is_none_or(|byte| space(*byte))) {
+            let word = &line[start..end];
+            if !word.is_empty() && !word.starts_with(LABEL.as_bytes()) {
+                let place = self.place(word);
+                self.words.push((start, end, place));
+                touched ^= self.known[place].rows;
+                touched ^= self.sums.get(place * self.model.dimension).map_or(0, |sum| sum.to_bits());
+                if word == END {
+                    break;
+                }
+            }
+            start = end + 1;
+        }
+        std::hint::black_box(touched);
+    }
+
+    /// Where a word is remembered. The upper bits of a hash depend on all bytes.
+    fn place(&self, word: &[u8]) -> usize {
+        (hash::hash(word) >> 47) as usize & (self.known.len() - 1)
+    }
+
+    /// Adds the rows of a word, or their sum where the word is remembered at its place.
+    fn word(&mut self, word: &[u8], place: usize) {
         if self.model.word_sequences > 1 {
             self.hashes.push(fnv(word));
         }
-        if let Some((start, count)) = self.known.get(word) {
-            add(&mut self.hidden, self.sums.get(*start as usize..).unwrap_or_default());
-            self.added += u64::from(*count);
-            return;
+        let known = &mut self.known[place];
+        let sum = &mut self.sums[place * self.model.dimension..][..self.model.dimension];
+        if word.len() > WORD || known.word[..usize::from(known.length)] != *word {
+            // The newest word of a place stays, as frequent ones soon come again.
+            self.rows.clear();
+            self.model.rows(word, &mut self.marked, &mut self.rows);
+            sum.fill(0.0);
+            self.rows.iter().for_each(|row| add(sum, self.model.input.row(*row)));
+            known.rows = self.rows.len() as u32;
+            known.length = if word.len() > WORD { 0 } else { word.len() as u8 };
+            known.word[..usize::from(known.length)].copy_from_slice(&word[..usize::from(known.length)]);
         }
-        self.rows.clear();
-        self.model.rows(word, &mut self.marked, &mut self.rows);
-        self.sum.fill(0.0);
-        self.rows.iter().for_each(|row| add(&mut self.sum, self.model.input.row(*row)));
-        add(&mut self.hidden, &self.sum);
-        self.added += self.rows.len() as u64;
-        if self.sums.len() + self.sum.len() <= REMEMBERED && word.len() <= 64 {
-            self.known.insert(word.into(), (self.sums.len() as u32, self.rows.len() as u32));
-            self.sums.extend_from_slice(&self.sum);
-        }
+        add(&mut self.hidden, sum);
+        self.added += u64::from(known.rows);
     }
 
     /// Adds the rows of sequences of words.
@@ -281,9 +381,10 @@ impl Predictor {
             let mut sum = u64::from(self.hashes[start]).wrapping_add(sign(self.hashes[start]));
             for next in self.hashes[start + 1..].iter().take(self.model.word_sequences - 1) {
                 sum = sum.wrapping_mul(116_049_371).wrapping_add(u64::from(*next)).wrapping_add(sign(*next));
-                self.model.bucket((sum % u64::from(self.model.buckets)) as u32, &mut self.rows);
+                self.rows.push((sum % u64::from(self.model.buckets.count)) as u32);
             }
         }
+        self.model.settle(0, &mut self.rows);
         self.rows.iter().for_each(|row| add(&mut self.hidden, self.model.input.row(*row)));
         self.added += self.rows.len() as u64;
     }
@@ -317,4 +418,27 @@ fn flat(model: &Model, loss: Loss, hidden: &[f32], least: f32, found: &mut Vec<P
         found.score = log(found.score).exp();
     }
     found.retain(|found| found.score >= least);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metier_core::seed::Seed;
+
+    #[test]
+    fn remainders_are_those_of_a_division_and_no_bucket_with_a_row_is_passed_over() {
+        let mut stream = Seed::new(1).at(0);
+        for count in [1, 2, 3, 1000, 1 << 21, 2_000_000, u32::MAX] {
+            let buckets = Buckets::new(count);
+            for hash in (0..2000).map(|_| stream.bits() as u32).chain([0, count - 1, count, u32::MAX]) {
+                assert_eq!(buckets.of(hash), hash % count, "{hash} {count}");
+            }
+        }
+        let rows: HashMap<u32, u32, hash::Build> = (0..999).map(|row| (stream.bits() as u32, row)).collect();
+        let kept: Vec<u32> = rows.keys().copied().collect();
+        let pruned = Pruned::new(rows);
+        assert!(kept.iter().all(|bucket| pruned.may_hold(*bucket) == 1));
+        assert!((0..4000).filter(|_| pruned.may_hold(stream.bits() as u32) == 1).count() < 400);
+        assert_eq!(Pruned::new(HashMap::default()).may_hold(7), 0);
+    }
 }

@@ -1,5 +1,5 @@
 use super::text::{bytes_of, hex};
-use super::{Found, Item, Read, Size, size_of_files, some_files};
+use super::{Found, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::html;
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
@@ -91,7 +91,7 @@ impl Read for Html {
     fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
         let files = some_files(path, &self.include, &self.exclude)?;
         let documents = files.into_iter().skip(passed);
-        Ok(Box::new(documents.map(|(name, path)| self.document(name, &path).map(Item::Document))))
+        Ok(Box::new(documents.map(|(name, path)| self.document(name, &path).map(Item::Document).map(Raw::known))))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {

@@ -1,4 +1,4 @@
-use super::{Found, Invalid, Item, LARGEST, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
+use super::{Found, Invalid, LARGEST, Raw, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// # What it does
 /// Reads JSON lines, one document a line, from files ending in `.jsonl` or `.jsonl.gz`.
@@ -75,9 +76,12 @@ impl Jsonl {
 }
 
 impl Jsonl {
-    fn item(&self, name: &str, path: &Path, index: usize, line: &[u8]) -> Result<Item> {
-        let id = format!("{name}:{}", index + 1);
-        self.invalid.item(id, "no document in the line", self.document(name, path, index, line))
+    fn raw(&self, lines: &Lines, line: Vec<u8>) -> Raw<'_> {
+        let (name, path, index) = (Arc::clone(&lines.name), Arc::clone(&lines.path), lines.read - 1);
+        Raw::new(line.len(), move || {
+            let id = format!("{name}:{}", index + 1);
+            self.invalid.item(id, "no document in the line", self.document(&name, &path, index, &line))
+        })
     }
 }
 
@@ -87,8 +91,8 @@ const BEGINNING: u64 = 1 << 20;
 
 /// The lines of a file.
 pub(crate) struct Lines {
-    name: String,
-    path: PathBuf,
+    name: Arc<str>,
+    path: Arc<Path>,
     bytes: Box<dyn BufRead + Send>,
     /// How many were read.
     pub read: usize,
@@ -97,7 +101,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// Opens a file, which `name` tells from others.
     pub fn open(name: String, path: PathBuf) -> Result<Self> {
-        Ok(Self { bytes: open_bytes(&path)?, name, path, read: 0 })
+        Ok(Self { bytes: open_bytes(&path)?, name: name.into(), path: path.into(), read: 0 })
     }
 
     /// The next line, with what ends it.
@@ -131,7 +135,7 @@ impl Read for Jsonl {
                     Ok(None) => lines = None,
                     Ok(Some(line)) if line.trim_ascii().is_empty() => {}
                     Ok(Some(_)) if passed > 0 => passed -= 1,
-                    Ok(Some(line)) => return Some(self.item(&open.name, &open.path, open.read - 1, &line)),
+                    Ok(Some(line)) => return Some(Ok(self.raw(open, line))),
                     Err(error) => {
                         lines = None;
                         return Some(Err(error));
@@ -175,6 +179,7 @@ pub static PART: Part<dyn Read> = Part::of::<Jsonl>("jsonl", 1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Item;
     use super::*;
 
     #[test]

@@ -1,5 +1,5 @@
 use super::text::{NO_TEXT, whole};
-use super::{Found, Invalid, Item, Read, Size, size_of_files, some_files};
+use super::{Found, Invalid, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::latex;
 use metier_core::data::{Piece, Pieces};
 use metier_core::part::{Build, Part};
@@ -65,7 +65,7 @@ impl Read for Latex {
             let document = match whole(&name, &path, self.license.as_ref())? {
                 Ok(document) if !latex::is_document(&document.text) => {
                     let reason = "LaTeX without a class: part of another document";
-                    return Ok(Item::Skipped { id: name, reason });
+                    return Ok(Raw::known(Item::Skipped { id: name, reason }));
                 }
                 Ok(mut document) => {
                     let cleaned = latex::clean(&root, &path, &document.text);
@@ -78,7 +78,7 @@ impl Read for Latex {
                 }
                 Err(error) => Err(error),
             };
-            self.invalid.item(name, NO_TEXT, document)
+            self.invalid.item(name, NO_TEXT, document).map(Raw::known)
         })))
     }
 

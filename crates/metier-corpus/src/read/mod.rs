@@ -20,7 +20,42 @@ pub use text::Text;
 pub(crate) use text::{hex, no_text};
 
 /// What a reader finds, in a fixed order.
-pub type Found<'a> = Box<dyn Iterator<Item = Result<Item>> + Send + 'a>;
+pub type Found<'a> = Box<dyn Iterator<Item = Result<Raw<'a>>> + Send + 'a>;
+
+/// Something found, into which any thread can look more closely.
+pub struct Raw<'a> {
+    bytes: u64,
+    look: Box<dyn FnOnce() -> Result<Item> + Send + 'a>,
+}
+
+impl<'a> Raw<'a> {
+    /// `bytes` in which something is.
+    fn new(bytes: usize, look: impl FnOnce() -> Result<Item> + Send + 'a) -> Self {
+        Self { bytes: bytes as u64, look: Box::new(look) }
+    }
+
+    /// What has been looked into already.
+    fn known(item: Item) -> Self {
+        let bytes = match &item {
+            Item::Document(document) => document.text.len(),
+            Item::Skipped { .. } => 0,
+        };
+        Self::new(bytes, || Ok(item))
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// When it cannot be read and the settings say to refuse it.
+    pub fn item(self) -> Result<Item> {
+        (self.look)()
+    }
+}
 
 /// One thing found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +96,8 @@ impl Invalid {
 /// Reads documents out of files.
 pub trait Read: Send + Sync {
     /// The documents below `path`, in the order of their names.
-    fn open<'a>(&'a self, path: &Path) -> Result<Found<'a>> {
-        self.open_behind(path, 0)
+    fn open<'a>(&'a self, path: &Path) -> Result<Box<dyn Iterator<Item = Result<Item>> + Send + 'a>> {
+        Ok(Box::new(self.open_behind(path, 0)?.map(|raw| raw?.item())))
     }
 
     /// Those behind the first `passed` things found, which are not looked at more closely than it takes to count them.
@@ -162,13 +197,17 @@ fn size_of_files(path: &Path, include: &[String], exclude: &[String]) -> Result<
     Ok(size)
 }
 
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 17;
+
 /// The file's bytes, decompressed when its name ends in `.gz`.
 fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", &error))?;
     Ok(if path.extension().is_some_and(|ending| ending == "gz") {
-        Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))))
+        let compressed = BufReader::with_capacity(BUFFER, file);
+        Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(compressed)))
     } else {
-        Box::new(BufReader::new(file))
+        Box::new(BufReader::with_capacity(BUFFER, file))
     })
 }
 

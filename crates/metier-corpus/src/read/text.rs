@@ -1,4 +1,4 @@
-use super::{Found, Invalid, LARGEST, Read, Size, open_bytes, size_of_files, some_files, too_large};
+use super::{Found, Invalid, LARGEST, Raw, Read, Size, open_bytes, size_of_files, some_files, too_large};
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -47,11 +47,10 @@ impl Default for Text {
 impl Read for Text {
     fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
         let files = some_files(path, &self.include, &self.exclude)?;
-        Ok(Box::new(
-            files.into_iter().skip(passed).map(|(name, path)| {
-                self.invalid.item(name.clone(), NO_TEXT, whole(&name, &path, self.license.as_ref())?)
-            }),
-        ))
+        Ok(Box::new(files.into_iter().skip(passed).map(|(name, path)| {
+            let document = whole(&name, &path, self.license.as_ref())?;
+            self.invalid.item(name, NO_TEXT, document).map(Raw::known)
+        })))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {

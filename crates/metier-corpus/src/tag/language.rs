@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// # How
 /// The lower-cased text, with line feeds as spaces, goes through a fastText model: the mean of the rows of its words
 /// and character n-grams, then the output layer. `.bin` and quantized `.ftz` files are read by metier itself, and
-/// quantized rows are read out once. The sum of the rows of a word is remembered, so a word costs its n-grams only once. Each
+/// quantized rows are read out once. The sum of the rows of a word is remembered, so a word that comes again costs no n-grams. Each
 /// label with a probability of at least `least` becomes a span with it as the score. Without `model`, whatlang's
 /// trigrams name one language by its ISO 639-3 code, with its confidence.
 ///
