@@ -87,12 +87,8 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let packed = std::fs::read(fixture("corpora/agglutination.jsonl.gz")).expect("a fixture");
     let mut lines = String::new();
     MultiGzDecoder::new(&packed[..]).read_to_string(&mut lines).expect("a fixture");
-    let lines: String = lines
-        .lines()
-        .take(40)
-        .enumerate()
-        .map(|(number, line)| format!("{{\"id\": \"{number}\", {}\n", line.trim_start_matches('{')))
-        .collect();
+    let numbered = |(number, line): (usize, &str)| format!("{{\"id\": \"{number}\", {}", line.trim_start_matches('{'));
+    let lines = lines.lines().take(40).enumerate().map(numbered).collect::<Vec<_>>().join("\n");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(lines.as_bytes()).expect("memory");
     files.push(("jsonl.gz", gzip.finish().expect("memory")));

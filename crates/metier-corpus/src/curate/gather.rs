@@ -113,7 +113,7 @@ struct Said {
 
 enum Fate {
     /// With what it draws, and itself where duplicates are searched.
-    Keep(Written, u64, Option<Document>),
+    Keep(Written, u64, Option<Box<Document>>),
     Drop(String),
 }
 
@@ -139,7 +139,7 @@ impl Gathering<'_> {
             match fate {
                 Fate::Keep(written, draw, document) => {
                     self.kept.add(&written, draw)?;
-                    left.extend(document);
+                    left.extend(document.map(|document| *document));
                 }
                 Fate::Drop(reason) => {
                     drop_document(&mut self.dropped, &id, &reason, None)?;
@@ -212,7 +212,7 @@ fn said_of(item: Item, job: &Job, taggers: &Taggers) -> Result<Said> {
     let attributes = if taggers.is_empty() { None } else { Some(taggers.line(&document)?) };
     let written = Written::new(&document, attributes)?;
     let draw = job.parts.select.draw(&id, job.seed);
-    said(id, Fate::Keep(written, draw, (!job.parts.dedups.is_empty()).then_some(document)))
+    said(id, Fate::Keep(written, draw, (!job.parts.dedups.is_empty()).then(|| Box::new(document))))
 }
 
 /// Half of a hash: two of 2^32 ids have the same with a probability of 2^-65.

@@ -173,7 +173,9 @@ fn sorted(hashes: &[u64]) -> Vec<u64> {
     let bits = (hashes.len() / EACH).max(2).ilog2();
     let bucket = |hash: u64| (hash >> (64 - bits)) as usize;
     let mut ends = vec![0; (1 << bits) + 1];
-    hashes.iter().for_each(|hash| ends[bucket(*hash) + 1] += 1);
+    for hash in hashes {
+        ends[bucket(*hash) + 1] += 1;
+    }
     for at in 1..ends.len() {
         ends[at] += ends[at - 1];
     }

@@ -341,7 +341,9 @@ impl Build<dyn Filter> for Decontaminate {
         for (weight, items) in sequences.values_mut() {
             *weight = rarity(items.len() as f64);
         }
-        weights.values_mut().for_each(|weight| *weight = rarity(*weight));
+        for weight in weights.values_mut() {
+            *weight = rarity(*weight);
+        }
         for item in &mut all {
             item.words_weight = item.words.iter().map(|word| weights[word]).sum();
             item.weight = of(item).iter().filter_map(|sequence| sequences.get(sequence)).map(|found| found.0).sum();

@@ -64,7 +64,7 @@ impl Jsonl {
             _ => None,
         };
         Ok(Document {
-            id: word("id").unwrap_or_else(|| format!("{name}:{}", index + 1)),
+            id: word("id").filter(|id| !id.is_empty()).unwrap_or_else(|| format!("{name}:{}", index + 1)),
             source: format!("{name}:{}", index + 1),
             source_sha256: super::text::hex(&Sha256::digest(text.as_bytes())),
             license: word("license").or_else(|| self.license.clone()).unwrap_or_default(),

@@ -53,7 +53,8 @@ fn every_token_is_predicted_from_the_one_before_it_and_the_first_from_an_end() {
 /// The probability of a document's first token after an end.
 fn first(decoder: &Decoder) -> f64 {
     let mut tape = Tape::inference(&decoder.parameters);
-    let hidden = decoder.hidden(&mut tape, &[END], &[0], &[0..1]).unwrap();
+    let all = 0..1;
+    let hidden = decoder.hidden(&mut tape, &[END], &[0], std::slice::from_ref(&all)).unwrap();
     f64::from(decoder.log_probabilities(tape.value(hidden).unwrap(), &[9]).unwrap()[0].0).exp()
 }
 
