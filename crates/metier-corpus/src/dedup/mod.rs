@@ -125,27 +125,6 @@ pub(crate) fn mixed(hashes: &[u64]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn words_are_hashed_letter_by_letter_in_lower_case(text in "[a-zA-Z0-9 .,\n\u{c4}\u{e9}\u{130}\u{2014}-]{0,80}") {
-            let expected: Vec<u64> = text
-                .split(|letter: char| !letter.is_alphanumeric())
-                .filter(|word| !word.is_empty())
-                .map(|word| {
-                    let lower = word.chars().flat_map(char::to_lowercase);
-                    mix(lower.fold(0xcbf2_9ce4_8422_2325, |hash, letter| (hash ^ u64::from(letter)).wrapping_mul(0x100_0000_01b3)))
-                })
-                .collect();
-            prop_assert_eq!(words(&text), expected);
-        }
-    }
-}
-
-#[cfg(test)]
 fn document(id: &str, text: &str) -> Document {
     Document {
         id: id.into(),
@@ -179,4 +158,25 @@ fn stay(part: &dyn Deduplicate, documents: &[Document]) -> Vec<u32> {
         }
     }
     gather.stay(&kept.finish().unwrap()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_are_hashed_letter_by_letter_in_lower_case(text in "[a-zA-Z0-9 .,\n\u{c4}\u{e9}\u{130}\u{2014}-]{0,80}") {
+            let expected: Vec<u64> = text
+                .split(|letter: char| !letter.is_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .map(|word| {
+                    let lower = word.chars().flat_map(char::to_lowercase);
+                    mix(lower.fold(0xcbf2_9ce4_8422_2325, |hash, letter| (hash ^ u64::from(letter)).wrapping_mul(0x100_0000_01b3)))
+                })
+                .collect();
+            prop_assert_eq!(words(&text), expected);
+        }
+    }
 }
