@@ -181,6 +181,7 @@ pub static PART: Part<dyn Read> = Part::of::<Jsonl>("jsonl", 1);
 mod tests {
     use super::super::Item;
     use super::*;
+    use std::io::Write as _;
 
     #[test]
     fn lines_become_documents_and_faults_name_their_line() {
@@ -221,6 +222,26 @@ mod tests {
             Jsonl { include: vec!["c".into()], ..Jsonl::default() }.size(folder.path()).unwrap(),
             Size::default()
         );
+    }
+
+    #[test]
+    fn a_compressed_file_is_measured_by_its_beginning_and_links_are_followed() {
+        let (folder, links) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut random = metier_core::seed::Seed::new(4).at(0);
+        let mut text = String::new();
+        while text.len() < 2_000_000 {
+            text += &format!("{{\"text\":\"{:x} {:x}\"}}\n", random.bits(), random.bits());
+        }
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let path = folder.path().join("a.jsonl.gz");
+        std::fs::write(&path, gzip.finish().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&path, links.path().join("b.jsonl.gz")).unwrap();
+        let reader = Jsonl::default();
+        let size = reader.size(links.path()).unwrap();
+        assert!(size.text_bytes.abs_diff(text.len() as u64) < 100_000, "{size:?}");
+        assert!(size.documents.abs_diff(text.lines().count() as u64) < 3_000, "{size:?}");
+        assert_eq!(reader.open(links.path()).unwrap().count(), text.lines().count());
     }
 
     #[test]

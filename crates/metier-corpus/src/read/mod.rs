@@ -14,7 +14,7 @@ use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Seek};
 use std::path::{Path, PathBuf};
 pub use text::Text;
 pub(crate) use text::{hex, no_text};
@@ -134,10 +134,10 @@ pub fn records() -> Vec<Record> {
     READ.iter().map(|part| part.record()).collect()
 }
 
-/// How many times larger English text is than its gzip, for estimates.
+/// How many times larger English text is than its gzip, where that cannot be seen.
 const GZIP_RATIO: u64 = 4;
 
-/// The files below `path` that fit the patterns, hidden ones left out, sorted by path; their names are relative to `path`.
+/// The files below `path` that fit the patterns, hidden ones left out and links followed, sorted by path; their names are relative to `path`.
 fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let set = |patterns: &[String]| -> Result<globset::GlobSet> {
         let mut set = globset::GlobSetBuilder::new();
@@ -160,7 +160,7 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
     let mut out = Vec::new();
     let shown =
         |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
-    for entry in walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(shown) {
+    for entry in walkdir::WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter().filter_entry(shown) {
         let entry = entry.map_err(|error| Error::file(path, error.to_string()))?;
         if entry.file_type().is_file() {
             let relative = entry.path().strip_prefix(path).unwrap_or(entry.path());
@@ -222,8 +222,24 @@ fn too_large(place: Place) -> Error {
         .into()
 }
 
-/// Bytes of text in a file, told from its size.
+/// Bytes of text that tell how well a file is compressed.
+const SAMPLE: u64 = 1 << 18;
+
+/// Bytes of text in a file, told from its size and, when it is compressed, from its beginning.
 fn text_bytes(path: &Path) -> Result<u64> {
-    let length = path.metadata().map_err(|error| Error::io(path, "read", &error))?.len();
-    Ok(if path.extension().is_some_and(|ending| ending == "gz") { length * GZIP_RATIO } else { length })
+    let fault = |error| Error::io(path, "read", &error);
+    let length = path.metadata().map_err(fault)?.len();
+    if path.extension().is_none_or(|ending| ending != "gz") {
+        return Ok(length);
+    }
+    let mut compressed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
+    let beginning = flate2::bufread::MultiGzDecoder::new(&mut compressed).take(SAMPLE);
+    let text = std::io::copy(&mut { beginning }, &mut std::io::sink());
+    let taken = compressed.stream_position().map_err(fault)?;
+    Ok(match text {
+        Ok(text @ ..SAMPLE) => text,
+        Ok(text) => (u128::from(length) * u128::from(text) / u128::from(taken.max(1))) as u64,
+        // Reading it will name the fault.
+        Err(_) => length * GZIP_RATIO,
+    })
 }
