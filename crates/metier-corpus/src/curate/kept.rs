@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom
 use std::path::{Path, PathBuf};
 
 /// Bytes after which a file is complete.
-const COMPLETE: u64 = if cfg!(test) { 1 << 12 } else { 64 << 20 };
+const COMPLETE: u64 = if cfg!(test) { 1 << 12 } else { 256 << 20 };
 /// Bytes of a line in which its id is looked for before the whole line is read.
 const ID_BYTES: u64 = 1 << 9;
 /// How a line begins.
