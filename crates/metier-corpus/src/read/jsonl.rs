@@ -181,6 +181,7 @@ pub static PART: Part<dyn Read> = Part::of::<Jsonl>("jsonl", 1);
 mod tests {
     use super::super::Item;
     use super::*;
+    use std::fmt::Write as _;
     use std::io::Write as _;
 
     #[test]
@@ -230,7 +231,7 @@ mod tests {
         let mut random = metier_core::seed::Seed::new(4).at(0);
         let mut text = String::new();
         while text.len() < 2_000_000 {
-            text += &format!("{{\"text\":\"{:x} {:x}\"}}\n", random.bits(), random.bits());
+            writeln!(text, "{{\"text\":\"{:x} {:x}\"}}", random.bits(), random.bits()).unwrap();
         }
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(text.as_bytes()).unwrap();
