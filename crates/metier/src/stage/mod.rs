@@ -224,7 +224,7 @@ pub struct Flow {
     pub notes: Vec<String>,
 }
 
-/// What this machine can do, measured in two seconds.
+/// What this machine can do, measured in half a second.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Machine {
     /// f32 multiply-adds of a matrix product with all threads, FLOP/s.
