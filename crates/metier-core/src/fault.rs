@@ -1,10 +1,11 @@
 //! What went wrong, where, whose fault it is, and what would have been right.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where a fault is: a file, a position in it, and the key or tensor that was being read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file, as the user named it.
     pub file: Option<PathBuf>,
@@ -69,7 +70,7 @@ impl fmt::Display for Place {
 }
 
 /// One fault: a sentence without a full stop, its place, and a hint of what would have been right.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Where it is.
     pub place: Place,
@@ -108,7 +109,7 @@ impl fmt::Display for Fault {
 }
 
 /// Whose fault an error is; the command turns it into an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Blame {
     /// The input, the settings or the machine: exit code 2.
     User,
@@ -117,7 +118,7 @@ pub enum Blame {
 }
 
 /// One or more faults that were found together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// Never empty.
     pub faults: Vec<Fault>,

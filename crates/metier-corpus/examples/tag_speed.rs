@@ -30,7 +30,7 @@ fn main() -> Result<()> {
             .open(path)?
             .filter_map(|item| match item {
                 Ok(Item::Document(document)) => Some(Ok(document.text)),
-                Ok(Item::Skipped { .. }) => None,
+                Ok(Item::Skipped { .. } | Item::Quarantined { .. }) => None,
                 Err(error) => Some(Err(error)),
             })
             .collect()

@@ -18,6 +18,8 @@ pub const TRAIN_ATTRIBUTES: &str = "train.attributes.jsonl";
 pub const HELD_OUT_ATTRIBUTES: &str = "held_out.attributes.jsonl";
 /// The ids of the documents that were dropped, each with its reason.
 pub const DROPPED: &str = "dropped.jsonl";
+/// What could not be read and was to be set aside: the id it would have had, what is wrong, and its bytes.
+pub const QUARANTINED: &str = "quarantined.jsonl";
 
 /// Streams documents out of a file that a [`DocumentWriter`] wrote. A broken line is an error that names
 /// its number.

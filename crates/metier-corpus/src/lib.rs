@@ -37,7 +37,11 @@ pub mod select;
 pub mod tag;
 
 pub use attributes::Attributes;
-pub use curate::{CurateReport, CurateSettings, Parts, curate, planned_memory};
+pub use curate::{
+    Cluster, CurateReport, CurateSettings, Look, Parts, Task, TaskParts, curate, end_of_corpus, fault_line,
+    planned_memory,
+};
 pub use document_file::{
-    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+    DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, QUARANTINED, TRAIN, TRAIN_ATTRIBUTES, read_attributes,
+    read_documents,
 };

@@ -2,9 +2,10 @@
 //!
 //! The only crate that knows all others. [`command`] holds one file for each verb, [`recipe`] the
 //! runner, [`stage`] the stage verbs that recipes are made of, [`fetch`] the way models and data
-//! come to this machine.
+//! come to this machine, [`cluster`] the program that asks other machines.
 
 mod bench;
+mod cluster;
 mod command;
 mod fetch;
 mod recipe;

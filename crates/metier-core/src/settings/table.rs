@@ -2,7 +2,7 @@
 
 use super::check::check;
 use super::deserialize::deserialize;
-use super::tree::{Entries, Entry, Node, Spot, Value, join, join_item, parse_value, table_to_json};
+use super::tree::{Entries, Entry, Node, Spot, Value, entries_of_json, join, join_item, parse_value, table_to_json};
 use crate::fault::Place;
 use crate::{Error, Fault, Result};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,11 @@ impl Table {
     /// An empty table that was written nowhere, for commands that are given their settings as options.
     pub fn empty(path: impl Into<String>) -> Self {
         Self { entries: Entries::default(), spot: Spot::default(), path: path.into() }
+    }
+
+    /// A table that was written as JSON, without what is `null`.
+    pub fn of_json(path: impl Into<String>, entries: &serde_json::Map<String, serde_json::Value>) -> Self {
+        Self { entries: entries_of_json(entries), ..Self::empty(path) }
     }
 
     /// Where the table begins.

@@ -329,3 +329,13 @@ proptest! {
         let _ = table.to_json();
     }
 }
+
+#[test]
+fn a_table_is_what_its_json_says() {
+    let file =
+        File::parse("r.toml", "word = \"a\"\nlist = [1, 2.5]\nyes = true\ninner = { deep = [{ x = -3 }] }").unwrap();
+    let json = file.root().to_json();
+    let serde_json::Value::Object(mut entries) = json.clone() else { panic!("a table") };
+    entries.insert("left_out".into(), serde_json::Value::Null);
+    assert_eq!(Table::of_json("", &entries).to_json(), json);
+}

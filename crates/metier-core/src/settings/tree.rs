@@ -79,6 +79,22 @@ impl Node {
         }
     }
 
+    /// A value that was written nowhere; `None` for `null`, which no settings file can hold.
+    fn of_json(value: &serde_json::Value) -> Option<Self> {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => return None,
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Bool(value) => Value::Boolean(*value),
+            Json::Number(number) => {
+                number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Integer)
+            }
+            Json::Array(items) => Value::List(Arc::new(items.iter().filter_map(Self::of_json).collect())),
+            Json::Object(entries) => Value::Table(entries_of_json(entries)),
+        };
+        Some(Self { value, spot: Spot::default() })
+    }
+
     /// The text under `name` of a table, which names an item of a list better than its number.
     pub(super) fn name(&self) -> Option<&str> {
         let Value::Table(entries) = &self.value else { return None };
@@ -91,6 +107,13 @@ impl Node {
 
 pub(super) fn table_to_json(entries: &[Entry]) -> serde_json::Value {
     entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect::<serde_json::Map<_, _>>().into()
+}
+
+pub(super) fn entries_of_json(entries: &serde_json::Map<String, serde_json::Value>) -> Entries {
+    let entry = |(key, value): (&String, &serde_json::Value)| {
+        Some(Entry { key: key.clone(), key_spot: Spot::default(), node: Node::of_json(value)? })
+    };
+    Arc::new(entries.iter().filter_map(entry).collect())
 }
 
 fn shorten(text: &str) -> String {

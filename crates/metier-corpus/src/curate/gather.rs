@@ -1,16 +1,14 @@
 //! Reading, filtering and tagging, with what documents are compared by gathered on the way.
 
-use super::kept::{Kept, Texts, Written};
+use super::kept::{Kept, Texts};
+use super::look::{self, End, Fate, Look, Said};
 use super::records::Records;
 use super::state::State;
-use super::{AHEAD, GROUP, GROUP_BYTES, Job, LOOKED_INTO, drop_document, keys_path, looked_into, stay_path};
-use crate::attributes::Taggers;
+use super::{AHEAD, Cluster, GROUP, GROUP_BYTES, Job, LOOKED_INTO, drop_document, keys_path, looked_into, stay_path};
 use crate::dedup::{Deduplicate, Gather};
-use crate::document_file::{DROPPED, DocumentWriter};
-use crate::filter::Verdict;
-use crate::read::{Found, Item, Raw};
+use crate::document_file::{DROPPED, DocumentWriter, QUARANTINED};
+use crate::read::{Found, Raw, hex};
 use crate::scratch;
-use metier_core::data::Document;
 use metier_core::progress::Progress;
 use metier_core::{Error, Fault, Place, Result, stop};
 use std::collections::{HashSet, VecDeque};
@@ -19,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// What an interruption costs at most.
 const BETWEEN_STATES: Duration = Duration::from_secs(20);
+/// Why what cannot be read is dropped.
+const QUARANTINE: &str = "quarantined";
+/// Between two looks at whether to stop.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// What each duplicate search compares by, unless it is done.
 type Gathers = Vec<Option<Box<dyn Gather>>>;
@@ -42,10 +44,31 @@ pub(super) fn gather(job: &Job, state: &mut State, progress: &Progress) -> Resul
         known.insert(id);
     })?;
     let dropped = DocumentWriter::resume(&job.out.join(DROPPED), state.dropped)?;
+    let aside = job.out.join(QUARANTINED);
+    let quarantined = match state.quarantined {
+        // What an interrupted call left, and does not count.
+        0 if aside.exists() => {
+            std::fs::remove_file(&aside).map(|()| None).map_err(|error| Error::io(&aside, "remove", &error))?
+        }
+        0 => None,
+        length => Some(DocumentWriter::resume(&aside, length)?),
+    };
     let saved = Instant::now();
-    let mut gathering = Gathering { job, state, kept, gathers, known, ids, dropped, saved, progress };
-    let mut found = parts.read.open_behind(job.path, gathering.state.report.read as usize)?;
-    let taggers = Taggers::new(&parts.tags)?;
+    let mut gathering = Gathering { job, state, kept, gathers, known, ids, dropped, quarantined, saved, progress };
+    match parts.cluster {
+        Some(cluster) => hear(cluster, &mut gathering)?,
+        None => read(&mut gathering)?,
+    }
+    gathering.state.read = true;
+    gathering.save()?;
+    Ok((gathering.kept.finish()?, gathering.gathers))
+}
+
+/// Reads documents, and looks into them on all threads.
+fn read(gathering: &mut Gathering) -> Result<()> {
+    let job = gathering.job;
+    let look = Look::new(job.settings, job.parts)?;
+    let mut found = job.parts.read.open_behind(job.path, gathering.state.report.read as usize)?;
     std::thread::scope(|scope| {
         let (send, groups) = mpsc::sync_channel(AHEAD);
         scope.spawn(move || {
@@ -56,7 +79,7 @@ pub(super) fn gather(job: &Job, state: &mut State, progress: &Progress) -> Resul
                 }
             }
         });
-        let taggers = &taggers;
+        let look = &look;
         rayon::in_place_scope(|threads| {
             // Groups that threads look into, in order, with the bytes in each.
             let (mut open, mut held) = (VecDeque::new(), 0);
@@ -68,26 +91,68 @@ pub(super) fn gather(job: &Job, state: &mut State, progress: &Progress) -> Resul
                 while due || open.len() >= looked_into() || held + bytes > LOOKED_INTO {
                     let Some((bytes, first)) = open.pop_front() else { break };
                     held -= bytes;
-                    gathering.take(&first)?;
+                    gathering.take(received(&first)?)?;
                 }
                 if due {
                     gathering.save()?;
                 }
                 let (send, said) = mpsc::sync_channel(1);
                 threads.spawn(move |_| {
-                    let look = |raw: Result<Raw>| said_of(raw?.item()?, job, taggers);
+                    let look = |raw: Result<Raw>| look.said(raw?.item()?);
                     // Whoever does not listen any more has failed.
                     let _ = send.send(group.into_iter().map(look).collect());
                 });
                 held += bytes;
                 open.push_back((bytes, said));
             }
-            open.iter().try_for_each(|(_, said)| gathering.take(said))
+            open.iter().try_for_each(|(_, said)| gathering.take(received(said)?))
         })
-    })?;
-    gathering.state.read = true;
-    gathering.save()?;
-    Ok((gathering.kept.finish()?, gathering.gathers))
+    })
+}
+
+/// Takes what other machines say of documents.
+fn hear(cluster: &dyn Cluster, gathering: &mut Gathering) -> Result<()> {
+    let compared = !gathering.job.parts.dedups.is_empty();
+    let [files, before] = gathering.state.files;
+    let mut passed = gathering.state.report.read - before;
+    let mut lines = cluster.open(files)?;
+    let (send, groups) = mpsc::sync_channel(AHEAD);
+    // Not in a scope: a cluster that says nothing any more does not keep this process from stopping.
+    std::thread::spawn(move || {
+        loop {
+            let heard = look::heard(&mut *lines, compared);
+            let more = matches!(heard.1, Ok(None | Some(End::File(_))));
+            if send.send(heard).is_err() || !more {
+                break;
+            }
+        }
+    });
+    loop {
+        stop::check()?;
+        let (mut group, end) = match groups.recv_timeout(BETWEEN_LOOKS) {
+            Ok(heard) => heard,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::program("what the cluster says was lost")),
+        };
+        let known = passed.min(group.len() as u64);
+        passed -= known;
+        group.drain(..known as usize);
+        gathering.take(group)?;
+        match end? {
+            Some(End::Corpus) => return Ok(()),
+            Some(End::File(states)) => {
+                for (filter, state) in gathering.job.parts.filters.iter().zip(&states) {
+                    filter.resume(state);
+                }
+                let state = &mut gathering.state;
+                state.files = [state.files[0] + 1, state.report.read];
+            }
+            None => {}
+        }
+        if gathering.is_due() {
+            gathering.save()?;
+        }
+    }
 }
 
 /// What is done.
@@ -100,21 +165,10 @@ struct Gathering<'a> {
     known: HashSet<[u64; 2]>,
     ids: Records<2>,
     dropped: DocumentWriter,
+    /// Made with the first that it takes.
+    quarantined: Option<DocumentWriter>,
     saved: Instant,
     progress: &'a Progress,
-}
-
-/// What filters and taggers say of a document.
-struct Said {
-    id: String,
-    hash: [u64; 2],
-    fate: Fate,
-}
-
-enum Fate {
-    /// With what it draws, and itself where duplicates are searched.
-    Keep(Written, u64, Option<Box<Document>>),
-    Drop(String),
 }
 
 impl Gathering<'_> {
@@ -124,11 +178,11 @@ impl Gathering<'_> {
     }
 
     /// Writes a group of documents, once they are looked into, to where they belong.
-    fn take(&mut self, group: &Receiver<Result<Vec<Said>>>) -> Result<()> {
-        let group = received(group)?;
+    fn take(&mut self, group: Vec<Said>) -> Result<()> {
         let read = group.len() as u64;
         let mut left = Vec::new();
-        for Said { id, hash, fate } in group {
+        for Said { id, fate } in group {
+            let hash = short_hash(&id);
             if !self.known.insert(hash) {
                 return Err(Fault::new(Place::file(self.job.path).with_key(&id), "two documents have this id")
                     .hint("ids must be unique in a corpus")
@@ -137,13 +191,14 @@ impl Gathering<'_> {
             self.ids.add(hash)?;
             self.state.report.read += 1;
             match fate {
-                Fate::Keep(written, draw, document) => {
-                    self.kept.add(&written, draw)?;
+                Fate::Keep(written, document) => {
+                    self.kept.add(&written, self.job.parts.select.draw(&id, self.job.seed))?;
                     left.extend(document.map(|document| *document));
                 }
-                Fate::Drop(reason) => {
-                    drop_document(&mut self.dropped, &id, &reason, None)?;
-                    *self.state.report.dropped.entry(reason).or_default() += 1;
+                Fate::Drop(reason) => self.drop(&id, reason)?,
+                Fate::Quarantine(reason, raw) => {
+                    self.drop(&id, QUARANTINE.to_owned())?;
+                    self.quarantine(&id, &reason, raw)?;
                 }
             }
         }
@@ -151,11 +206,30 @@ impl Gathering<'_> {
         self.gathers.iter_mut().flatten().try_for_each(|gather| gather.add(&left))
     }
 
+    fn drop(&mut self, id: &str, reason: String) -> Result<()> {
+        drop_document(&mut self.dropped, id, &reason, None)?;
+        *self.state.report.dropped.entry(reason).or_default() += 1;
+        Ok(())
+    }
+
+    fn quarantine(&mut self, id: &str, reason: &str, raw: Vec<u8>) -> Result<()> {
+        let line = match String::from_utf8(raw) {
+            Ok(raw) => serde_json::json!({ "id": id, "reason": reason, "raw": raw }),
+            Err(raw) => serde_json::json!({ "id": id, "reason": reason, "raw_hexadecimal": hex(raw.as_bytes()) }),
+        };
+        let writer = match &mut self.quarantined {
+            Some(writer) => writer,
+            none => none.insert(DocumentWriter::create(&self.job.out.join(QUARANTINED))?),
+        };
+        writer.write(&line)
+    }
+
     /// Brings everything to the disk, and then says how far it goes.
     fn save(&mut self) -> Result<()> {
         self.state.kept = self.kept.complete()?.to_vec();
         self.ids.sync()?;
         self.state.dropped = self.dropped.sync()?;
+        self.state.quarantined = self.quarantined.as_mut().map_or(Ok(0), DocumentWriter::sync)?;
         self.state.gathers = self.gathers.iter_mut().flatten().map(|gather| gather.state()).collect::<Result<_>>()?;
         self.state.filters = self.job.parts.filters.iter().map(|filter| filter.state()).collect();
         scratch::save(self.state, self.job.scratch)?;
@@ -187,32 +261,6 @@ fn group<'a>(found: &mut Found<'a>) -> Option<Vec<Result<Raw<'a>>>> {
         group.push(raw);
     }
     Some(group).filter(|group| !group.is_empty())
-}
-
-/// What all filters together say of a document, and the taggers of what they keep.
-fn said_of(item: Item, job: &Job, taggers: &Taggers) -> Result<Said> {
-    let said = |id: String, fate| Ok(Said { hash: short_hash(&id), id, fate });
-    let mut document = match item {
-        Item::Document(document) => document,
-        Item::Skipped { id, reason } => return said(id, Fate::Drop(reason.to_owned())),
-    };
-    let id = document.id.clone();
-    for filter in &job.parts.filters {
-        match filter.apply(document) {
-            Verdict::Keep(kept) => document = kept,
-            Verdict::Drop(reason) => return said(id, Fate::Drop(reason)),
-        }
-    }
-    if document.text.is_empty() {
-        return said(id, Fate::Drop("empty".to_owned()));
-    }
-    if document.license.is_empty() {
-        document.license = job.settings.license.clone().unwrap_or_default();
-    }
-    let attributes = if taggers.is_empty() { None } else { Some(taggers.line(&document)?) };
-    let written = Written::new(&document, attributes)?;
-    let draw = job.parts.select.draw(&id, job.seed);
-    said(id, Fate::Keep(written, draw, (!job.parts.dedups.is_empty()).then(|| Box::new(document))))
 }
 
 /// Half of a hash: two of 2^32 ids have the same with a probability of 2^-65.

@@ -21,10 +21,10 @@ const PARTIAL: u64 = 1 << 63;
 
 /// A document as it is written down, with its attributes where it has some, each a line of JSON.
 pub(crate) struct Written {
-    document: Vec<u8>,
-    attributes: Option<Vec<u8>>,
+    pub(super) document: Vec<u8>,
+    pub(super) attributes: Option<Vec<u8>>,
     /// Bytes of its text, with [`PARTIAL`] where that holds.
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl Written {

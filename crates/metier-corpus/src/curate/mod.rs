@@ -2,9 +2,11 @@
 
 mod gather;
 mod kept;
+mod look;
 mod records;
 mod split;
 mod state;
+mod task;
 
 use crate::dedup::{Deduplicate, Gather};
 use crate::document_file::{DROPPED, DocumentWriter};
@@ -15,6 +17,7 @@ use crate::tag::Tag;
 pub use kept::Texts;
 #[cfg(test)]
 pub(crate) use kept::{Kept, Written};
+pub use look::{Look, end_of_corpus, fault_line};
 use metier_core::progress::Progress;
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result};
@@ -23,7 +26,9 @@ use serde::{Deserialize, Serialize};
 use state::State;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
+pub use task::{Task, TaskParts};
 
 /// What is said about the whole, apart from the parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +50,14 @@ pub struct Parts<'a> {
     pub dedups: Vec<&'a dyn Deduplicate>,
     /// Splits what is left.
     pub select: &'a dyn Select,
+    /// Who reads, filters and tags, if not this process.
+    pub cluster: Option<&'a dyn Cluster>,
+}
+
+/// Other machines that read, filter and tag.
+pub trait Cluster {
+    /// Lines that [`Look`] writes of what is in the corpus, file by file and in order, without the first `files` of them.
+    fn open(&self, files: u64) -> Result<Box<dyn BufRead + Send>>;
 }
 
 /// What became of the documents.
@@ -205,10 +218,10 @@ mod tests {
     use super::*;
     use crate::dedup::{Exact, Minhash};
     use crate::document_file::{
-        HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+        HELD_OUT, HELD_OUT_ATTRIBUTES, QUARANTINED, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
     };
     use crate::filter::{Decontaminate, Length};
-    use crate::read::{Found, Text};
+    use crate::read::{Found, Invalid, Jsonl, Text};
     use crate::select::HoldOut;
     use crate::tag::Gopher;
     use metier_core::data::Document;
@@ -225,6 +238,7 @@ mod tests {
             tags: vec![&Gopher { version: 1 }],
             dedups: vec![&Exact {}, &Minhash { threshold: 0.8, words: 5, hashes: 128 }],
             select: &select,
+            cluster: None,
         };
         let settings = CurateSettings { license: Some("MIT".into()) };
         let progress = Progress::new("documents", None, "documents");
@@ -283,9 +297,12 @@ mod tests {
     }
 
     impl Read for Failing<'_, Text> {
-        fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
-            let found = self.0.open_behind(path, passed)?;
-            Ok(Box::new(found.map(|item| self.call().and(item))))
+        fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>> {
+            self.0.files(path)
+        }
+
+        fn open_files<'a>(&'a self, path: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
+            Box::new(self.0.open_files(path, files, passed).map(|item| self.call().and(item)))
         }
 
         fn size(&self, path: &Path) -> Result<Size> {
@@ -352,6 +369,7 @@ mod tests {
                 tags: vec![&gopher],
                 dedups: vec![&Minhash { threshold: 0.8, words: 5, hashes: 128 }, &exact],
                 select: &select,
+                cluster: None,
             };
             let progress = Progress::new("documents", None, "documents");
             let report = curate(&settings, &parts, folder.path(), Seed::new(5), out, &progress)?;
@@ -393,5 +411,40 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), "short").unwrap();
         let error = run(folder.path(), out.path()).unwrap_err();
         assert!(error.to_string().contains("1 fewer than 200 characters"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside_and_counted() {
+        let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let line = |word: &str| format!("{{\"text\":\"{word}\"}}\n");
+        let bytes = [line("one").as_bytes(), b"no document\n\xff\xfe\n{\"text\":3}\n", line("two").as_bytes()].concat();
+        std::fs::write(folder.path().join("a.jsonl"), bytes).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let numbers = (0..5000).map(|number| line(&format!("{number} three"))).collect::<String>();
+        gzip.write_all(numbers.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        std::fs::write(folder.path().join("b.jsonl.gz"), &gzip[..gzip.len() / 2]).unwrap();
+        std::fs::write(folder.path().join("c.jsonl"), line("four")).unwrap();
+        let read = Jsonl { invalid: Invalid::Quarantine, ..Jsonl::default() };
+        let select = HoldOut { fraction: 0.0 };
+        let parts =
+            Parts { read: &read, filters: vec![], tags: vec![], dedups: vec![], select: &select, cluster: None };
+        let progress = Progress::new("documents", None, "documents");
+        let settings = CurateSettings::default();
+        let report = curate(&settings, &parts, folder.path(), Seed::new(1), out.path(), &progress).unwrap();
+        assert_eq!(report.read, report.kept + report.dropped["quarantined"]);
+        assert_eq!((report.dropped.len(), report.dropped["quarantined"]), (1, 4));
+        assert!(report.kept > 1000, "{report:?}");
+        let aside = std::fs::read_to_string(out.path().join(QUARANTINED)).unwrap();
+        let aside: Vec<Value> = aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&aside[0]["id"], &aside[0]["raw"]), (&"a.jsonl:2".into(), &"no document\n".into()));
+        assert_eq!(aside[1]["raw_hexadecimal"], "fffe0a");
+        assert!(aside[2]["reason"].as_str().unwrap().contains("a.jsonl:4:1: the line has no text under `text`"));
+        assert!(aside[3]["id"].as_str().unwrap().starts_with("b.jsonl.gz:"), "{}", aside[3]);
+        // The same things are counted where they are passed over.
+        let all = read.open(folder.path()).unwrap().count();
+        for passed in [0, 2, 5, all - 1, all] {
+            assert_eq!(read.open_behind(folder.path(), passed).unwrap().count(), all - passed);
+        }
     }
 }

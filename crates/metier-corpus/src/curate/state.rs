@@ -13,10 +13,16 @@ pub(super) struct State {
     pub kept: Vec<u32>,
     /// Bytes of the list of dropped documents.
     pub dropped: u64,
+    /// Bytes of the list of what cannot be read.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Of each filter and each duplicate search.
     pub filters: Vec<Value>,
     pub gathers: Vec<Value>,
     pub report: CurateReport,
+    /// Files that a cluster has gone through, and documents read up to their end.
+    #[serde(default)]
+    pub files: [u64; 2],
     pub split: Option<Split>,
 }
 

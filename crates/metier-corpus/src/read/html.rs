@@ -7,7 +7,7 @@ use metier_core::{Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// # What it does
 /// Reads web pages and documentation in HTML as their main text, one document a page. Files ending in `.gz` are decompressed.
@@ -88,10 +88,13 @@ impl Html {
 }
 
 impl Read for Html {
-    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
-        let files = some_files(path, &self.include, &self.exclude)?;
+    fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>> {
+        some_files(path, &self.include, &self.exclude)
+    }
+
+    fn open_files<'a>(&'a self, _: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
         let documents = files.into_iter().skip(passed);
-        Ok(Box::new(documents.map(|(name, path)| self.document(name, &path).map(Item::Document).map(Raw::known))))
+        Box::new(documents.map(|(name, path)| self.document(name, &path).map(Item::Document).map(Raw::known)))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {

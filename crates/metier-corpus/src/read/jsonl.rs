@@ -1,4 +1,4 @@
-use super::{Found, Invalid, LARGEST, Raw, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
+use super::{Found, Invalid, Item, LARGEST, Raw, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -17,7 +17,8 @@ use std::sync::Arc;
 /// The text stands under `text_key`. An `id` and a `license` of the line are taken over where they are
 /// texts; otherwise the id is the file's path and the line's number. Pieces are counted in the text itself,
 /// whose SHA-256 is the source hash. A line that is no JSON object or has no text is refused with its number,
-/// or dropped with `invalid = "skip"`. Lines are read one at a time.
+/// dropped with `invalid = "skip"`, or set aside with `invalid = "quarantine"`, which also goes on behind a file that is
+/// damaged. Lines are read one at a time.
 ///
 /// # When to use
 /// For corpora that other tools wrote.
@@ -80,8 +81,22 @@ impl Jsonl {
         let (name, path, index) = (Arc::clone(&lines.name), Arc::clone(&lines.path), lines.read - 1);
         Raw::new(line.len(), move || {
             let id = format!("{name}:{}", index + 1);
-            self.invalid.item(id, "no document in the line", self.document(&name, &path, index, &line))
+            let item = self.invalid.item(id, "no document in the line", self.document(&name, &path, index, &line))?;
+            Ok(match item {
+                Item::Quarantined { id, fault, .. } => Item::Quarantined { id, fault, raw: line },
+                item => item,
+            })
         })
+    }
+
+    /// What stands for the rest of a file that cannot be read.
+    fn rest(&self, name: &str, line: usize, fault: Error) -> Result<Raw<'static>> {
+        match self.invalid {
+            Invalid::Quarantine => {
+                Ok(Raw::known(Item::Quarantined { id: format!("{name}:{line}"), fault, raw: Vec::new() }))
+            }
+            Invalid::Refuse | Invalid::Skip => Err(fault),
+        }
     }
 }
 
@@ -118,16 +133,22 @@ impl Lines {
 }
 
 impl Read for Jsonl {
-    fn open_behind<'a>(&'a self, path: &Path, mut passed: usize) -> Result<Found<'a>> {
-        let files = some_files(path, &self.include, &[])?;
+    fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>> {
+        some_files(path, &self.include, &[])
+    }
+
+    fn open_files<'a>(&'a self, _: &Path, files: Vec<(String, PathBuf)>, mut passed: usize) -> Found<'a> {
         let (mut files, mut lines) = (files.into_iter(), None);
-        Ok(Box::new(std::iter::from_fn(move || {
+        Box::new(std::iter::from_fn(move || {
             loop {
                 let Some(open) = &mut lines else {
                     let (name, path) = files.next()?;
-                    match Lines::open(name, path) {
+                    match Lines::open(name.clone(), path) {
                         Ok(open) => lines = Some(open),
-                        Err(error) => return Some(Err(error)),
+                        Err(error) => match self.rest(&name, 1, error) {
+                            Ok(_) if passed > 0 => passed -= 1,
+                            rest => return Some(rest),
+                        },
                     }
                     continue;
                 };
@@ -137,12 +158,16 @@ impl Read for Jsonl {
                     Ok(Some(_)) if passed > 0 => passed -= 1,
                     Ok(Some(line)) => return Some(Ok(self.raw(open, line))),
                     Err(error) => {
+                        let rest = self.rest(&open.name, open.read + 1, error);
                         lines = None;
-                        return Some(Err(error));
+                        match rest {
+                            Ok(_) if passed > 0 => passed -= 1,
+                            rest => return Some(rest),
+                        }
                     }
                 }
             }
-        })))
+        }))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {

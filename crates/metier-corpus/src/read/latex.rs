@@ -6,7 +6,7 @@ use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// # What it does
 /// Reads LaTeX documents as text whose mathematics can still be read: `$...$` in a line, `$$...$$` on its own.
@@ -56,12 +56,15 @@ impl Default for Latex {
 }
 
 impl Read for Latex {
-    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
-        let files = some_files(path, &self.include, &self.exclude)?;
+    fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>> {
+        some_files(path, &self.include, &self.exclude)
+    }
+
+    fn open_files<'a>(&'a self, path: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
         let root = if path.is_file() { path.parent().unwrap_or(path) } else { path };
         // A file named without a folder lies in the one that is current.
         let root = if root.as_os_str().is_empty() { Path::new(".") } else { root }.to_path_buf();
-        Ok(Box::new(files.into_iter().skip(passed).map(move |(name, path)| {
+        Box::new(files.into_iter().skip(passed).map(move |(name, path)| {
             let document = match whole(&name, &path, self.license.as_ref())? {
                 Ok(document) if !latex::is_document(&document.text) => {
                     let reason = "LaTeX without a class: part of another document";
@@ -79,7 +82,7 @@ impl Read for Latex {
                 Err(error) => Err(error),
             };
             self.invalid.item(name, NO_TEXT, document).map(Raw::known)
-        })))
+        }))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {
@@ -140,7 +143,14 @@ mod tests {
             &[("main.tex", MAIN.as_bytes()), ("part.tex", b"Part."), ("broken.tex", broken.as_bytes())],
         );
         let (read, select) = (Latex::default(), HoldOut { fraction: 0.0 });
-        let parts = Parts { read: &read, filters: Vec::new(), tags: Vec::new(), dedups: Vec::new(), select: &select };
+        let parts = Parts {
+            read: &read,
+            filters: Vec::new(),
+            tags: Vec::new(),
+            dedups: Vec::new(),
+            select: &select,
+            cluster: None,
+        };
         let progress = Progress::new("documents", None, "documents");
         let report =
             curate(&CurateSettings::default(), &parts, folder.path(), Seed::new(1), out.path(), &progress).unwrap();

@@ -38,7 +38,7 @@ impl<'a> Raw<'a> {
     fn known(item: Item) -> Self {
         let bytes = match &item {
             Item::Document(document) => document.text.len(),
-            Item::Skipped { .. } => 0,
+            Item::Skipped { .. } | Item::Quarantined { .. } => 0,
         };
         Self::new(bytes, || Ok(item))
     }
@@ -69,6 +69,15 @@ pub enum Item {
         /// Why, in words that name no position, so that drops can be counted by it.
         reason: &'static str,
     },
+    /// Something that cannot be read and that the settings say to set aside.
+    Quarantined {
+        /// The id the document would have had.
+        id: String,
+        /// What is wrong, and where.
+        fault: Error,
+        /// Its bytes, where they are not a whole file.
+        raw: Vec<u8>,
+    },
 }
 
 /// What becomes of bytes that are no text.
@@ -80,6 +89,8 @@ pub enum Invalid {
     Refuse,
     /// Drop the document and count it.
     Skip,
+    /// Set it aside with what is wrong, count it, and go on; what cannot be read of a damaged file too.
+    Quarantine,
 }
 
 impl Invalid {
@@ -88,6 +99,7 @@ impl Invalid {
         match (read, self) {
             (Ok(document), _) => Ok(Item::Document(document)),
             (Err(_), Self::Skip) => Ok(Item::Skipped { id, reason }),
+            (Err(fault), Self::Quarantine) => Ok(Item::Quarantined { id, fault, raw: Vec::new() }),
             (Err(error), Self::Refuse) => Err(error),
         }
     }
@@ -101,7 +113,15 @@ pub trait Read: Send + Sync {
     }
 
     /// Those behind the first `passed` things found, which are not looked at more closely than it takes to count them.
-    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>>;
+    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
+        Ok(self.open_files(path, self.files(path)?, passed))
+    }
+
+    /// The files below `path` in which documents are, each with its name among them, in order.
+    fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>>;
+
+    /// What is in some of the [files](Self::files) below `path`, behind the first `passed` things found.
+    fn open_files<'a>(&'a self, path: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a>;
 
     /// About how much there is, told from names, sizes and beginnings of files.
     fn size(&self, path: &Path) -> Result<Size>;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// # What it does
 /// Reads plain text files below a folder, one document a file. Files ending in `.gz` are decompressed.
@@ -45,12 +45,15 @@ impl Default for Text {
 }
 
 impl Read for Text {
-    fn open_behind<'a>(&'a self, path: &Path, passed: usize) -> Result<Found<'a>> {
-        let files = some_files(path, &self.include, &self.exclude)?;
-        Ok(Box::new(files.into_iter().skip(passed).map(|(name, path)| {
+    fn files(&self, path: &Path) -> Result<Vec<(String, PathBuf)>> {
+        some_files(path, &self.include, &self.exclude)
+    }
+
+    fn open_files<'a>(&'a self, _: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
+        Box::new(files.into_iter().skip(passed).map(|(name, path)| {
             let document = whole(&name, &path, self.license.as_ref())?;
             self.invalid.item(name, NO_TEXT, document).map(Raw::known)
-        })))
+        }))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {
@@ -137,7 +140,7 @@ mod tests {
             .unwrap()
             .map(|item| match item.unwrap() {
                 Item::Document(document) => document,
-                Item::Skipped { id, reason } => panic!("{id}: {reason}"),
+                other => panic!("{other:?}"),
             })
             .collect();
         let ids: Vec<_> = documents.iter().map(|document| (document.id.as_str(), document.text.as_str())).collect();

@@ -99,7 +99,7 @@ fn curated(from: &Path, out: &Path) {
     let (read, select) = (Jsonl::default(), HoldOut { fraction: 0.1 });
     let near = Minhash { threshold: THRESHOLD, words: WORDS, ..Minhash::default() };
     let dedups: Vec<&dyn Deduplicate> = vec![&Exact {}, &near];
-    let parts = Parts { read: &read, filters: Vec::new(), tags: Vec::new(), dedups, select: &select };
+    let parts = Parts { read: &read, filters: Vec::new(), tags: Vec::new(), dedups, select: &select, cluster: None };
     set_mode(Mode::Silent);
     let progress = Progress::new("documents", None, "documents");
     curate(&CurateSettings::default(), &parts, from, Seed::new(1), out, &progress).expect("good input");

@@ -24,7 +24,7 @@ fn run(corpus: &str, fraction: f64, out: &Path) -> CurateReport {
     let (read, pages, length) = (texts(), RfcPages::default(), Length::default());
     let (near, select) = (Minhash::default(), HoldOut { fraction });
     let (filters, dedups): (Vec<&dyn Filter>, Vec<&dyn Deduplicate>) = (vec![&pages, &length], vec![&Exact {}, &near]);
-    let parts = Parts { read: &read, filters, tags: Vec::new(), dedups, select: &select };
+    let parts = Parts { read: &read, filters, tags: Vec::new(), dedups, select: &select, cluster: None };
     set_mode(Mode::Silent);
     let progress = Progress::new("documents", None, "documents");
     let settings = CurateSettings { license: Some("as stated".into()) };

@@ -11,7 +11,7 @@ fn pages() -> Vec<Document> {
     items
         .filter_map(|item| match item.expect("fixtures are good input") {
             Item::Document(document) => Some(document),
-            Item::Skipped { .. } => None,
+            Item::Skipped { .. } | Item::Quarantined { .. } => None,
         })
         .collect()
 }

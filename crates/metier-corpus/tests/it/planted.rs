@@ -30,7 +30,7 @@ fn tagged(planted: &Path, out: &Path) {
     let read: &dyn Read = &Jsonl::default();
     let (pii, select) = (Pii::default(), HoldOut { fraction: 0.0 });
     let tags: Vec<&dyn Tag> = vec![&pii];
-    let parts = Parts { read, filters: Vec::new(), tags, dedups: Vec::new(), select: &select };
+    let parts = Parts { read, filters: Vec::new(), tags, dedups: Vec::new(), select: &select, cluster: None };
     let step = |name: &str| {
         let path = out.join(name);
         std::fs::create_dir(&path).expect("a folder can be made");

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod check;
+mod cluster;
 mod decoding;
 mod dedupe;
 mod diff;
@@ -60,6 +61,9 @@ pub struct Global {
     /// Use nothing from the network
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Let this cluster read, filter and tag documents; they are the same as without it (see `metier cluster`)
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_scheduler)]
+    pub cluster: Option<String>,
 }
 
 impl Global {
@@ -154,6 +158,7 @@ enum Verb {
     Embed(embed::Arguments),
     Chat(chat::Arguments),
     Serve(serve::Arguments),
+    Cluster(cluster::Arguments),
     #[command(hide = true)]
     Docs(docs::Arguments),
 }
@@ -170,6 +175,14 @@ pub enum Verdict {
 /// Runs one verb.
 pub fn execute(arguments: Arguments) -> Result<Verdict> {
     let global = arguments.global;
+    if let Verb::Cluster(verb) = &arguments.verb {
+        return cluster::execute(verb);
+    }
+    if global.cluster.is_some() && !matches!(arguments.verb, Verb::Run(_) | Verb::Reproduce(_) | Verb::Curate(_)) {
+        return Err(Fault::new(Place::key("--cluster"), "this verb has nothing for a cluster to do")
+            .hint("it belongs to `run`, `reproduce` and `curate`")
+            .into());
+    }
     progress::set_mode(if global.quiet {
         Mode::Silent
     } else if global.json && std::io::stdout().is_terminal() {
@@ -221,6 +234,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Chat(verb) => chat::execute(&verb, &global),
         Verb::Serve(verb) => serve::execute(&verb, &global),
         Verb::Docs(verb) => docs::execute(&verb),
+        Verb::Cluster(verb) => cluster::execute(&verb),
     }
 }
 
@@ -276,6 +290,11 @@ pub fn talk(global: &Global, text: &str) {
     if !global.quiet {
         write_line(text);
     }
+}
+
+fn parse_scheduler(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok())?);
+    port.map(|_| text.to_owned()).ok_or_else(|| "write a host and a port, such as 127.0.0.1:50050".to_owned())
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

@@ -205,6 +205,7 @@ impl OneStage<'_> {
             budget: &budget,
             machine: self.machine,
             events: self.global.json && !self.global.quiet,
+            cluster: self.global.cluster.as_deref(),
         };
         let outcome = self.stage.work.run(&context).inspect_err(|error| {
             let _ = store.note(self.run, name, "failed", json!({ "error": error.to_string() }));

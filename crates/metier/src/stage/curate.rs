@@ -1,15 +1,17 @@
 //! `curate`: raw files to chosen documents.
 
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, many, one};
+use crate::cluster::Cluster;
 use metier_core::part::Chosen;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Result};
-use metier_corpus::{CurateSettings, Parts, dedup, filter, read, select, tag};
+use metier_corpus::{CurateSettings, Parts, Task, dedup, filter, read, select, tag};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Bytes of text read, cleaned and compared in a second on one thread; measured on the quickstart.
 const BYTES_PER_SECOND: f64 = 12e6;
@@ -66,6 +68,16 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     }
 }
 
+impl Curate {
+    /// What other machines have to know.
+    fn task(&self, path: &Path, settings: &CurateSettings) -> Result<Task> {
+        let path = std::path::absolute(path).map_err(|error| Error::io(path, "find", &error))?;
+        let filters = self.filters.iter().map(|filter| (filter.identity(), filter.part.data())).collect();
+        let tags = self.tags.iter().map(|tag| (tag.identity(), tag.part.model())).collect();
+        Ok(Task { path, settings: settings.clone(), read: self.read.identity(), filters, tags })
+    }
+}
+
 impl Work for Curate {
     fn settings(&self) -> serde_json::Value {
         json!({
@@ -113,15 +125,22 @@ impl Work for Curate {
     fn run(&self, context: &Context) -> Result<Outcome> {
         let from = context.input("from")?;
         let progress = Progress::new("documents", None, "documents");
+        let mut settings = self.settings.clone();
+        settings.license = settings.license.or_else(|| from.license.clone());
+        let cluster = match context.cluster {
+            Some(scheduler) => {
+                Some(Cluster { scheduler: scheduler.to_owned(), task: self.task(&from.path, &settings)? })
+            }
+            None => None,
+        };
         let parts = Parts {
             read: self.read.part.as_ref(),
             filters: self.filters.iter().map(|chosen| chosen.part.as_ref()).collect(),
             tags: self.tags.iter().map(|chosen| chosen.part.as_ref()).collect(),
             dedups: self.dedups.iter().map(|chosen| chosen.part.as_ref()).collect(),
             select: self.select.part.as_ref(),
+            cluster: cluster.as_ref().map(|cluster| cluster as &dyn metier_corpus::Cluster),
         };
-        let mut settings = self.settings.clone();
-        settings.license = settings.license.or_else(|| from.license.clone());
         let report = metier_corpus::curate(&settings, &parts, &from.path, context.seed, context.work, &progress)?;
         progress.finish();
         let mut figures: BTreeMap<String, f64> = parts.filters.iter().flat_map(|filter| filter.figures()).collect();

@@ -265,6 +265,8 @@ pub struct Context<'a> {
     pub machine: Machine,
     /// Whether what happens is to be told as lines of JSON on standard output.
     pub events: bool,
+    /// The scheduler of a cluster that works on documents.
+    pub cluster: Option<&'a str>,
 }
 
 impl Context<'_> {

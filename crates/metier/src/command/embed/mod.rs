@@ -142,7 +142,7 @@ fn documents<'a>(readers: &'a [(&Path, Box<dyn Read>)]) -> impl Iterator<Item = 
     readers.iter().flat_map(|(path, reader)| match reader.open(path) {
         Ok(found) => Box::new(found.filter_map(|item| match item {
             Ok(Item::Document(document)) => Some(Ok(document)),
-            Ok(Item::Skipped { .. }) => None,
+            Ok(Item::Skipped { .. } | Item::Quarantined { .. }) => None,
             Err(error) => Some(Err(error)),
         })) as Box<dyn Iterator<Item = Result<Document>>>,
         Err(error) => Box::new(std::iter::once(Err(error))),
