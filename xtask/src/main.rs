@@ -2,6 +2,7 @@
 
 mod assets;
 mod binary;
+mod cluster;
 mod generate;
 mod golden;
 mod new_part;
@@ -16,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The tasks and what each does.
-pub const TASKS: [(&str, &str); 7] = [
+pub const TASKS: [(&str, &str); 8] = [
     ("tidy [--generated]", "hold the house rules; every fault with its file and line"),
     ("generate [--check]", "write (or compare) schemas/, docs/parts/, recipes/README.md and bench/README.md"),
     ("new-part FAMILY NAME", "write a part's file, its two lines in the list and an empty golden"),
     ("golden [NAME [ARGUMENTS]]", "list the scripts that make goldens, or run one in an environment of its own"),
     ("assets", "fetch the real models that some tests use, and print where they are"),
     ("race [NAME [--rounds N] ...]", "list the races with other programs, or run one and write its receipt"),
+    ("cluster", "check and test crates/metier-cluster, which nothing else builds"),
     ("test [--offline] [--no-generate]", "everything: format, lints, tidy, generated files, all tests"),
 ];
 
@@ -67,6 +69,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
             }
             true
         }
+        ["cluster"] => cluster::run(&root)?,
         ["test", flags @ ..] if flags.iter().all(|flag| ["--offline", "--no-generate"].contains(flag)) => {
             test::run(&root, flags.contains(&"--offline"), !flags.contains(&"--no-generate"))?
         }

@@ -9,7 +9,7 @@ use super::{Fault, tree::Tree};
 const RULE: &str = "edges";
 
 /// Each crate and the workspace crates it may use.
-pub const ALLOWED: [(&str, &[&str]); 14] = [
+pub const ALLOWED: [(&str, &[&str]); 15] = [
     ("metier-core", &[]),
     ("metier-corpus", &["metier-core"]),
     ("metier-tokenizer", &["metier-core"]),
@@ -24,6 +24,7 @@ pub const ALLOWED: [(&str, &[&str]); 14] = [
     ("metier-weights", &["metier-core", "metier-tokenizer", "metier-model", "metier-compute"]),
     ("metier-serve", &["metier-core"]),
     ("metier-testkit", &["metier-core"]),
+    ("metier-cluster", &["metier-core", "metier-corpus"]),
 ];
 
 /// The crate that knows all.
