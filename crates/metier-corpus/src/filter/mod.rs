@@ -51,7 +51,7 @@ pub trait Filter: Send + Sync {
         Value::Null
     }
 
-    /// Takes up what it had to remember.
+    /// Takes up what it had to remember, or what one that saw other documents of the corpus has to, beside its own.
     fn resume(&self, _state: &Value) {}
 
     /// What it has to say at the end, beside the counts of what it dropped.

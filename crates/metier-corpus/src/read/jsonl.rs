@@ -88,16 +88,6 @@ impl Jsonl {
             })
         })
     }
-
-    /// What stands for the rest of a file that cannot be read.
-    fn rest(&self, name: &str, line: usize, fault: Error) -> Result<Raw<'static>> {
-        match self.invalid {
-            Invalid::Quarantine => {
-                Ok(Raw::known(Item::Quarantined { id: format!("{name}:{line}"), fault, raw: Vec::new() }))
-            }
-            Invalid::Refuse | Invalid::Skip => Err(fault),
-        }
-    }
 }
 
 /// Files, and bytes of each, that are read to tell how long lines are.
@@ -145,7 +135,7 @@ impl Read for Jsonl {
                     let (name, path) = files.next()?;
                     match Lines::open(name.clone(), path) {
                         Ok(open) => lines = Some(open),
-                        Err(error) => match self.rest(&name, 1, error) {
+                        Err(error) => match self.invalid.rest(&name, 1, error) {
                             Ok(_) if passed > 0 => passed -= 1,
                             rest => return Some(rest),
                         },
@@ -158,7 +148,7 @@ impl Read for Jsonl {
                     Ok(Some(_)) if passed > 0 => passed -= 1,
                     Ok(Some(line)) => return Some(Ok(self.raw(open, line))),
                     Err(error) => {
-                        let rest = self.rest(&open.name, open.read + 1, error);
+                        let rest = self.invalid.rest(&open.name, open.read + 1, error);
                         lines = None;
                         match rest {
                             Ok(_) if passed > 0 => passed -= 1,

@@ -103,6 +103,17 @@ impl Invalid {
             (Err(error), Self::Refuse) => Err(error),
         }
     }
+
+    /// What stands for the rest of a file that cannot be read, from its line or row `number` on.
+    fn rest(self, name: &str, number: usize, fault: Error) -> Result<Raw<'static>> {
+        match self {
+            Self::Quarantine => {
+                let id = format!("{name}:{number}");
+                Ok(Raw::known(Item::Quarantined { id, fault, raw: Vec::new() }))
+            }
+            Self::Refuse | Self::Skip => Err(fault),
+        }
+    }
 }
 
 /// Reads documents out of files.
