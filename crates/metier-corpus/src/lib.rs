@@ -30,6 +30,7 @@ pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod mix;
+mod pick;
 pub mod plant;
 pub mod read;
 mod scratch;
@@ -40,4 +41,6 @@ pub use attributes::Attributes;
 pub use curate::{CurateReport, CurateSettings, Parts, curate, planned_memory};
 pub use document_file::{
     DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES, read_attributes, read_documents,
+    read_values,
 };
+pub use pick::{Picked, pick};
