@@ -135,8 +135,6 @@ impl SubsetSettings {
         refuse("temperature", !above(self.temperature), "nothing can be divided by it", "write a number above 0");
         refuse("epsilon", !share(self.epsilon), "this is no share of a gain", "write a number above 0 and below 1");
         refuse("lambda", !self.lambda.is_none_or(above), "it is out of range", "write a number above 0");
-        refuse("partitions", self.partitions == Some(0), "0 is out of range", "it is at least 1");
-        refuse("layer", self.layer == Some(0), "0 is out of range", "blocks are counted from 1");
         let no_lambda = matches!(self.function, Worth::FacilityLocation | Worth::DisparitySum);
         let function = "leave it out, or choose `graph_cut` or `log_det`";
         refuse("lambda", self.lambda.is_some() && no_lambda, "this function has none", function);
