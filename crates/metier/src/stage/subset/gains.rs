@@ -18,7 +18,7 @@ const REPORT: &str = "report.json";
 /// What is said of a document. A line of [`GAINS`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Gain {
+struct Said {
     id: String,
     /// The number of its part.
     part: u32,
@@ -46,7 +46,7 @@ pub(super) fn read(from: &Path, after: &Path, temperature: f64) -> Result<Vec<Pa
     let mut documents = read_documents(&from.join(TRAIN))?;
     let mut parts: BTreeMap<u32, Vec<(u32, u32, f64)>> = BTreeMap::new();
     let mut line = 0;
-    for gain in read_values::<Gain>(&path)? {
+    for gain in read_values::<Said>(&path)? {
         let gain = gain?;
         if documents.next().transpose()?.is_none_or(|document| document.id != gain.id) {
             return other(line as usize + 1);
@@ -91,14 +91,16 @@ pub(super) fn write(from: &Path, out: &Path, parts: &[Part], chosen: &[u64]) -> 
     let mut writer = DocumentWriter::create(&out.join(GAINS))?;
     for (document, (part, place, gain, weight, chosen)) in read_documents(&from.join(TRAIN))?.zip(rows.values()) {
         let (id, (part, place, gain)) = (document?.id, (*part, *place, *gain));
-        writer.write(&Gain { id, part, place, gain, weight: *weight, chosen: *chosen })?;
+        writer.write(&Said { id, part, place, gain, weight: *weight, chosen: *chosen })?;
     }
     writer.finish()?;
     write_atomic(out.join(REPORT), format!("{:#}\n", json!({ "parts": counts })))?;
     let mut by_gain: Vec<(f64, bool)> = rows.values().map(|(_, _, gain, _, chosen)| (*gain, *chosen)).collect();
     by_gain.sort_unstable_by(|one, other| other.0.total_cmp(&one.0));
     let sum = |of: &mut dyn Iterator<Item = &(f64, bool)>| of.map(|(gain, _)| *gain).sum::<f64>();
-    let gain_share = sum(&mut by_gain.iter().filter(|(_, chosen)| *chosen)) / sum(&mut by_gain.iter());
+    let all = sum(&mut by_gain.iter());
+    let of_chosen = sum(&mut by_gain.iter().filter(|(_, chosen)| *chosen));
+    let gain_share = if all == 0.0 { 0.0 } else { of_chosen / all };
     Ok(Told { gain_share, table: quarters(&by_gain) })
 }
 

@@ -119,7 +119,7 @@ impl Work for Subset {
         };
         let mut estimate = Estimate {
             rows: flow.documents,
-            memory_bytes: Some(64 << 20),
+            memory_bytes: Some((64 << 20) + lists(flow.documents.unwrap_or_default())),
             disk_bytes: out.bytes.map(|bytes| bytes + flow.held_out_bytes.unwrap_or_default()),
             seconds: flow.bytes.map(|bytes| 2.0 * bytes as f64 / BYTES_PER_SECOND),
             ..Estimate::default()
@@ -173,6 +173,8 @@ impl Work for Subset {
                 vec![Part { rows: (0..rows).collect(), gains: vec![0.0; rows as usize], weights: alike }]
             }
         };
+        let documents: u64 = parts.iter().map(|part| part.rows.len() as u64).sum();
+        let _held = context.budget.reserve(lists(documents), "what is known of each document")?;
         let (fraction, seed) = (self.settings.fraction, context.seed.derive("draw"));
         let chosen = match self.settings.choose {
             Choose::First => first(&parts, fraction)?,
@@ -190,7 +192,6 @@ impl Work for Subset {
             note("gain_share", told.gain_share);
             table = Some(told.table);
         }
-        let documents: u64 = parts.iter().map(|part| part.rows.len() as u64).sum();
         let mut counts = Counts {
             read: documents + held_out.documents,
             out: train.documents + held_out.documents,
@@ -241,7 +242,7 @@ impl Subset {
     fn memory_of_selection(&self, documents: u64, width: u64, threads: usize) -> u64 {
         let partitions = self.settings.of(documents).partitions as u64;
         // Features are read from the disk as a whole before they are taken apart.
-        documents * (8 * width + 64) + submodular::planned_memory(documents, partitions, threads as u64)
+        documents * 8 * width + lists(documents) + submodular::planned_memory(documents, partitions, threads as u64)
     }
 
     /// The same faults at the places where their keys are written.
@@ -255,6 +256,11 @@ impl Subset {
     }
 }
 
+/// Bytes of what is held of documents: their parts, gains and weights, and which are chosen.
+fn lists(documents: u64) -> u64 {
+    documents * 200
+}
+
 /// How many documents there are to choose from.
 fn counted(file: &Path) -> Result<u32> {
     let mut documents = 0_u64;
@@ -263,11 +269,9 @@ fn counted(file: &Path) -> Result<u32> {
         documents += 1;
         stop::check()?;
     }
-    match u32::try_from(documents) {
-        Ok(number @ 2..) => Ok(number),
-        _ => {
-            let fault = Fault::new(Place::file(file), format!("there are {documents} documents to choose from"));
-            Err(fault.hint("a subset is one of two documents or more, and of fewer than four billion").into())
-        }
+    if let Ok(number @ 2..) = u32::try_from(documents) {
+        return Ok(number);
     }
+    let fault = Fault::new(Place::file(file), format!("there are {documents} documents to choose from"));
+    Err(fault.hint("a subset is one of two documents or more, and of fewer than four billion").into())
 }
