@@ -100,8 +100,8 @@ mod tests {
             (0..count).for_each(|number| writer.write(&document(number)).unwrap());
             writer.finish().unwrap();
         }
-        let said: String = (0..6).map(|number| format!("{{\"attributes\":{{}},\"id\":\"d{number}\"}}\n")).collect();
-        std::fs::write(from.path().join(TRAIN_ATTRIBUTES), said).unwrap();
+        let said: Vec<_> = (0..6).map(|number| format!("{{\"attributes\":{{}},\"id\":\"d{number}\"}}\n")).collect();
+        std::fs::write(from.path().join(TRAIN_ATTRIBUTES), said.concat()).unwrap();
         let [train, held_out] = pick(from.path(), &[0, 3, 5], out.path()).unwrap();
         assert_eq!(train, Picked { documents: 3, bytes: 2 + 8 + 12 });
         assert_eq!(held_out, Picked { documents: 2, bytes: 6 });
