@@ -32,7 +32,8 @@ pub fn read_attributes(path: &Path) -> Result<impl Iterator<Item = Result<Attrib
     read_values(path)
 }
 
-fn read_values<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = Result<T>> + use<T>> {
+/// Streams values out of a file of JSON lines, likewise.
+pub fn read_values<T: DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = Result<T>> + use<T>> {
     let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
     let path = path.to_path_buf();
     Ok(BufReader::new(file).lines().enumerate().map(move |(index, line)| {

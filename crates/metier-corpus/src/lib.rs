@@ -30,6 +30,7 @@ pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod mix;
+mod pick;
 pub mod plant;
 pub mod read;
 mod scratch;
@@ -43,5 +44,6 @@ pub use curate::{
 };
 pub use document_file::{
     DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, QUARANTINED, TRAIN, TRAIN_ATTRIBUTES, read_attributes,
-    read_documents,
+    read_documents, read_values,
 };
+pub use pick::{Picked, pick};

@@ -295,6 +295,19 @@ impl Decoder {
         positions: &[u32],
         sequences: &[Range<usize>],
     ) -> Result<Var> {
+        self.hidden_behind(self.config.layers, tape, ids, positions, sequences)
+    }
+
+    /// The hidden state of each row behind the first `layers` blocks: `[rows, hidden]`. The final norm is applied behind the last block
+    /// alone, as in the `hidden_states` of transformers. The rest is as in [`Decoder::hidden`].
+    pub fn hidden_behind<'p>(
+        &'p self,
+        layers: usize,
+        tape: &mut Tape<'p>,
+        ids: &[u32],
+        positions: &[u32],
+        sequences: &[Range<usize>],
+    ) -> Result<Var> {
         self.check_rows(ids, positions, sequences)?;
         let leading = self.leading(sequences.iter().map(|rows| (rows.clone(), true)));
         let count = leading.as_ref().map_or(0, |leading| leading.count);
@@ -307,7 +320,7 @@ impl Decoder {
         let longest = positions.iter().max().map_or(0, |last| *last as usize + 1);
         let (linears, dropout) = (&self.model.linears, self.attention_dropout);
         let (mut x, keys) = self.enter(tape, ids, &positions, leading.as_ref())?;
-        for block in &self.model.blocks {
+        for block in self.model.blocks.iter().take(layers) {
             let (positions, sequences, leading) = (positions.clone(), sequences.clone(), leading.clone());
             let forward = move |tape: &mut Tape<'p>, x: Var, keys: Option<Var>| {
                 let keys = leading.as_ref().zip(keys);
@@ -327,7 +340,7 @@ impl Decoder {
         if let Some(leading) = leading {
             x = op::index_select(tape, x, 0, &leading.texts)?;
         }
-        self.model.final_norm(tape, x)
+        if layers < self.config.layers { Ok(x) } else { self.model.final_norm(tape, x) }
     }
 
     /// The rows of virtual tokens in a pass over texts of these rows, which begin there or go on.

@@ -17,6 +17,31 @@ impl Embed for LocalModel {
     /// The mean over the tokens of the last hidden states (after the final norm), scaled to length 1. Special tokens
     /// written in a text are read as plain text.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Embedded>> {
+        let ids_of_texts = self.ids(texts, |ids| self.decoder.check_length(ids.len()))?;
+        let scaled = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
+            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
+            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+            Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: ids.len() }
+        };
+        Ok(self.sums(&ids_of_texts, self.decoder.config().layers)?.into_iter().zip(&ids_of_texts).map(scaled).collect())
+    }
+}
+
+impl LocalModel {
+    /// For each text the mean over its tokens of the hidden states behind `layer` blocks, not scaled
+    /// ([`Decoder::hidden_behind`](crate::Decoder::hidden_behind)). A text longer than the model's context is read in pieces of it,
+    /// none of which sees another. A text without tokens is a fault.
+    pub fn mean_states(&self, texts: &[&str], layer: usize) -> Result<Vec<Embedded>> {
+        let ids_of_texts = self.ids(texts, |_| Ok(()))?;
+        let mean = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
+            let tokens = ids.len();
+            Embedded { vector: sums.iter().map(|sum| (sum / tokens as f64) as f32).collect(), tokens }
+        };
+        Ok(self.sums(&ids_of_texts, layer)?.into_iter().zip(&ids_of_texts).map(mean).collect())
+    }
+
+    /// The ids of each text; those without any and those that `check` refuses are told together.
+    fn ids(&self, texts: &[&str], check: impl Fn(&[TokenId]) -> Result<()>) -> Result<Vec<Vec<TokenId>>> {
         let begin = self.tokenizer.begin_of_text();
         let mut faults = Vec::new();
         let mut ids_of_texts = Vec::with_capacity(texts.len());
@@ -25,56 +50,53 @@ impl Embed for LocalModel {
             let place = Place::key(format!("text {}", number + 1));
             if ids.is_empty() {
                 faults.push(Fault::new(place, "it is empty, and the model has no token that begins a text"));
-            } else if let Err(error) = self.decoder.check_length(ids.len()) {
+            } else if let Err(error) = check(&ids) {
                 faults.extend(error.faults.into_iter().map(|fault| Fault { place: place.clone(), ..fault }));
             }
             ids_of_texts.push(ids);
         }
-        Error::collect((), faults)?;
-        let mut embedded = Vec::with_capacity(texts.len());
-        let mut rest = ids_of_texts.as_slice();
+        Error::collect(ids_of_texts, faults)
+    }
+
+    /// The sums of the hidden states behind `layer` blocks over the tokens of each text.
+    fn sums(&self, texts: &[Vec<TokenId>], layer: usize) -> Result<Vec<Vec<f64>>> {
+        let context = self.decoder.config().context_length.max(1);
+        let mut sums = vec![vec![0.0; self.dimension()]; texts.len()];
+        let pieces = (0..).zip(texts).flat_map(|(text, ids)| ids.chunks(context).map(move |piece| (text, piece)));
+        let pieces: Vec<(usize, &[TokenId])> = pieces.collect();
+        let mut rest = pieces.as_slice();
         while !rest.is_empty() {
-            if stop::requested() {
-                return Err(stop::interrupted());
-            }
+            stop::check()?;
             let mut rows = 0;
-            let fitting = rest.iter().take_while(|ids| {
+            let fitting = rest.iter().take_while(|(_, ids)| {
                 rows += ids.len();
                 rows <= ROWS
             });
             let (now, later) = rest.split_at(fitting.count().max(1));
-            embedded.extend(self.embed_flat(now)?);
+            self.add(now, layer, &mut sums)?;
             rest = later;
         }
-        Ok(embedded)
+        Ok(sums)
     }
-}
 
-impl LocalModel {
-    /// Texts one after another in one run of rows; none attends to another.
-    fn embed_flat(&self, texts: &[Vec<TokenId>]) -> Result<Vec<Embedded>> {
-        let ids = texts.concat();
-        let mut positions: Vec<u32> = Vec::with_capacity(ids.len());
-        let mut sequences = Vec::with_capacity(texts.len());
-        for text in texts {
-            let first = positions.len();
-            positions.extend(0..text.len() as u32);
-            sequences.push(first..positions.len());
+    /// Adds up pieces of texts, one after another in one run of rows; none attends to another.
+    fn add(&self, pieces: &[(usize, &[TokenId])], layer: usize, sums: &mut [Vec<f64>]) -> Result<()> {
+        let (mut ids, mut positions, mut sequences): (Vec<TokenId>, Vec<u32>, Vec<_>) = (vec![], vec![], vec![]);
+        for (_, piece) in pieces {
+            sequences.push(ids.len()..ids.len() + piece.len());
+            positions.extend(0..piece.len() as u32);
+            ids.extend_from_slice(piece);
         }
         let mut tape = Tape::inference(&self.decoder.parameters);
-        let hidden = self.decoder.hidden(&mut tape, &ids, &positions, &sequences)?;
+        let hidden = self.decoder.hidden_behind(layer, &mut tape, &ids, &positions, &sequences)?;
         let (hidden, width) = (tape.value(hidden)?, self.dimension());
-        let mean = |rows: &std::ops::Range<usize>| {
-            let mut sums = vec![0.0_f64; width];
+        for ((text, _), rows) in pieces.iter().zip(&sequences) {
             for row in hidden.data()[rows.start * width..rows.end * width].chunks_exact(width) {
-                for (sum, value) in sums.iter_mut().zip(row) {
+                for (sum, value) in sums[*text].iter_mut().zip(row) {
                     *sum += f64::from(*value);
                 }
             }
-            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-            Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: rows.len() }
-        };
-        Ok(sequences.iter().map(mean).collect())
+        }
+        Ok(())
     }
 }

@@ -111,3 +111,35 @@ fn an_embedding_is_the_mean_of_the_hidden_states_at_length_one() {
     let error = model.embed(&["a", &"x".repeat(64)]).unwrap_err().to_string();
     assert!(error.contains("text 2: a text of 65 tokens is longer than the model's context of 64"), "{error}");
 }
+
+#[test]
+fn states_are_taken_behind_any_block_and_long_texts_in_pieces() {
+    let model = model(true);
+    let decoder = model.decoder();
+    let (layers, width) = (decoder.config().layers, model.dimension());
+    assert!(layers > 1);
+    // 64 tokens are the context: the token that begins a text and 63 bytes, and then the rest.
+    let text = "abcdefghij".repeat(9);
+    let ids: Vec<u32> = std::iter::once(BEGIN).chain(text.bytes().map(u32::from)).collect();
+    for layer in 1..=layers {
+        let mut sums = vec![0.0; width];
+        for piece in ids.chunks(64) {
+            let positions: Vec<u32> = (0..piece.len() as u32).collect();
+            let mut tape = metier_compute::Tape::inference(&decoder.parameters);
+            let rows = std::iter::once(0..piece.len()).collect::<Vec<_>>();
+            let states = decoder.hidden_behind(layer, &mut tape, piece, &positions, &rows).unwrap();
+            for row in tape.value(states).unwrap().data().chunks_exact(width) {
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+        }
+        let expected: Vec<f64> = sums.iter().map(|sum| sum / ids.len() as f64).collect();
+        let found = &model.mean_states(&["x", &text], layer).unwrap()[1];
+        assert_eq!(found.tokens, ids.len());
+        metier_testkit::assert_close(&format!("behind block {layer}"), &found.vector, &expected, 1e-6, 1e-5);
+    }
+    // Behind the last block the direction is that of the embedding.
+    let (mean, embedded) = (&model.mean_states(&["x"], layers).unwrap()[0], &model.embed(&["x"]).unwrap()[0]);
+    let length = mean.vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let scaled: Vec<f64> = mean.vector.iter().map(|value| f64::from(*value) / length).collect();
+    metier_testkit::assert_close("the direction", &embedded.vector, &scaled, 1e-6, 1e-5);
+}

@@ -4,11 +4,13 @@ mod agglutination;
 mod protocols;
 mod skills;
 mod tiny_stories;
+mod topics;
 
 pub use agglutination::Agglutination;
 pub use protocols::Protocols;
 pub use skills::{Skill, Skills};
 pub use tiny_stories::TinyStories;
+pub use topics::Topics;
 
 use metier_core::data::Question;
 use metier_core::part::{Part, Record};
@@ -92,6 +94,7 @@ pub static WORLDS: &[&Part<dyn World>] = &[
     &protocols::PART,
     &skills::PART,
     &tiny_stories::PART,
+    &topics::PART,
 ];
 
 /// The records of all members.

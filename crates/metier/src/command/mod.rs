@@ -139,6 +139,8 @@ enum Verb {
     Dedupe(dedupe::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
+    #[command(name = "subset")]
+    Subset(stage::Arguments),
     Train(train::Arguments),
     #[command(name = "eval")]
     Eval(stage::Arguments),
@@ -220,6 +222,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Dedupe(verb) => dedupe::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Subset(verb) => stage::execute("subset", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),
         Verb::Importance(verb) => stage::execute("importance", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),

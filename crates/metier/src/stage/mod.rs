@@ -30,6 +30,7 @@ mod mix;
 mod model;
 mod pack;
 mod plant;
+mod subset;
 mod synthesize;
 mod tokenizer;
 mod train;
@@ -59,6 +60,7 @@ pub static VERBS: &[&Verb] = &[
     &mix::VERB,
     &pack::VERB,
     &plant::VERB,
+    &subset::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
     &train::VERB,

@@ -29,4 +29,5 @@ mod resume;
 mod reuse;
 mod seeing;
 mod serve;
+mod subset;
 mod tinystories;

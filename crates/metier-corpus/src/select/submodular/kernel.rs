@@ -53,6 +53,11 @@ impl Features {
         self.values.len() / self.dimension
     }
 
+    /// The numbers of a row.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     fn row(&self, row: u32) -> &[f32] {
         &self.values[row as usize * self.dimension..][..self.dimension]
     }

@@ -21,13 +21,13 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
-pub use draw::{subset, taylor_softmax};
+pub use draw::{first, subset, taylor_softmax};
 pub use function::{Function, Gains};
 pub use greedy::{Optimizer, Picked, greedy};
 pub use kernel::{Features, Kernel};
 
 use metier_core::seed::Seed;
-use metier_core::{Fault, Place, Result};
+use metier_core::{Error, Fault, Place, Result};
 use rayon::prelude::*;
 
 /// Rows of a part up to which the order is exact by default.
@@ -63,20 +63,33 @@ pub struct Part {
     pub weights: Vec<f64>,
 }
 
-/// Divides rows into parts and orders each. A fault of the settings is one of the user.
-pub fn parts(features: &Features, settings: &Settings, seed: Seed) -> Result<Vec<Part>> {
+impl Settings {
+    /// Refuses what cannot be done with so many rows: parts of fewer than two rows, or a temperature that is not above 0.
+    pub fn check(&self, rows: usize) -> Result<()> {
+        let (most, mut faults) = (rows / 2, Vec::new());
+        if self.partitions == 0 || self.partitions > most {
+            faults.push(Fault::new(
+                Place::key("partitions"),
+                format!("{} parts of {rows} rows: from 1 to {most} are possible, of two rows or more", self.partitions),
+            ));
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            faults.push(Fault::new(Place::key("temperature"), "must be a number above 0"));
+        }
+        Error::collect((), faults)
+    }
+}
+
+/// Divides rows into parts and orders each. A fault of the settings is one of the user. `done` is called after each part, on any
+/// thread; what it refuses ends the work.
+pub fn parts(
+    features: &Features,
+    settings: &Settings,
+    seed: Seed,
+    done: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Vec<Part>> {
     let rows = features.rows();
-    let most = rows / 2;
-    if settings.partitions == 0 || settings.partitions > most {
-        return Err(Fault::new(
-            Place::key("partitions"),
-            format!("{} parts of {rows} rows: from 1 to {most} are possible, of two rows or more", settings.partitions),
-        )
-        .into());
-    }
-    if !(settings.temperature > 0.0 && settings.temperature.is_finite()) {
-        return Err(Fault::new(Place::key("temperature"), "must be a number above 0").into());
-    }
+    settings.check(rows)?;
     let mut order: Vec<u32> = (0..rows as u32).collect();
     seed.derive("parts").at(0).shuffle(&mut order);
     // Of equal size, but for one row.
@@ -94,9 +107,10 @@ pub fn parts(features: &Features, settings: &Settings, seed: Seed) -> Result<Vec
             seed.derive("greedy").derive(&number.to_string()),
         );
         let weights = taylor_softmax(&picked.gains, settings.temperature);
-        Part { rows: picked.order.iter().map(|at| rows[*at]).collect(), gains: picked.gains, weights }
+        done()?;
+        Ok(Part { rows: picked.order.iter().map(|at| rows[*at]).collect(), gains: picked.gains, weights })
     });
-    Ok(parts.collect())
+    parts.collect()
 }
 
 /// Most memory that [`parts`] holds beside the features, in bytes: the similarities of one part for each thread, and lists of rows.

@@ -202,10 +202,12 @@ fn parts_are_the_same_for_any_number_of_threads_and_hold_every_row_once() {
         let settings = Settings { partitions: 10, optimizer, ..Settings::default() };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| parts(&features, &settings, seed()).unwrap())
+            pool.install(|| parts(&features, &settings, seed(), &|| Ok(())).unwrap())
         };
         let found = run(1);
         assert_eq!(found, run(4));
+        let stopped = parts(&features, &settings, seed(), &|| Err(metier_core::stop::interrupted()));
+        assert!(metier_core::stop::is_interruption(&stopped.unwrap_err()));
         let mut rows: Vec<u32> = found.iter().flat_map(|part| part.rows.clone()).collect();
         rows.sort_unstable();
         assert_eq!(rows, (0..103).collect::<Vec<_>>());
@@ -218,6 +220,10 @@ fn parts_are_the_same_for_any_number_of_threads_and_hold_every_row_once() {
         assert_eq!(subset(&found, 0.25, seed(), 0).unwrap().len(), 30);
         assert_eq!(subset(&found, 0.99, seed(), 0).unwrap().len(), 93);
         assert_ne!(subset(&found, 0.25, seed(), 0).unwrap(), subset(&found, 0.25, seed(), 1).unwrap());
+        let mut heads: Vec<u64> =
+            found.iter().flat_map(|part| part.rows[..3].iter().map(|row| u64::from(*row))).collect();
+        heads.sort_unstable();
+        assert_eq!(first(&found, 0.25).unwrap(), heads);
     }
 }
 
@@ -231,14 +237,17 @@ fn bad_rows_and_settings_are_refused_with_what_they_are() {
     assert!(said(&[1.0, 0.0, 0.0, 0.0], 2).contains("1 rows have the length 0, first 1"));
     assert!(said(&[1.0, 0.0, 0.0], 2).contains("3 numbers are no rows of 2"));
     let features = features(1, 9, 3);
+    let of = |settings: &Settings| parts(&features, settings, seed(), &|| Ok(()));
     for partitions in [0, 5] {
-        let error = parts(&features, &Settings { partitions, ..Settings::default() }, seed()).unwrap_err().to_string();
+        let error = of(&Settings { partitions, ..Settings::default() }).unwrap_err().to_string();
         assert!(error.contains("from 1 to 4 are possible"), "{error}");
     }
-    assert!(parts(&features, &Settings { temperature: 0.0, ..Settings::default() }, seed()).is_err());
-    let found = parts(&features, &Settings::default(), seed()).unwrap();
+    assert!(of(&Settings { temperature: 0.0, ..Settings::default() }).is_err());
+    let found = of(&Settings::default()).unwrap();
     for fraction in [0.0, 1.0, f64::NAN, -0.5] {
-        assert!(subset(&found, fraction, seed(), 0).unwrap_err().to_string().contains("is not between 0 and 1"));
+        for error in [subset(&found, fraction, seed(), 0).unwrap_err(), first(&found, fraction).unwrap_err()] {
+            assert!(error.to_string().contains("is not between 0 and 1"));
+        }
     }
     assert!(Kernel::new(vec![1.0, 0.5, 0.4, 1.0], 2).is_none() && Kernel::new(vec![1.0; 3], 2).is_none());
     assert_eq!(Kernel::new(vec![1.0, 0.5, 0.5, 1.0], 2).unwrap().size(), 2);
