@@ -144,7 +144,7 @@ fn hear(cluster: &dyn Cluster, gathering: &mut Gathering) -> Result<()> {
                 for (filter, state) in gathering.job.parts.filters.iter().zip(&states) {
                     filter.resume(state);
                 }
-                let state = &mut gathering.state;
+                let state = &mut *gathering.state;
                 state.files = [state.files[0] + 1, state.report.read];
             }
             None => {}

@@ -52,8 +52,8 @@ fn same<F: ?Sized>(family: &str, members: &[&'static Part<F>], identity: &Value)
         .into())
 }
 
-fn same_data(family: &str, identity: &Value, here: Option<String>, there: &Option<String>) -> Result<()> {
-    if here == *there {
+fn same_data(family: &str, identity: &Value, here: Option<&String>, there: Option<&String>) -> Result<()> {
+    if here == there {
         return Ok(());
     }
     let place = Place::key(format!("{family} {}", identity["method"].as_str().unwrap_or_default()));
@@ -67,11 +67,11 @@ impl Task {
     pub fn parts(&self) -> Result<TaskParts> {
         let filters = self.filters.iter().map(|(identity, data)| {
             let filter = same("filter", filter::FILTER, identity)?;
-            same_data("filter", identity, filter.data(), data).and(Ok(filter))
+            same_data("filter", identity, filter.data().as_ref(), data.as_ref()).and(Ok(filter))
         });
         let tags = self.tags.iter().map(|(identity, model)| {
             let tag = same("tagger", tag::TAG, identity)?;
-            same_data("tagger", identity, tag.model(), model).and(Ok(tag))
+            same_data("tagger", identity, tag.model().as_ref(), model.as_ref()).and(Ok(tag))
         });
         Ok(TaskParts {
             settings: self.settings.clone(),
