@@ -12,6 +12,7 @@
 //! | [`fasttext`] | which label does this line have |
 //! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
+//! | [`packing`] | how is this file compressed |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
 //!
@@ -30,6 +31,7 @@ pub mod html;
 pub mod latex;
 pub mod layout;
 pub mod mix;
+pub mod packing;
 pub mod plant;
 pub mod read;
 mod scratch;

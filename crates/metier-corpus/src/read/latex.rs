@@ -1,6 +1,7 @@
 use super::text::{NO_TEXT, whole};
 use super::{Found, Invalid, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::latex;
+use crate::packing::with_packed;
 use metier_core::data::{Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
@@ -50,7 +51,7 @@ pub struct Latex {
 
 impl Default for Latex {
     fn default() -> Self {
-        let include = ["*.tex", "*.tex.gz", "*.ltx"].map(str::to_owned).to_vec();
+        let include = with_packed(&["*.tex", "*.ltx"]);
         Self { include, exclude: Vec::new(), license: None, invalid: Invalid::Refuse }
     }
 }

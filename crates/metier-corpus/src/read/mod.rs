@@ -5,6 +5,7 @@ mod jsonl;
 mod latex;
 mod text;
 
+use crate::packing::{self, unpacked};
 pub use html::Html;
 pub use jsonl::Jsonl;
 pub(crate) use jsonl::Lines;
@@ -135,7 +136,7 @@ pub fn records() -> Vec<Record> {
 }
 
 /// How many times larger English text is than its gzip, where that cannot be seen.
-const GZIP_RATIO: u64 = 4;
+const PACKED_RATIO: u64 = 4;
 
 /// The files below `path` that fit the patterns, hidden ones left out and links followed, sorted by path; their names are relative to `path`.
 fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
@@ -200,14 +201,13 @@ fn size_of_files(path: &Path, include: &[String], exclude: &[String]) -> Result<
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 17;
 
-/// The file's bytes, decompressed when its name ends in `.gz`.
+/// The file's bytes, decompressed when its name says so.
 fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", &error))?;
-    Ok(if path.extension().is_some_and(|ending| ending == "gz") {
-        let compressed = BufReader::with_capacity(BUFFER, file);
-        Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(compressed)))
-    } else {
-        Box::new(BufReader::with_capacity(BUFFER, file))
+    let wrong = |error| Error::io(path, "open", &error);
+    let file = BufReader::with_capacity(BUFFER, std::fs::File::open(path).map_err(wrong)?);
+    Ok(match packing::ending(path) {
+        Some(_) => Box::new(BufReader::with_capacity(BUFFER, unpacked(path, file).map_err(wrong)?)),
+        None => Box::new(file),
     })
 }
 
@@ -222,24 +222,27 @@ fn too_large(place: Place) -> Error {
         .into()
 }
 
-/// Bytes of text that tell how well a file is compressed.
+/// Bytes of text that tell how well a file is compressed; several blocks of bzip2, which are read whole.
 const SAMPLE: u64 = 1 << 18;
+const SAMPLE_OF_BLOCKS: u64 = 1 << 22;
 
 /// Bytes of text in a file, told from its size and, when it is compressed, from its beginning.
 fn text_bytes(path: &Path) -> Result<u64> {
     let fault = |error| Error::io(path, "read", &error);
     let length = path.metadata().map_err(fault)?.len();
-    if path.extension().is_none_or(|ending| ending != "gz") {
+    if packing::ending(path).is_none() {
         return Ok(length);
     }
-    let mut compressed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
-    let beginning = flate2::bufread::MultiGzDecoder::new(&mut compressed).take(SAMPLE);
-    let text = std::io::copy(&mut { beginning }, &mut std::io::sink());
-    let taken = compressed.stream_position().map_err(fault)?;
+    let mut packed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
+    let sample = if packing::ending(path) == Some("bz2") { SAMPLE_OF_BLOCKS } else { SAMPLE };
+    let mut beginning = unpacked(path, &mut packed).map_err(fault)?.take(sample);
+    let text = std::io::copy(&mut beginning, &mut std::io::sink());
+    drop(beginning);
+    let taken = packed.stream_position().map_err(fault)?;
     Ok(match text {
-        Ok(text @ ..SAMPLE) => text,
+        Ok(text) if text < sample => text,
         Ok(text) => (u128::from(length) * u128::from(text) / u128::from(taken.max(1))) as u64,
         // Reading it will name the fault.
-        Err(_) => length * GZIP_RATIO,
+        Err(_) => length * PACKED_RATIO,
     })
 }
