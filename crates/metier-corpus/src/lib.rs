@@ -21,6 +21,7 @@
 
 mod attributes;
 pub mod cipher;
+mod columns;
 mod curate;
 pub mod dedup;
 mod document_file;

@@ -3,8 +3,10 @@
 mod html;
 mod jsonl;
 mod latex;
+mod parquet;
 mod text;
 
+pub use self::parquet::Parquet;
 use crate::packing::{self, unpacked};
 pub use html::Html;
 pub use jsonl::Jsonl;
@@ -127,6 +129,7 @@ pub static READ: &[&Part<dyn Read>] = &[
     &html::PART,
     &jsonl::PART,
     &latex::PART,
+    &parquet::PART,
     &text::PART,
 ];
 
