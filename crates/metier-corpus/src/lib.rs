@@ -12,6 +12,7 @@
 //! | [`fasttext`] | which label does this line have |
 //! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
+//! | [`markdown`] | what does this Markdown document say |
 //! | [`packing`] | how is this file compressed |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
@@ -31,6 +32,7 @@ mod hash;
 pub mod html;
 pub mod latex;
 pub mod layout;
+pub mod markdown;
 pub mod mix;
 pub mod packing;
 pub mod plant;

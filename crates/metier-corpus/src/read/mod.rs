@@ -3,6 +3,7 @@
 mod html;
 mod jsonl;
 mod latex;
+mod markdown;
 mod parquet;
 mod text;
 
@@ -12,6 +13,7 @@ pub use html::Html;
 pub use jsonl::Jsonl;
 pub(crate) use jsonl::Lines;
 pub use latex::Latex;
+pub use markdown::Markdown;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
@@ -129,6 +131,7 @@ pub static READ: &[&Part<dyn Read>] = &[
     &html::PART,
     &jsonl::PART,
     &latex::PART,
+    &markdown::PART,
     &parquet::PART,
     &text::PART,
 ];
