@@ -16,6 +16,7 @@
 //! | [`packing`] | how is this file compressed |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
+//! | [`wikitext`] | what does this page of a wiki say |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
@@ -40,6 +41,7 @@ pub mod read;
 mod scratch;
 pub mod select;
 pub mod tag;
+pub mod wikitext;
 
 pub use attributes::Attributes;
 pub use curate::{CurateReport, CurateSettings, Parts, curate, planned_memory};

@@ -4,6 +4,7 @@ mod html;
 mod jsonl;
 mod latex;
 mod markdown;
+mod mediawiki;
 mod parquet;
 mod text;
 
@@ -14,6 +15,7 @@ pub use jsonl::Jsonl;
 pub(crate) use jsonl::Lines;
 pub use latex::Latex;
 pub use markdown::Markdown;
+pub use mediawiki::Mediawiki;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
@@ -132,6 +134,7 @@ pub static READ: &[&Part<dyn Read>] = &[
     &jsonl::PART,
     &latex::PART,
     &markdown::PART,
+    &mediawiki::PART,
     &parquet::PART,
     &text::PART,
 ];
