@@ -122,13 +122,13 @@ impl Hidden {
     }
 
     /// Whether a link to this page shows nothing: to a file, a category, or, without a label, the same page in another language.
-    fn hides(&self, target: &str, labelled: bool) -> bool {
+    fn hides(&self, target: &str, labeled: bool) -> bool {
         let end = target.bytes().take(LONGEST_SPACE).position(|byte| byte == b':');
         let Some(space) = end.map(|end| &target[..end]) else { return false };
         let name = space.trim().replace('_', " ").to_lowercase();
         ["file", "image", "media", "category"].contains(&&*name)
             || self.0.contains(&name)
-            || (!labelled && is_language(space))
+            || (!labeled && is_language(space))
     }
 }
 
