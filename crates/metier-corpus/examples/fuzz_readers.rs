@@ -202,7 +202,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         files.push((kind, packed_as(ending, lines.as_bytes())));
     }
     for name in ["gzip", "plain", "snappy", "zstd"] {
-        files.push(("parquet", std::fs::read(fixture(&format!("tables/{name}.parquet"))).expect("a fixture")));
+        files.push(("parquet", std::fs::read(fixture(format!("tables/{name}.parquet"))).expect("a fixture")));
     }
     files.push(("md", std::fs::read(fixture("../CONTRIBUTING.md")).expect("a document")));
     files.push(("md", MARKDOWN.into()));

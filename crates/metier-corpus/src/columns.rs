@@ -105,7 +105,7 @@ impl Table {
         let plain = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build();
         let rows = self.rows(group)?;
         let pages = plain.and_then(|plain| SerializedPageReader::new(Arc::clone(&self.file), &plain, rows, None));
-        let pages = Pages { pages: pages.map_err(|error| fault(error.to_string()))?, codec };
+        let pages = Pages { inner: pages.map_err(|error| fault(error.to_string()))?, codec, dictionary: false };
         Ok(Values { reader: ColumnReaderImpl::new(schema, Box::new(pages)), levels: Vec::new() })
     }
 
@@ -187,8 +187,10 @@ impl Values {
 
 /// Pages of a column, decompressed.
 struct Pages {
-    pages: SerializedPageReader<File>,
+    inner: SerializedPageReader<File>,
     codec: Compression,
+    /// Whether a dictionary was seen.
+    dictionary: bool,
 }
 
 /// The bytes of a page, of which the first `plain` are not compressed.
@@ -288,29 +290,37 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> std::result::Result<Option<Page>, ParquetError> {
-        self.pages.get_next_page()?.map(|page| unpacked(self.codec, page)).transpose()
+        let Some(page) = self.inner.get_next_page()? else { return Ok(None) };
+        self.dictionary |= page.is_dictionary_page();
+        if !self.dictionary && matches!(page.encoding(), Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY) {
+            return Err(ParquetError::General("a page has no dictionary".to_owned()));
+        }
+        unpacked(self.codec, page).map(Some)
     }
 
     fn peek_next_page(&mut self) -> std::result::Result<Option<PageMetadata>, ParquetError> {
-        self.pages.peek_next_page()
+        let next = self.inner.peek_next_page()?;
+        self.dictionary |= next.as_ref().is_some_and(|page| page.is_dict);
+        Ok(next)
     }
 
     fn skip_next_page(&mut self) -> std::result::Result<(), ParquetError> {
-        self.pages.skip_next_page()
+        self.inner.skip_next_page()
     }
 
     fn supports_deferred_dictionary(&self) -> bool {
-        self.pages.supports_deferred_dictionary()
+        self.inner.supports_deferred_dictionary()
     }
 
     fn take_deferred_dictionary(&mut self) -> std::result::Result<Option<Page>, ParquetError> {
-        self.pages.take_deferred_dictionary()?.map(|page| unpacked(self.codec, page)).transpose()
+        self.inner.take_deferred_dictionary()?.map(|page| unpacked(self.codec, page)).transpose()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parquet::basic::{GzipLevel, ZstdLevel};
 
     fn data(bytes: Vec<u8>, encoding: Encoding) -> Page {
         let levels = Encoding::RLE;
@@ -340,11 +350,11 @@ mod tests {
         // What gzip and zstd make of many zeros is cut off.
         let zeros = vec![0; LARGEST + 2];
         let packed = zstd::encode_all(&zeros[..], 1).unwrap();
-        assert!(said(Compression::ZSTD(Default::default()), data(packed, Encoding::PLAIN)).contains("more than"));
+        assert!(said(Compression::ZSTD(ZstdLevel::default()), data(packed, Encoding::PLAIN)).contains("more than"));
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, &zeros).unwrap();
         let packed = gzip.finish().unwrap();
-        assert!(said(Compression::GZIP(Default::default()), data(packed, Encoding::PLAIN)).contains("more than"));
+        assert!(said(Compression::GZIP(GzipLevel::default()), data(packed, Encoding::PLAIN)).contains("more than"));
         // A dictionary of more values than there are bytes, and lists of lengths of any length.
         let dictionary = Page::DictionaryPage {
             buf: vec![0; 100].into(),

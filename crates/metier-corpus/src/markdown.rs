@@ -69,7 +69,7 @@ impl Writer<'_> {
             }
             Event::Html(text) => self.html(&text, range.start),
             Event::InlineHtml(tag) if tag.get(..3).is_some_and(|tag| tag.eq_ignore_ascii_case("<br")) => {
-                self.out.line()
+                self.out.line();
             }
             Event::HardBreak => self.out.line(),
             Event::SoftBreak if !self.out.at_gap() => self.out.push(" ", None),
@@ -101,8 +101,16 @@ impl Writer<'_> {
                 self.out.push(&mark, None);
                 self.out.mark = self.out.text.len();
             }
-            Tag::Paragraph | Tag::Heading { .. } | Tag::CodeBlock(_) | Tag::HtmlBlock => self.block(),
-            Tag::BlockQuote(_) | Tag::FootnoteDefinition(_) | Tag::Table(_) => self.block(),
+            Tag::Paragraph
+            | Tag::Heading { .. }
+            | Tag::CodeBlock(_)
+            | Tag::BlockQuote(_)
+            | Tag::FootnoteDefinition(_)
+            | Tag::Table(_) => self.block(),
+            Tag::HtmlBlock => {
+                self.block();
+                self.html = Html::Text;
+            }
             Tag::TableHead | Tag::TableRow => {
                 self.out.line();
                 self.cells = 0;
@@ -115,9 +123,6 @@ impl Writer<'_> {
             }
             _ => {}
         }
-        if matches!(tag, Tag::HtmlBlock) {
-            self.html = Html::Text;
-        }
     }
 
     fn end(&mut self, tag: TagEnd) {
@@ -128,10 +133,14 @@ impl Writer<'_> {
                     self.block();
                 }
             }
-            TagEnd::Item => self.out.line(),
-            TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock | TagEnd::HtmlBlock => self.block(),
-            TagEnd::BlockQuote(_) | TagEnd::FootnoteDefinition | TagEnd::Table => self.block(),
-            TagEnd::TableHead | TagEnd::TableRow => self.out.line(),
+            TagEnd::Item | TagEnd::TableHead | TagEnd::TableRow => self.out.line(),
+            TagEnd::Paragraph
+            | TagEnd::Heading(_)
+            | TagEnd::CodeBlock
+            | TagEnd::HtmlBlock
+            | TagEnd::BlockQuote(_)
+            | TagEnd::FootnoteDefinition
+            | TagEnd::Table => self.block(),
             _ => {}
         }
     }
@@ -184,7 +193,7 @@ impl Writer<'_> {
                 Html::Tag(None) if letter == '"' || letter == '\'' => self.html = Html::Tag(Some(letter)),
                 Html::Tag(None) if letter == '>' => (self.html, from) = (Html::Text, at + 1),
                 Html::Comment if letter == '>' && line[..at].ends_with("--") => {
-                    (self.html, from) = (Html::Text, at + 1)
+                    (self.html, from) = (Html::Text, at + 1);
                 }
                 Html::Hidden(name) if letter == '<' && rest.starts_with('/') && rest[1..].starts_with(name) => {
                     self.html = Html::Tag(None);
@@ -284,7 +293,8 @@ mod tests {
         ] {
             text(&part.repeat(100_000 / part.len()));
         }
-        let nested: String = (0..500).map(|depth| format!("{}- {depth}\n", "  ".repeat(depth))).collect();
+        let nested: Vec<_> = (0..500).map(|depth| format!("{}- {depth}\n", "  ".repeat(depth))).collect();
+        let nested = nested.concat();
         assert_eq!(text(&nested).lines().count(), 500);
         assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     }

@@ -24,7 +24,7 @@ use std::path::Path;
 /// - Gone are front matter (YAML, TOML), marks of emphasis, headings and quotations, link targets and their definitions, images with their
 ///   descriptions, rules, and of HTML the tags, comments, scripts and styles; the text between tags stays. `<br>` ends a line.
 ///
-/// Pieces point at the words in the file; signs that are written in another way there (`&amp;`) have none. A document of more than 16 MiB is refused,
+/// Pieces point at the words in the file; signs that are written in another way there (`&amp;`) have none. A document of more than 8 MiB is refused,
 /// or dropped with `invalid = "skip"`, since its tree would need many times that memory.
 ///
 /// # When to use
@@ -56,12 +56,12 @@ impl Default for Markdown {
 }
 
 /// Bytes of the largest document of which a tree is made.
-const LARGEST: usize = if cfg!(test) { 1 << 21 } else { 16 << 20 };
+const LARGEST: usize = if cfg!(test) { 1 << 21 } else { 8 << 20 };
 /// Bytes of a tree for each byte of text, in documents that people write.
 const OF_BYTE: u64 = 8;
 
 /// Why a document is dropped of which no tree is made.
-const TOO_LARGE: &str = "more than 16 MiB of Markdown";
+const TOO_LARGE: &str = "more than 8 MiB of Markdown";
 
 /// The document, of which the text is still Markdown, as plain text.
 fn plain(document: Document) -> Document {

@@ -24,31 +24,43 @@ pub(super) struct Pair {
     pub kind: Kind,
 }
 
-/// Elements whose content is not read.
-const DROPPED: [&str; 19] = [
-    "categorytree",
-    "gallery",
-    "graph",
-    "hiero",
-    "imagemap",
-    "includeonly",
-    "indicator",
-    "inputbox",
-    "mapframe",
-    "maplink",
-    "ref",
-    "references",
-    "score",
-    "script",
-    "style",
-    "templatedata",
-    "templatestyles",
-    "timeline",
-    "title",
+/// What an element is whose content stands between two places.
+type Make = fn(usize, usize) -> Kind;
+
+/// Elements whose content is no wikitext.
+#[rustfmt::skip]
+const ELEMENTS: [(&str, Make); 26] = [
+    ("categorytree", dropped),
+    ("ce", Kind::Formula),
+    ("chem", Kind::Formula),
+    ("gallery", dropped),
+    ("graph", dropped),
+    ("hiero", dropped),
+    ("imagemap", dropped),
+    ("includeonly", dropped),
+    ("indicator", dropped),
+    ("inputbox", dropped),
+    ("mapframe", dropped),
+    ("maplink", dropped),
+    ("math", Kind::Formula),
+    ("nowiki", Kind::Literal),
+    ("pre", Kind::Block),
+    ("ref", dropped),
+    ("references", dropped),
+    ("score", dropped),
+    ("script", dropped),
+    ("source", Kind::Block),
+    ("style", dropped),
+    ("syntaxhighlight", Kind::Block),
+    ("templatedata", dropped),
+    ("templatestyles", dropped),
+    ("timeline", dropped),
+    ("title", dropped),
 ];
-const LITERAL: [&str; 1] = ["nowiki"];
-const BLOCKS: [&str; 3] = ["pre", "source", "syntaxhighlight"];
-const FORMULAS: [&str; 3] = ["ce", "chem", "math"];
+
+fn dropped(_: usize, _: usize) -> Kind {
+    Kind::Dropped
+}
 
 /// The name of the tag that begins here, in lower case, and where the tag ends.
 pub(super) fn tag(text: &str, at: usize) -> Option<(String, usize)> {
@@ -186,14 +198,7 @@ fn element(text: &str, at: usize, missing: &mut BTreeSet<&'static str>) -> Optio
         return Some(Pair { start: at, end, kind: Kind::Dropped });
     }
     let (name, inner) = tag(text, at)?;
-    let lists: [(&[&'static str], fn(usize, usize) -> Kind); 4] = [
-        (&DROPPED, |_, _| Kind::Dropped),
-        (&LITERAL, Kind::Literal),
-        (&BLOCKS, Kind::Block),
-        (&FORMULAS, Kind::Formula),
-    ];
-    let (name, kind) =
-        lists.into_iter().find_map(|(names, kind)| Some((*names.iter().find(|known| **known == name)?, kind)))?;
+    let (name, kind) = ELEMENTS.into_iter().find(|(known, _)| *known == name)?;
     if text[at..].starts_with("</") || text[..inner].ends_with("/>") {
         return Some(Pair { start: at, end: inner, kind: Kind::Dropped });
     }

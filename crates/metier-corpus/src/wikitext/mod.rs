@@ -244,9 +244,9 @@ impl Writer<'_> {
                 self.end_line();
                 self.at += 1;
                 if source[self.at..].trim_start_matches(' ').starts_with('\n') {
-                    self.out.paragraph()
+                    self.out.paragraph();
                 } else {
-                    self.out.line()
+                    self.out.line();
                 }
                 true
             }
