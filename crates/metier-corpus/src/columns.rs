@@ -45,6 +45,9 @@ impl Table {
         let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
         let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))
             .map_err(|error| wrong(Place::file(path), &error))?;
+        if !rows_agree(&metadata) {
+            return Err(Error::file(path, "the file is damaged: it says several things of how many rows it has"));
+        }
         Ok(Self { path: path.to_path_buf(), file: Arc::new(file), metadata })
     }
 
@@ -124,6 +127,17 @@ impl Table {
     pub fn wrong(&self, row: usize, error: &ParquetError) -> Error {
         wrong(Place::file(&self.path).with_key(format!("row {}", row + 1)), error)
     }
+}
+
+/// Whether the rows of the file, of its groups and of their columns are as many. Nulls take no room, so a number that is damaged could ask for any time.
+fn rows_agree(metadata: &ParquetMetaData) -> bool {
+    let groups = || metadata.row_groups().iter();
+    let columns = |group: &RowGroupMetaData| {
+        let mut flat = group.columns().iter().filter(|column| column.column_descr().max_rep_level() == 0);
+        flat.all(|column| column.num_values() == group.num_rows())
+    };
+    let sum = groups().try_fold(0_i64, |sum, group| sum.checked_add(group.num_rows()));
+    sum == Some(metadata.file_metadata().num_rows()) && groups().all(columns)
 }
 
 /// What a column holds, if that is no text.
@@ -332,6 +346,21 @@ mod tests {
             rep_level_encoding: levels,
             statistics: None,
         }
+    }
+
+    #[test]
+    fn numbers_of_rows_that_differ_are_damage() {
+        let metadata = Table::open(&metier_testkit::fixture("tables/snappy.parquet")).unwrap().metadata;
+        assert!(rows_agree(&metadata));
+        let (file, mut groups) = (metadata.file_metadata().clone(), metadata.row_groups().to_vec());
+        let last = groups.pop().unwrap();
+        let rows = last.num_rows();
+        let with = |rows| {
+            let last = last.clone().into_builder().set_num_rows(rows).build().unwrap();
+            let groups = groups.iter().cloned().chain([last]).collect();
+            rows_agree(&ParquetMetaData::new(file.clone(), groups))
+        };
+        assert!(with(rows) && !with(rows + 1) && !with(i64::MAX) && !with(-1));
     }
 
     #[test]
