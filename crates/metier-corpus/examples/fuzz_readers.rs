@@ -1,19 +1,21 @@
 //! Damages files for some minutes and reads them: `cargo run -p metier-corpus --example fuzz_readers -- 10 html 7`.
 //!
-//! The arguments are minutes, the end of the names of the files to damage (`html`, `jsonl`, `jsonl.gz`, `tex`, `txt`; all of them
-//! when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory
+//! The arguments are minutes, the end of the names of the files to damage (`html`, `jsonl`, `jsonl.bz2`, `jsonl.gz`,
+//! `jsonl.zst`, `md`, `parquet`, `tex`, `txt`, `xml`; all of them when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory
 //! that was held. A panic, or a piece that does not stand in its source, ends it with the seed, which makes the same file again.
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
-use flate2::Compression;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
+use metier_core::data::Pieces;
 use metier_core::part::Build;
 use metier_core::{Place, memory};
-use metier_corpus::read::{Html, Invalid, Item, Jsonl, Latex, Read, Text};
+use metier_corpus::packing::{ENDINGS, pack};
+use metier_corpus::read::{Html, Invalid, Item, Jsonl, Latex, Markdown, Mediawiki, Parquet, Read, Text};
+use metier_corpus::wikitext::Hidden;
+use metier_corpus::{markdown, wikitext};
 use metier_testkit::{fixture, hashed, mutated};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -54,6 +56,75 @@ const COMMANDS: &[&str] = &[
     "\\section{",
     "\u{301}",
 ];
+/// The same of Markdown.
+const MARKS: &[&str] = &[
+    "# ",
+    "\n\n",
+    "- ",
+    "1. ",
+    "> ",
+    "    ",
+    "```\n",
+    "`",
+    "*",
+    "_",
+    "[",
+    "](",
+    "![",
+    "[[",
+    "]]",
+    "<!--",
+    "<div>",
+    "<script>",
+    "|",
+    "\n|-|-|\n",
+    "[^1]",
+    "[^1]: ",
+    "$$",
+    "---\n",
+    "&amp;",
+    "\\",
+    "\r\n",
+    "\0",
+    "- [ ] ",
+];
+/// The same of dumps of wikis.
+const WIKI: &[&str] = &[
+    "{{",
+    "}}",
+    "{{{",
+    "}}}",
+    "[[",
+    "]]",
+    "[[File:",
+    "|",
+    "\n{|\n",
+    "\n|}",
+    "''",
+    "'''''",
+    "\n== a ==\n",
+    "\n* ",
+    "\n----",
+    "[http://a ",
+    "&lt;ref>",
+    "&lt;/ref>",
+    "&lt;!--",
+    "-->",
+    "&lt;nowiki>",
+    "&lt;br>",
+    "&amp;nbsp;",
+    "&#",
+    "__TOC__",
+    "<page>",
+    "</page>",
+    "<text>",
+    "<ns>",
+    "<![CDATA[",
+    "]]>",
+    "<?",
+    "<!DOCTYPE",
+    "\0",
+];
 /// The same of JSON.
 const SIGNS: &[&str] =
     &["\"", "\\", "\\u", "\\ud800", "{", "}", "[", "\n", "\r\n", "\0", "1e999", "\u{feff}", "\u{2028}"];
@@ -75,6 +146,44 @@ The rate is $\rate{1} = \half \log(1 + \mathrm{SNR})$, see \cite{shannon}~[\ref{
 \end{document}
 ";
 
+const MARKDOWN: &str = "---
+title: A page
+---
+
+# A *page* {#id}
+
+Text with `code`, **bold** [links](http://a.b 't') and ![images](a.png).[^1]
+
+<details open><summary>More</summary>
+
+- one
+  1. deep
+
+     more
+- [x] done
+
+</details>
+
+| a | b |
+|---|--:|
+| 1 | $x_1$ |
+
+```rust
+fn main() {}
+```
+
+> [!NOTE]
+> quoted
+
+[^1]: A note &amp; <b>more</b><!-- no -->
+
+Under
+=====
+
+[r]: http://x 'y'
+[r] [[wiki|link]]
+";
+
 /// Files of the kinds there are: an end of names and contents.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut files: Vec<(&str, Vec<u8>)> = vec![("tex", LATEX.into())];
@@ -89,9 +198,15 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     MultiGzDecoder::new(&packed[..]).read_to_string(&mut lines).expect("a fixture");
     let numbered = |(number, line): (usize, &str)| format!("{{\"id\": \"{number}\", {}", line.trim_start_matches('{'));
     let lines = lines.lines().take(40).enumerate().map(numbered).collect::<Vec<_>>().join("\n");
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(lines.as_bytes()).expect("memory");
-    files.push(("jsonl.gz", gzip.finish().expect("memory")));
+    for (kind, ending) in ["jsonl.bz2", "jsonl.gz", "jsonl.zst"].into_iter().zip(ENDINGS) {
+        files.push((kind, packed_as(ending, lines.as_bytes())));
+    }
+    for name in ["gzip", "plain", "snappy", "zstd"] {
+        files.push(("parquet", std::fs::read(fixture(format!("tables/{name}.parquet"))).expect("a fixture")));
+    }
+    files.push(("md", std::fs::read(fixture("../CONTRIBUTING.md")).expect("a document")));
+    files.push(("md", MARKDOWN.into()));
+    files.push(("xml", std::fs::read(fixture("wiki/pages.xml")).expect("a fixture")));
     files.push(("jsonl", lines.into_bytes()));
     files.push(("txt", std::fs::read(fixture("corpora/general/austen-01.txt")).expect("a fixture")));
     files
@@ -138,21 +253,32 @@ fn documents(name: &str, path: &Path, bytes: &[u8]) -> Option<bool> {
     let reader: Box<dyn Read> = match name {
         "html" => Html::default().build(&place),
         "tex" => Latex { invalid, ..Latex::default() }.build(&place),
+        "md" => Markdown { invalid, ..Markdown::default() }.build(&place),
+        "parquet" => Parquet { invalid, ..Parquet::default() }.build(&place),
+        "xml" => Mediawiki::default().build(&place),
         "txt" => Text { invalid, ..Text::default() }.build(&place),
         _ => Jsonl { invalid, ..Jsonl::default() }.build(&place),
     }
     .expect("default settings");
-    if name == "html" {
-        let decoded = metier_corpus::html::decode(bytes);
-        let main = metier_corpus::html::main_text(&decoded.text);
-        let source = decoded.text.as_bytes();
-        let stands = main.pieces.0.iter().all(|piece| {
-            main.text.as_bytes().get(piece.start..piece.start + piece.length)
-                == source.get(piece.source..piece.source + piece.length)
-        });
-        if !stands {
-            return None;
+    let source = String::from_utf8_lossy(bytes);
+    let stands = match name {
+        "html" => {
+            let decoded = metier_corpus::html::decode(bytes);
+            let main = metier_corpus::html::main_text(&decoded.text);
+            stand(&main.text, &main.pieces, &decoded.text)
         }
+        "md" => {
+            let (text, pieces) = markdown::plain(&source);
+            stand(&text, &pieces, &source)
+        }
+        "xml" => {
+            let (text, pieces) = wikitext::plain(&source, &Hidden::default());
+            stand(&text, &pieces, &source)
+        }
+        _ => true,
+    };
+    if !stands {
+        return None;
     }
     let size = reader.size(path);
     let Ok(found) = reader.open(path) else { return Some(true) };
@@ -171,12 +297,36 @@ fn documents(name: &str, path: &Path, bytes: &[u8]) -> Option<bool> {
     Some(refused)
 }
 
+/// Whether the pieces of a text stand in its source.
+fn stand(text: &str, pieces: &Pieces, source: &str) -> bool {
+    pieces.0.iter().all(|piece| {
+        let own = text.as_bytes().get(piece.start..piece.start + piece.length);
+        own.is_some() && own == source.as_bytes().get(piece.source..piece.source + piece.length)
+    })
+}
+
+/// A text in a compressed form.
+fn packed_as(ending: &str, text: &[u8]) -> Vec<u8> {
+    let scratch = metier_testkit::scratch("packed");
+    let path = scratch.path().join("file");
+    metier_core::store::write_atomic_with(&path, |file| {
+        pack(&path, Some(ending), file, |file| {
+            file.write_all(text).expect("a scratch folder");
+            Ok(())
+        })
+    })
+    .expect("a scratch folder");
+    std::fs::read(path).expect("a scratch folder")
+}
+
 /// The file with the damage of a seed, and with what means something to its reader in wrong places.
 fn damaged(name: &str, whole: &[u8], seed: u64) -> Vec<u8> {
     let mut bytes = mutated(whole, seed);
     let pieces = match name {
         "html" => TAGS,
         "tex" => COMMANDS,
+        "md" => MARKS,
+        "xml" => WIKI,
         "jsonl" | "txt" => SIGNS,
         _ => return bytes,
     };

@@ -12,14 +12,18 @@
 //! | [`fasttext`] | which label does this line have |
 //! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
+//! | [`markdown`] | what does this Markdown document say |
+//! | [`packing`] | how is this file compressed |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
+//! | [`wikitext`] | what does this page of a wiki say |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
 
 mod attributes;
 pub mod cipher;
+mod columns;
 mod curate;
 pub mod dedup;
 mod document_file;
@@ -29,13 +33,16 @@ mod hash;
 pub mod html;
 pub mod latex;
 pub mod layout;
+pub mod markdown;
 pub mod mix;
+pub mod packing;
 mod pick;
 pub mod plant;
 pub mod read;
 mod scratch;
 pub mod select;
 pub mod tag;
+pub mod wikitext;
 
 pub use attributes::Attributes;
 pub use curate::{

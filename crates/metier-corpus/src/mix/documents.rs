@@ -6,6 +6,7 @@ use super::preset::Preset;
 use super::replace::{Replaced, Replacement, put_in};
 use super::rules::{Rule, Rules, Verdict};
 use crate::document_file::{DROPPED, DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES};
+use crate::packing::with_packed;
 use crate::read::{Jsonl, some_files};
 use crate::scratch;
 use metier_core::data::Document;
@@ -297,7 +298,9 @@ impl Source<'_> {
                         .hint("Dolma's layout is `documents/a.jsonl.gz` beside `attributes/NAME/a.jsonl.gz`")
                         .into());
                 }
-                let include = ["*.jsonl", "*.jsonl.gz", "*.json.gz"].map(str::to_owned);
+                let mut include = with_packed(&["*.jsonl", "*.json"]);
+                // What is plain JSON says something of the folder.
+                include.retain(|pattern| pattern != "*.json");
                 let beside = attribute_folders(&folder.join("attributes"))?;
                 let input = |(name, documents): (String, std::path::PathBuf)| {
                     let attributes =

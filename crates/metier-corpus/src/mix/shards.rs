@@ -4,8 +4,7 @@ use super::beside::{Beside, Entry, check_attributes};
 use super::config::{Config, Stream, place_of, read_config};
 use super::replace::put_in;
 use super::rules::{Rules, Verdict};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::packing;
 use metier_core::progress::{Progress, say};
 use metier_core::{Error, Fault, Place, Result, store};
 use serde::Serialize;
@@ -110,20 +109,23 @@ fn check<'a>(path: &Path, key: &str, stream: &'a Stream, shuffle: bool, allow_mi
 /// Whether output is compressed, if that is said.
 fn compression(path: &Path, key: &str, stream: &Stream) -> Result<Option<bool>> {
     let Some(compression) = &stream.compression else { return Ok(None) };
-    let known = |word: &Option<String>| -> Result<Option<bool>> {
-        match word.as_deref() {
-            None => Ok(None),
-            Some("") => Ok(Some(false)),
-            Some("gz") => Ok(Some(true)),
-            Some(other) => {
-                let place = Place::file(path).with_key(format!("{key}.compression"));
-                let message = format!("`{other}` is no compression that is known here");
-                Err(Fault::new(place, message).hint("write `gz`, or an empty text for none").into())
-            }
-        }
+    let wrong = |word: &str, known: &str| {
+        let place = Place::file(path).with_key(format!("{key}.compression"));
+        let message = format!("`{word}` is no compression that is known here");
+        Fault::new(place, message).hint(format!("write {known}, or an empty text for none"))
     };
-    known(&compression.input)?;
-    known(&compression.output)
+    match compression.input.as_deref() {
+        Some(word) if !word.is_empty() && !packing::ENDINGS.contains(&word) => {
+            return Err(wrong(word, "`bz2`, `gz` or `zst`").into());
+        }
+        _ => {}
+    }
+    match compression.output.as_deref() {
+        None => Ok(None),
+        Some("") => Ok(Some(false)),
+        Some("gz") => Ok(Some(true)),
+        Some(word) => Err(wrong(word, "`gz`").into()),
+    }
 }
 
 /// The files that the patterns of the stream name, with those of their attributes.
@@ -164,10 +166,11 @@ fn inputs(path: &Path, key: &str, stream: &Stream, allow_missing: bool) -> Resul
         // What is compressed is told from names.
         let input = stream.compression.as_ref().and_then(|compression| compression.input.as_deref());
         for name in std::iter::once(&file.documents).chain(&file.attributes) {
-            if input.is_some_and(|input| (input == "gz") != name.extension().is_some_and(|ending| ending == "gz")) {
+            if input.is_some_and(|input| input != packing::ending(name).unwrap_or_default()) {
                 let place = Place::file(path).with_key(format!("{key}.compression.input"));
                 let message = format!("the name of {} says otherwise", name.display());
-                faults.push(Fault::new(place, message).hint("compressed files end in .gz, others do not"));
+                faults
+                    .push(Fault::new(place, message).hint("compressed files end in .bz2, .gz or .zst, others do not"));
             }
         }
     }
@@ -263,14 +266,12 @@ impl Checked<'_> {
                     store::create_folder(folder)?;
                 }
                 store::write_atomic_with(&shard.output, |file| {
-                    let named = || shard.output.extension().is_some_and(|ending| ending == "gz");
-                    if self.zipped.unwrap_or_else(named) {
-                        let mut file = GzEncoder::new(file, Compression::default());
-                        self.write(shard, &mut file, &mut report, &mut dropped, progress)?;
-                        file.finish().map(drop).map_err(|error| Error::io(&shard.output, "write", &error))
-                    } else {
-                        self.write(shard, file, &mut report, &mut dropped, progress)
-                    }
+                    let ending = match self.zipped {
+                        Some(zipped) => zipped.then_some("gz"),
+                        None => packing::ending(&shard.output),
+                    };
+                    let write = |out: &mut dyn Write| self.write(shard, out, &mut report, &mut dropped, progress);
+                    packing::pack(&shard.output, ending, file, write)
                 })?;
                 report.written += 1;
             }
@@ -289,7 +290,7 @@ impl Checked<'_> {
     fn write(
         &self,
         shard: &Shard,
-        out: &mut impl Write,
+        out: &mut dyn Write,
         report: &mut StreamReport,
         dropped: &mut [u64],
         progress: &Progress,

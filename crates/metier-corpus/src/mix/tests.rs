@@ -196,6 +196,31 @@ fn broken_files_are_errors_and_leave_nothing() {
     assert!(said.contains("b.jsonl.gz"), "{said}");
 }
 
+#[test]
+fn files_compressed_by_zstd_are_read_and_written() {
+    let (folder, config) = small(SHORT);
+    for name in ["documents/a.jsonl", "attributes/exp/a.jsonl"] {
+        let path = folder.path().join(name);
+        let packed = zstd::encode_all(&*std::fs::read(&path).expect("written"), 1).expect("memory");
+        std::fs::remove_file(&path).expect("it is there");
+        write(&path.with_extension("jsonl.zst"), &packed);
+    }
+    let text = std::fs::read_to_string(&config).expect("written").replace("*.jsonl", "*.zst");
+    let with = |input: &str| {
+        let compression = format!("    compression: {{ input: {input} }}\n    documents:");
+        write(&config, format!("{}shuffle: false\n", text.replace("    documents:", &compression)).as_bytes());
+        run(&config, false)
+    };
+    let said = with("gz").unwrap_err().to_string();
+    assert!(said.contains("documents/a.jsonl.zst says otherwise") && said.contains(".bz2, .gz or .zst"), "{said}");
+    let said = with("lzma").unwrap_err().to_string();
+    assert!(said.contains("`lzma` is no compression that is known here\n  hint: write `bz2`, `gz` or `zst`"), "{said}");
+    assert_eq!(with("zst").expect("it is right")[0].kept, 1);
+    let out = std::fs::File::open(folder.path().join("out/documents/a.jsonl.zst")).expect("written");
+    let line = String::from_utf8(zstd::decode_all(out).expect("it is whole")).expect("it is text");
+    assert!(line.contains("\"id\":\"b\"") && line.lines().count() == 1, "{line}");
+}
+
 /// A curated folder of 300 documents to learn from and one held out. Document 280 has no text, if it is `broken`.
 fn curated(folder: &Path, broken: bool) {
     let (mut documents, mut attributes) = (String::new(), String::new());

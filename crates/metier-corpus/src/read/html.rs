@@ -1,6 +1,7 @@
 use super::text::{bytes_of, hex};
 use super::{Found, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::html;
+use crate::packing::with_packed;
 use metier_core::data::Document;
 use metier_core::part::{Build, Part};
 use metier_core::{Fault, Place, Result};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// # What it does
-/// Reads web pages and documentation in HTML as their main text, one document a page. Files ending in `.gz` are decompressed.
+/// Reads web pages and documentation in HTML as their main text, one document a page. Files ending in `.bz2`, `.gz` or `.zst` are decompressed.
 ///
 /// # How
 /// Headings, paragraphs and items of lists stand on lines of their own, cells of a table's row on one line between tabs, code with its white space, the
@@ -49,7 +50,7 @@ pub struct Html {
 
 impl Default for Html {
     fn default() -> Self {
-        let include = ["*.html", "*.htm", "*.xhtml", "*.html.gz", "*.htm.gz", "*.xhtml.gz"].map(str::to_owned).to_vec();
+        let include = with_packed(&["*.html", "*.htm", "*.xhtml"]);
         Self { include, exclude: Vec::new(), license: None }
     }
 }

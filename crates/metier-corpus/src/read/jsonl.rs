@@ -1,4 +1,5 @@
 use super::{Found, Invalid, Item, LARGEST, Raw, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
+use crate::packing::with_packed;
 use metier_core::data::{Document, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// # What it does
-/// Reads JSON lines, one document a line, from files ending in `.jsonl` or `.jsonl.gz`.
+/// Reads JSON lines, one document a line, from files ending in `.jsonl`, compressed ones (`.bz2`, `.gz`, `.zst`) too.
 ///
 /// # How
 /// The text stands under `text_key`. An `id` and a `license` of the line are taken over where they are
@@ -43,8 +44,12 @@ pub struct Jsonl {
 
 impl Default for Jsonl {
     fn default() -> Self {
-        let include = ["*.jsonl", "*.jsonl.gz"].map(str::to_owned).to_vec();
-        Self { include, text_key: "text".to_owned(), license: None, invalid: Invalid::Refuse }
+        Self {
+            include: with_packed(&["*.jsonl"]),
+            text_key: "text".to_owned(),
+            license: None,
+            invalid: Invalid::Refuse,
+        }
     }
 }
 
@@ -135,7 +140,7 @@ impl Read for Jsonl {
                     let (name, path) = files.next()?;
                     match Lines::open(name.clone(), path) {
                         Ok(open) => lines = Some(open),
-                        Err(error) => match self.invalid.rest(&name, 1, error) {
+                        Err(error) => match self.invalid.rest(format!("{name}:1"), error) {
                             Ok(_) if passed > 0 => passed -= 1,
                             rest => return Some(rest),
                         },
@@ -148,7 +153,7 @@ impl Read for Jsonl {
                     Ok(Some(_)) if passed > 0 => passed -= 1,
                     Ok(Some(line)) => return Some(Ok(self.raw(open, line))),
                     Err(error) => {
-                        let rest = self.invalid.rest(&open.name, open.read + 1, error);
+                        let rest = self.invalid.rest(format!("{}:{}", open.name, open.read + 1), error);
                         lines = None;
                         match rest {
                             Ok(_) if passed > 0 => passed -= 1,

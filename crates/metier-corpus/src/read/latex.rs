@@ -1,6 +1,7 @@
 use super::text::{NO_TEXT, whole};
 use super::{Found, Invalid, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::latex;
+use crate::packing::with_packed;
 use metier_core::data::{Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
@@ -50,7 +51,7 @@ pub struct Latex {
 
 impl Default for Latex {
     fn default() -> Self {
-        let include = ["*.tex", "*.tex.gz", "*.ltx"].map(str::to_owned).to_vec();
+        let include = with_packed(&["*.tex", "*.ltx"]);
         Self { include, exclude: Vec::new(), license: None, invalid: Invalid::Refuse }
     }
 }
@@ -65,7 +66,11 @@ impl Read for Latex {
         // A file named without a folder lies in the one that is current.
         let root = if root.as_os_str().is_empty() { Path::new(".") } else { root }.to_path_buf();
         Box::new(files.into_iter().skip(passed).map(move |(name, path)| {
-            let document = match whole(&name, &path, self.license.as_ref())? {
+            let read = match whole(&name, &path, self.license.as_ref()) {
+                Ok(read) => read,
+                Err(error) => return self.invalid.rest(name, error),
+            };
+            let document = match read {
                 Ok(document) if !latex::is_document(&document.text) => {
                     let reason = "LaTeX without a class: part of another document";
                     return Ok(Raw::known(Item::Skipped { id: name, reason }));

@@ -3,12 +3,19 @@
 mod html;
 mod jsonl;
 mod latex;
+mod markdown;
+mod mediawiki;
+mod parquet;
 mod text;
 
+pub use self::parquet::Parquet;
+use crate::packing::{self, unpacked};
 pub use html::Html;
 pub use jsonl::Jsonl;
 pub(crate) use jsonl::Lines;
 pub use latex::Latex;
+pub use markdown::Markdown;
+pub use mediawiki::Mediawiki;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
@@ -104,13 +111,10 @@ impl Invalid {
         }
     }
 
-    /// What stands for the rest of a file that cannot be read, from its line or row `number` on.
-    fn rest(self, name: &str, number: usize, fault: Error) -> Result<Raw<'static>> {
+    /// What stands for a file that cannot be read, or for the rest of it.
+    fn rest(self, id: String, fault: Error) -> Result<Raw<'static>> {
         match self {
-            Self::Quarantine => {
-                let id = format!("{name}:{number}");
-                Ok(Raw::known(Item::Quarantined { id, fault, raw: Vec::new() }))
-            }
+            Self::Quarantine => Ok(Raw::known(Item::Quarantined { id, fault, raw: Vec::new() })),
             Self::Refuse | Self::Skip => Err(fault),
         }
     }
@@ -157,6 +161,9 @@ pub static READ: &[&Part<dyn Read>] = &[
     &html::PART,
     &jsonl::PART,
     &latex::PART,
+    &markdown::PART,
+    &mediawiki::PART,
+    &parquet::PART,
     &text::PART,
 ];
 
@@ -166,7 +173,7 @@ pub fn records() -> Vec<Record> {
 }
 
 /// How many times larger English text is than its gzip, where that cannot be seen.
-const GZIP_RATIO: u64 = 4;
+const PACKED_RATIO: u64 = 4;
 
 /// The files below `path` that fit the patterns, hidden ones left out and links followed, sorted by path; their names are relative to `path`.
 fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(String, PathBuf)>> {
@@ -231,14 +238,13 @@ fn size_of_files(path: &Path, include: &[String], exclude: &[String]) -> Result<
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 17;
 
-/// The file's bytes, decompressed when its name ends in `.gz`.
+/// The file's bytes, decompressed when its name says so.
 fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = std::fs::File::open(path).map_err(|error| Error::io(path, "open", &error))?;
-    Ok(if path.extension().is_some_and(|ending| ending == "gz") {
-        let compressed = BufReader::with_capacity(BUFFER, file);
-        Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(compressed)))
-    } else {
-        Box::new(BufReader::with_capacity(BUFFER, file))
+    let wrong = |error| Error::io(path, "open", &error);
+    let file = BufReader::with_capacity(BUFFER, std::fs::File::open(path).map_err(wrong)?);
+    Ok(match packing::ending(path) {
+        Some(_) => Box::new(BufReader::with_capacity(BUFFER, unpacked(path, file).map_err(wrong)?)),
+        None => Box::new(file),
     })
 }
 
@@ -253,24 +259,27 @@ fn too_large(place: Place) -> Error {
         .into()
 }
 
-/// Bytes of text that tell how well a file is compressed.
+/// Bytes of text that tell how well a file is compressed; several blocks of bzip2, which are read whole.
 const SAMPLE: u64 = 1 << 18;
+const SAMPLE_OF_BLOCKS: u64 = 1 << 22;
 
 /// Bytes of text in a file, told from its size and, when it is compressed, from its beginning.
 fn text_bytes(path: &Path) -> Result<u64> {
     let fault = |error| Error::io(path, "read", &error);
     let length = path.metadata().map_err(fault)?.len();
-    if path.extension().is_none_or(|ending| ending != "gz") {
+    if packing::ending(path).is_none() {
         return Ok(length);
     }
-    let mut compressed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
-    let beginning = flate2::bufread::MultiGzDecoder::new(&mut compressed).take(SAMPLE);
-    let text = std::io::copy(&mut { beginning }, &mut std::io::sink());
-    let taken = compressed.stream_position().map_err(fault)?;
+    let mut packed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
+    let sample = if packing::ending(path) == Some("bz2") { SAMPLE_OF_BLOCKS } else { SAMPLE };
+    let mut beginning = unpacked(path, &mut packed).map_err(fault)?.take(sample);
+    let text = std::io::copy(&mut beginning, &mut std::io::sink());
+    drop(beginning);
+    let taken = packed.stream_position().map_err(fault)?;
     Ok(match text {
-        Ok(text @ ..SAMPLE) => text,
+        Ok(text) if text < sample => text,
         Ok(text) => (u128::from(length) * u128::from(text) / u128::from(taken.max(1))) as u64,
         // Reading it will name the fault.
-        Err(_) => length * GZIP_RATIO,
+        Err(_) => length * PACKED_RATIO,
     })
 }

@@ -1,4 +1,5 @@
 use super::{Found, Invalid, LARGEST, Raw, Read, Size, open_bytes, size_of_files, some_files, too_large};
+use crate::packing::with_packed;
 use metier_core::data::{Document, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
@@ -9,7 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// # What it does
-/// Reads plain text files below a folder, one document a file. Files ending in `.gz` are decompressed.
+/// Reads plain text files below a folder, one document a file. Files ending in `.bz2`, `.gz` or `.zst` are decompressed.
 ///
 /// # How
 /// Files are visited in the order of their paths. A document's id is its path below the folder, its source
@@ -39,7 +40,7 @@ pub struct Text {
 
 impl Default for Text {
     fn default() -> Self {
-        let include = ["*.txt", "*.txt.gz", "*.md"].map(str::to_owned).to_vec();
+        let include = with_packed(&["*.txt", "*.md"]);
         Self { include, exclude: Vec::new(), license: None, invalid: Invalid::Refuse }
     }
 }
@@ -51,7 +52,10 @@ impl Read for Text {
 
     fn open_files<'a>(&'a self, _: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
         Box::new(files.into_iter().skip(passed).map(|(name, path)| {
-            let document = whole(&name, &path, self.license.as_ref())?;
+            let document = match whole(&name, &path, self.license.as_ref()) {
+                Ok(document) => document,
+                Err(error) => return self.invalid.rest(name, error),
+            };
             self.invalid.item(name, NO_TEXT, document).map(Raw::known)
         }))
     }

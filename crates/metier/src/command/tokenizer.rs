@@ -5,6 +5,7 @@ use crate::stage::{comparison_table, domain, open_tokenizer};
 use metier_core::data::Document;
 use metier_core::store;
 use metier_core::{Error, Place, Result};
+use metier_corpus::packing::is_lines;
 use metier_corpus::read::{Item, Jsonl, Read, Text};
 use metier_tokenizer::compare::{Candidate, CompareSettings, Domain, compare, page};
 use metier_tokenizer::scheme;
@@ -189,8 +190,8 @@ fn documents(path: &Path) -> Result<Vec<Document>> {
     if !out.is_empty() {
         return Ok(out);
     }
-    let is_lines = path.is_file() && path.extension().is_some_and(|end| end == "jsonl" || end == "gz");
-    let reader: Box<dyn Read> = if is_lines { Box::new(Jsonl::default()) } else { Box::new(Text::default()) };
+    let reader: Box<dyn Read> =
+        if path.is_file() && is_lines(path) { Box::new(Jsonl::default()) } else { Box::new(Text::default()) };
     for item in reader.open(path)? {
         if let Item::Document(document) = item? {
             out.push(document);

@@ -3,8 +3,7 @@
 use super::look::{By, Looker};
 use super::{DedupeSettings, Filter, Hashed, Said, hashed, tell};
 use crate::mix::{Beside, matching, place_of, read_config, whole};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::packing;
 use metier_core::progress::{Progress, say};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result, store};
@@ -172,13 +171,7 @@ pub fn dedupe_config(path: &Path, only_check: bool, seed: Seed, progress: &Progr
             store::create_folder(folder)?;
         }
         store::write_atomic_with(&output, |file| {
-            if output.extension().is_some_and(|ending| ending == "gz") {
-                let mut file = GzEncoder::new(file, Compression::default());
-                each(Some(&mut file))?;
-                file.finish().map(drop).map_err(|error| Error::io(&output, "write", &error))
-            } else {
-                each(Some(file))
-            }
+            packing::pack(&output, packing::ending(&output), file, |file| each(Some(file)))
         })?;
         report.written += 1;
     }

@@ -6,6 +6,7 @@ use crate::command::{Global, Verdict, count, lines, talk};
 use metier_core::data::Document;
 use metier_core::seam::Embed;
 use metier_core::{Error, Fault, Place, Result, progress, stop};
+use metier_corpus::packing::is_lines;
 use metier_corpus::read::{Item, Jsonl, Read, Text};
 use metier_model::LocalModel;
 use serde_json::json;
@@ -31,7 +32,7 @@ pub struct Arguments {
     /// A model folder, a GGUF file, an artifact's id or a stage name
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Files of JSON lines (.jsonl, .jsonl.gz: one text a line), text files (one text each), or folders of text files
+    /// Files of JSON lines (.jsonl, or that with .bz2, .gz or .zst: one text a line), text files (one text each), or folders of text files
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
     /// Where vectors go: a name in .jsonl takes one line each, one in .parquet a table, written when all are there. What was made before an
@@ -129,8 +130,7 @@ fn finish(
 }
 
 fn reader(input: &Path, text_key: &str) -> Box<dyn Read> {
-    let name = input.file_name().unwrap_or_default().to_string_lossy();
-    if name.ends_with(".jsonl") || name.ends_with(".jsonl.gz") {
+    if is_lines(input) {
         Box::new(Jsonl { text_key: text_key.to_owned(), ..Jsonl::default() })
     } else {
         Box::new(Text::default())
