@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const CLUSTER: &str = env!("CARGO_BIN_EXE_metier-cluster");
 
-/// Numbers that a seed decides (SplitMix64).
+/// Numbers that a seed decides (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -203,7 +203,7 @@ fn wait_for_documents(store: &Path, run: &mut Process) {
         found.map(|work| std::fs::metadata(work.path().join("scratch/ids")).map_or(0, |known| known.len())).sum::<u64>()
     };
     while written() == 0 {
-        assert!(since.elapsed() < Duration::from_secs(120), "no document came");
+        assert!(since.elapsed() < Duration::from_mins(2), "no document came");
         assert!(run.0.try_wait().unwrap().is_none(), "the run ended before a document was seen");
         std::thread::sleep(Duration::from_millis(2));
     }

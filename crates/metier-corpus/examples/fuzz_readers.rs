@@ -212,6 +212,9 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     files
 }
 
+/// What no file of these should take.
+const SLOW: Duration = Duration::from_secs(10);
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let minutes: f64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(10.0);
@@ -231,6 +234,9 @@ fn main() {
             let start = Instant::now();
             let found = catch_unwind(|| documents(name, &path, &bytes));
             longest = longest.max(start.elapsed());
+            if start.elapsed() > SLOW {
+                println!("{name}: {:?} with the seed {seed}", start.elapsed());
+            }
             let Ok(Some(failed)) = found else {
                 println!("{name}: wrong with the seed {seed}");
                 std::process::exit(1);
