@@ -11,10 +11,11 @@ use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufReader, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ const SNAPPY_RATIO: usize = 22;
 /// A file whose footer is read.
 pub(crate) struct Table {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<Bytes>,
     metadata: ParquetMetaData,
 }
 
@@ -48,7 +49,7 @@ impl Table {
         if !rows_agree(&metadata) {
             return Err(Error::file(path, "the file is damaged: it says several things of how many rows it has"));
         }
-        Ok(Self { path: path.to_path_buf(), file: Arc::new(file), metadata })
+        Ok(Self { path: path.to_path_buf(), file: Arc::new(Bytes(file)), metadata })
     }
 
     pub fn groups(&self) -> &[RowGroupMetaData] {
@@ -116,7 +117,7 @@ impl Table {
     fn check(&self, chunk: &ColumnChunkMetaData) -> std::result::Result<(), String> {
         let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
         let end = start.checked_add(chunk.compressed_size()).filter(|end| (0..=*end).contains(&start));
-        let length = self.file.metadata().map_err(|error| error.to_string())?.len();
+        let length = self.file.0.metadata().map_err(|error| error.to_string())?.len();
         match end {
             Some(end) if end as u64 <= length => Ok(()),
             _ => Err("the file is damaged: the column lies outside of it".to_owned()),
@@ -199,9 +200,42 @@ impl Values {
     }
 }
 
+/// The bytes of a file. Reading on behind its end is an error, for the crate passes over what a header only says is there, without
+/// looking whether anything comes.
+struct Bytes(File);
+
+impl Length for Bytes {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Bytes {
+    type T = Rest;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Rest> {
+        self.0.get_read(start).map(Rest)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
+
+struct Rest(BufReader<File>);
+
+impl Read for Rest {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(out)? {
+            0 if !out.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+}
+
 /// Pages of a column, decompressed.
 struct Pages {
-    inner: SerializedPageReader<File>,
+    inner: SerializedPageReader<Bytes>,
     codec: Compression,
     /// Whether a dictionary was seen.
     dictionary: bool,
