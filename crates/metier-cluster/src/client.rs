@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::unwrap_used)]
+    #[allow(clippy::unwrap_used, reason = "a test of files that it has just made")]
     fn pieces_are_consecutive_files_of_bounded_size() {
         let folder = tempfile::tempdir().unwrap();
         let file = |(number, size): (usize, &u64)| {
