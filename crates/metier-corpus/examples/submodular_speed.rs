@@ -34,7 +34,7 @@ fn main() {
     ] {
         let start = Instant::now();
         let settings = Settings { function, optimizer, partitions, ..Settings::default() };
-        let found = parts(&features, &settings, Seed::new(1), &|| Ok(())).expect("settings are right");
+        let found = parts(&features, &settings, None, Seed::new(1), &|| Ok(())).expect("settings are right");
         let drawn = subset(&found, 0.25, Seed::new(1), 0).expect("settings are right");
         let peak = memory::peak_bytes() >> 20;
         println!("{name}: {:.2} s, {} rows drawn, at most {peak} MiB", start.elapsed().as_secs_f64(), drawn.len());

@@ -1,5 +1,6 @@
 //! Which documents are held out?
 
+pub mod diversity;
 mod hold_out;
 pub mod submodular;
 

@@ -2,7 +2,8 @@
 
 pub mod mixture;
 mod power;
+pub mod share;
 mod table;
 
 pub use power::{PowerLaw, Term};
-pub use table::read_measurements;
+pub use table::{read_measurements, read_trials};

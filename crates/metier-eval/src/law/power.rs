@@ -151,7 +151,7 @@ fn linear(points: &[(f64, f64)], exponents: &[f64]) -> Option<Vec<f64>> {
 }
 
 /// Adds one row of a least-squares problem to its normal equations `[A | b]`.
-fn accumulate(system: &mut [Vec<f64>], row: &[f64], value: f64) {
+pub(super) fn accumulate(system: &mut [Vec<f64>], row: &[f64], value: f64) {
     for (equation, left) in system.iter_mut().zip(row) {
         for (cell, right) in equation.iter_mut().zip(row.iter().chain([&value])) {
             *cell += left * right;
@@ -160,7 +160,7 @@ fn accumulate(system: &mut [Vec<f64>], row: &[f64], value: f64) {
 }
 
 /// Gauss's elimination with the largest pivot of each column.
-fn solve(mut system: Vec<Vec<f64>>) -> Option<Vec<f64>> {
+pub(super) fn solve(mut system: Vec<Vec<f64>>) -> Option<Vec<f64>> {
     let size = system.len();
     for column in 0..size {
         let pivot = (column..size).max_by(|a, b| system[*a][column].abs().total_cmp(&system[*b][column].abs()))?;

@@ -1,16 +1,36 @@
 //! Tables of measurements: CSV or JSON lines.
 
 use super::mixture::Measurement;
+use super::share::Trial;
 use metier_core::{Error, Fault, Place, Result};
+use serde::de::DeserializeOwned;
 use std::path::Path;
-
-const COLUMNS: &str = "a row has `run`, `ratio`, `tokens`, `gen_loss` and `dom_loss`";
 
 /// Reads a table of measurements: CSV with a line of names where the file's name ends with `.csv`, else JSON lines.
 ///
 /// # Errors
 /// All rows that cannot be read or hold no such numbers, each with its line and column's name.
 pub fn read_measurements(path: &Path) -> Result<Vec<Measurement>> {
+    let columns = "a row has `run`, `ratio`, `tokens`, `gen_loss` and `dom_loss`";
+    let rows = read_rows(path, columns, odd)?;
+    Ok(rows.into_iter().map(|(row, place)| Measurement { place, ..row }).collect())
+}
+
+/// Reads a table of trials, in the same way.
+///
+/// # Errors
+/// As there.
+pub fn read_trials(path: &Path) -> Result<Vec<Trial>> {
+    let rows = read_rows(path, "a row has `share`, `right` and `asked`", Trial::odd)?;
+    Ok(rows.into_iter().map(|(row, place)| Trial { place, ..row }).collect())
+}
+
+/// Rows with their places; `columns` says what a row has, and `odd` what is wrong with its numbers.
+fn read_rows<Row: DeserializeOwned>(
+    path: &Path,
+    columns: &str,
+    odd: impl Fn(&Row, &Place) -> Vec<Fault>,
+) -> Result<Vec<(Row, Place)>> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read the measurements", &error))?;
     let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let (mut rows, mut faults) = (Vec::new(), Vec::new());
@@ -19,24 +39,24 @@ pub fn read_measurements(path: &Path) -> Result<Vec<Measurement>> {
         match row {
             Ok(row) => {
                 faults.extend(odd(&row, &place));
-                rows.push(Measurement { place, ..row });
+                rows.push((row, place));
             }
-            Err(message) => faults.push(Fault::new(place, message).hint(COLUMNS)),
+            Err(message) => faults.push(Fault::new(place, message).hint(columns)),
         }
     }
     Error::collect(rows, faults)
 }
 
 /// Rows with their lines, or in words why one is none.
-type Rows = Vec<(Option<usize>, Result<Measurement, String>)>;
+type Rows<Row> = Vec<(Option<usize>, Result<Row, String>)>;
 
-fn json_rows(text: &str) -> Rows {
+fn json_rows<Row: DeserializeOwned>(text: &str) -> Rows<Row> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |line| serde_json::from_str(line).map_err(|error: serde_json::Error| error.to_string());
     lines.map(|(index, line)| (Some(index + 1), row(line))).collect()
 }
 
-fn csv_rows(text: &str) -> Rows {
+fn csv_rows<Row: DeserializeOwned>(text: &str) -> Rows<Row> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let names = match reader.headers() {
         Ok(names) => names.clone(),
@@ -63,7 +83,9 @@ fn said(error: &csv::Error, names: &csv::StringRecord) -> String {
         csv::ErrorKind::Deserialize { err, .. } => {
             let column = err.field().and_then(|field| names.get(field as usize));
             let what = match err.kind() {
-                csv::DeserializeErrorKind::ParseFloat(_) => "this is no number".to_owned(),
+                csv::DeserializeErrorKind::ParseFloat(_) | csv::DeserializeErrorKind::ParseInt(_) => {
+                    "this is no number".to_owned()
+                }
                 kind => kind.to_string(),
             };
             column.map_or(String::new(), |column| format!("{column}: ")) + &what

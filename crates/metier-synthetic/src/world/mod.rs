@@ -2,12 +2,14 @@
 
 mod agglutination;
 mod protocols;
+mod rewriting;
 mod skills;
 mod tiny_stories;
 mod topics;
 
 pub use agglutination::Agglutination;
 pub use protocols::Protocols;
+pub use rewriting::{Form, Rewriting};
 pub use skills::{Skill, Skills};
 pub use tiny_stories::TinyStories;
 pub use topics::Topics;
@@ -71,6 +73,23 @@ pub struct Grade {
 }
 
 impl Grade {
+    /// A solution that is none.
+    fn wrong() -> Self {
+        Self { sentences: 1, ..Self::default() }
+    }
+
+    /// A solution that is right if it has the words of the one that is known; well formed if they are of the same kind, a number or letters.
+    fn of_solution(solution: &str, continuation: &str) -> Self {
+        let (wanted, given): (Vec<&str>, Vec<&str>) =
+            (solution.split(' ').collect(), continuation.split_whitespace().collect());
+        let numbers = |row: &[&str]| row.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
+        let letters = |row: &[&str]| row.iter().all(|word| word.len() == 1 && word.as_bytes()[0].is_ascii_lowercase());
+        let form = if numbers(&wanted) { numbers(&given) && given.len() == 1 } else { letters(&given) };
+        let right = u64::from(given == wanted);
+        let well_formed = u64::from(form && !given.is_empty());
+        Self { sentences: 1, well_formed, agreeing: right, coherent: right, ..Self::default() }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -87,11 +106,17 @@ impl Grade {
     }
 }
 
+/// A row of letters as it is written, each a word.
+fn spaced(letters: &[char]) -> String {
+    letters.iter().map(char::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// Every member, in alphabetical order.
 #[rustfmt::skip]
 pub static WORLDS: &[&Part<dyn World>] = &[
     &agglutination::PART,
     &protocols::PART,
+    &rewriting::PART,
     &skills::PART,
     &tiny_stories::PART,
     &topics::PART,

@@ -1,4 +1,4 @@
-use super::{Grade, World, Written};
+use super::{Grade, World, Written, spaced};
 use crate::tale::Book;
 use metier_core::part::{Build, Part};
 use metier_core::seed::{Seed, Stream};
@@ -143,10 +143,6 @@ impl Exercises {
     }
 }
 
-fn spaced(letters: &[char]) -> String {
-    letters.iter().map(char::to_string).collect::<Vec<_>>().join(" ")
-}
-
 impl World for Exercises {
     fn write(&self, seed: Seed, number: u64) -> Written {
         let skill = self.0.skills[(number % self.0.skills.len() as u64) as usize];
@@ -163,25 +159,13 @@ impl World for Exercises {
     fn grade(&self, opening: &str, continuation: &str) -> Grade {
         if opening.is_empty() && !continuation.starts_with(ENGLISH) {
             let at = continuation.find('=').map_or(0, |at| at + 1);
-            return if at == 0 { wrong() } else { self.grade(&continuation[..at], &continuation[at..]) };
+            return if at == 0 { Grade::wrong() } else { self.grade(&continuation[..at], &continuation[at..]) };
         }
         if let Some(story) = opening.strip_prefix(ENGLISH).or_else(|| continuation.strip_prefix(ENGLISH)) {
             return if opening.is_empty() { self.1.grade("", story) } else { self.1.grade(story, continuation) };
         }
-        let Some(solution) = self.solution(opening) else { return wrong() };
-        let (wanted, given): (Vec<&str>, Vec<&str>) =
-            (solution.split(' ').collect(), continuation.split_whitespace().collect());
-        let numbers = |row: &[&str]| row.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
-        let letters = |row: &[&str]| row.iter().all(|word| word.len() == 1 && word.as_bytes()[0].is_ascii_lowercase());
-        let form = if numbers(&wanted) { numbers(&given) && given.len() == 1 } else { letters(&given) };
-        let right = u64::from(given == wanted);
-        let well_formed = u64::from(form && !given.is_empty());
-        Grade { sentences: 1, well_formed, agreeing: right, coherent: right, ..Grade::default() }
+        self.solution(opening).map_or_else(Grade::wrong, |solution| Grade::of_solution(&solution, continuation))
     }
-}
-
-fn wrong() -> Grade {
-    Grade { sentences: 1, ..Grade::default() }
 }
 
 impl Build<dyn World> for Skills {

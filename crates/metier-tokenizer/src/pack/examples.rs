@@ -2,7 +2,7 @@
 
 use super::dialogue::{Dialogue, Written};
 use super::entry::{ExampleSummary, PackSummary};
-use super::rows::{self, Lesson, Row, SHOWN, Verdict};
+use super::rows::{self, Lesson, Row, SHOWN, Said, Verdict};
 use super::write::{Lessons, Writer};
 use super::{Longer, PackSettings};
 use metier_core::data::{Document, Pieces};
@@ -46,35 +46,58 @@ pub fn pack_examples(
     progress: &dyn Fn(),
 ) -> Result<(PackSummary, ExampleSummary)> {
     settings.check(true)?;
-    let writer = Writer::new(folder, dialogue.tokenizer, settings)?;
-    let mut packer =
-        Packer { dialogue, settings, writer, faults: Faults::default(), first: None, counts: Counts::default() };
+    let mut packer = Packer::new(dialogue, settings, folder)?;
     for file in rows::files(origin.path)? {
         let name = match file.strip_prefix(origin.path) {
             Ok(name) if !name.as_os_str().is_empty() => name.to_string_lossy().into_owned(),
             _ => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        let source = Source { name, sha256: sha256(&file)?, license: origin.license };
-        let mut batch = Vec::new();
-        for row in rows::read(&file, &settings.ignore)? {
-            stop::check()?;
-            progress();
-            packer.counts.rows += 1;
-            batch.extend(packer.written(row)?);
-            if batch.len() >= BATCH {
-                packer.batch(&source, std::mem::take(&mut batch))?;
-            }
-        }
-        packer.batch(&source, batch)?;
+        let sha256 = sha256(&file)?;
+        let document = |place: &Place| Document {
+            id: format!("{name}:{}", place.line.unwrap_or(0)),
+            text: String::new(),
+            source: name.clone(),
+            source_sha256: sha256.clone(),
+            license: origin.license.to_owned(),
+            pieces: Pieces::default(),
+            partial: Vec::new(),
+        };
+        let rows = rows::read(&file, &settings.ignore)?;
+        packer.rows(rows.map(|row| row.map(|row| (document(&row.place), row))), progress)?;
     }
     packer.finish(origin.path)
 }
 
-/// A file of examples.
-struct Source<'a> {
-    name: String,
-    sha256: String,
-    license: &'a str,
+/// Writes documents as shards as [`pack_examples`] does, of which only what follows their openings is learned. Of each document the bytes of its
+/// opening are given; `path` is where they come from.
+///
+/// # Errors
+/// As there; an opening that does not end at a character of its document is the program's fault.
+pub fn pack_endings(
+    documents: impl Iterator<Item = Result<(Document, usize)>>,
+    path: &Path,
+    dialogue: &Dialogue<'_>,
+    settings: &PackSettings,
+    folder: &Path,
+    progress: &dyn Fn(),
+) -> Result<(PackSummary, ExampleSummary)> {
+    settings.check(false)?;
+    let mut packer = Packer::new(dialogue, settings, folder)?;
+    let row = |(document, opening): (Document, usize)| {
+        let Some((opening, rest)) = document.text.split_at_checked(opening) else {
+            return Err(Error::program(format!("the opening of {} ends in no character", document.id)));
+        };
+        let row = Row {
+            place: Place::file(path).with_key(&document.id),
+            prompt: Said::Text(opening.to_owned()),
+            replies: vec![(Said::Text(rest.to_owned()), None)],
+            tools: Vec::new(),
+            lesson: Lesson::Replies,
+        };
+        Ok((document, row))
+    };
+    packer.rows(documents.map(|document| document.and_then(row)), progress)?;
+    packer.finish(path)
 }
 
 #[derive(Default)]
@@ -130,10 +153,33 @@ struct Text {
     learned: Vec<Range<u64>>,
 }
 
-impl Packer<'_> {
+/// A row as a document without its text, and the texts it is written as.
+type Prepared = (Document, Row, Vec<Written>);
+
+impl<'a> Packer<'a> {
+    fn new(dialogue: &'a Dialogue<'a>, settings: &'a PackSettings, folder: &'a Path) -> Result<Self> {
+        let writer = Writer::new(folder, dialogue.tokenizer, settings)?;
+        Ok(Self { dialogue, settings, writer, faults: Faults::default(), first: None, counts: Counts::default() })
+    }
+
+    /// Writes rows, each with the document it becomes, which is given its text here.
+    fn rows(&mut self, rows: impl Iterator<Item = Result<(Document, Row)>>, progress: &dyn Fn()) -> Result<()> {
+        let mut batch = Vec::new();
+        for row in rows {
+            stop::check()?;
+            progress();
+            self.counts.rows += 1;
+            batch.extend(self.prepared(row)?);
+            if batch.len() >= BATCH {
+                self.batch(std::mem::take(&mut batch))?;
+            }
+        }
+        self.batch(batch)
+    }
+
     /// The row's texts, or none where it has faults.
-    fn written(&mut self, row: Result<Row>) -> Result<Option<(Row, Vec<Written>)>> {
-        let Some(row) = self.faults.take(row)? else { return Ok(None) };
+    fn prepared(&mut self, row: Result<(Document, Row)>) -> Result<Option<Prepared>> {
+        let Some((document, row)) = self.faults.take(row)? else { return Ok(None) };
         let (lesson, place) = self.first.get_or_insert_with(|| (row.lesson, row.place.clone()));
         if *lesson != row.lesson {
             let message = format!("this is a row of {}, and {place} is one of {}", word(row.lesson), word(*lesson));
@@ -141,16 +187,16 @@ impl Packer<'_> {
             return Ok(None);
         }
         let written = self.faults.take(self.dialogue.write(&row))?;
-        Ok(written.map(|written| (row, written)))
+        Ok(written.map(|written| (document, row, written)))
     }
 
-    fn batch(&mut self, source: &Source<'_>, rows: Vec<(Row, Vec<Written>)>) -> Result<()> {
+    fn batch(&mut self, rows: Vec<Prepared>) -> Result<()> {
         let texts: Vec<(&str, bool)> =
-            rows.iter().flat_map(|(_, texts)| texts).map(|text| (text.text.as_str(), text.special)).collect();
+            rows.iter().flat_map(|(_, _, texts)| texts).map(|text| (text.text.as_str(), text.special)).collect();
         let mut encoded = self.encode(&texts)?.into_iter();
-        for (row, written) in rows {
+        for (document, row, written) in rows {
             let encoded: Vec<Encoded> = encoded.by_ref().take(written.len()).collect();
-            self.row(source, &row, written, encoded)?;
+            self.row(&document, &row, written, encoded)?;
         }
         Ok(())
     }
@@ -170,7 +216,7 @@ impl Packer<'_> {
             .collect()
     }
 
-    fn row(&mut self, source: &Source<'_>, row: &Row, written: Vec<Written>, encoded: Vec<Encoded>) -> Result<()> {
+    fn row(&mut self, document: &Document, row: &Row, written: Vec<Written>, encoded: Vec<Encoded>) -> Result<()> {
         let mut texts = Vec::new();
         for (written, mut encoded) in written.into_iter().zip(encoded) {
             if !written.special {
@@ -192,21 +238,12 @@ impl Packer<'_> {
         for Text { written, encoded, learned } in texts {
             self.counts.tokens += encoded.ids.len() as u64;
             self.counts.learned += targets(&learned);
-            let line = row.place.line.unwrap_or(0);
             let id = match written.verdict {
-                Some(Verdict::Chosen) => format!("{}:{line} chosen", source.name),
-                Some(Verdict::Rejected) => format!("{}:{line} rejected", source.name),
-                _ => format!("{}:{line}", source.name),
+                Some(Verdict::Chosen) => format!("{} chosen", document.id),
+                Some(Verdict::Rejected) => format!("{} rejected", document.id),
+                _ => document.id.clone(),
             };
-            let document = Document {
-                id,
-                text: written.text,
-                source: source.name.clone(),
-                source_sha256: source.sha256.clone(),
-                license: source.license.to_owned(),
-                pieces: Pieces::default(),
-                partial: Vec::new(),
-            };
+            let document = Document { id, text: written.text, ..document.clone() };
             let lessons = Lessons { learned: Some(learned), verdict: written.verdict };
             self.writer.document(&document, &encoded, lessons)?;
         }

@@ -26,7 +26,7 @@ mod write;
 
 pub use dialogue::{Dialogue, Render};
 pub use entry::{DocumentEntry, ExampleSummary, PackSummary, TokenOrigin, TokenRange};
-pub use examples::{Origin, pack_examples};
+pub use examples::{Origin, pack_endings, pack_examples};
 pub use read::Shards;
 pub use rows::{Lesson, Verdict};
 pub use write::pack;
@@ -51,6 +51,9 @@ pub struct PackSettings {
     /// Pack the documents that were held out, to validate on, instead of those to train on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub held_out: bool,
+    /// What of a document is learned.
+    #[serde(skip_serializing_if = "Learn::is_all")]
+    pub learn: Learn,
     /// Most tokens of an example, for training with a `context` of as many. Not for documents, which training goes
     /// through window by window.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,24 @@ pub struct PackSettings {
     /// Keys of examples that are not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+}
+
+/// What of a document is learned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Learn {
+    /// All of it.
+    #[default]
+    All,
+    /// What follows its opening, where that is known, as in documents of a world. Each document is an example then, and is not cut.
+    Endings,
+}
+
+impl Learn {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 /// What becomes of an example that is too long.
@@ -91,6 +112,7 @@ impl Default for PackSettings {
             end_of_document: true,
             shard_tokens: 1 << 24,
             held_out: false,
+            learn: Learn::All,
             longest: None,
             longer: Longer::Refuse,
             ignore: Vec::new(),
@@ -99,8 +121,8 @@ impl Default for PackSettings {
 }
 
 impl PackSettings {
-    /// Refuses what fits neither documents nor examples, whichever is packed.
-    pub fn check(&self, examples: bool) -> Result<()> {
+    /// Refuses what fits neither documents nor a file of examples, whichever is packed.
+    pub fn check(&self, file: bool) -> Result<()> {
         let mut faults = Vec::new();
         let mut refuse = |key: &str, is_bad: bool, message: &str, hint: &str| {
             if is_bad {
@@ -121,11 +143,17 @@ impl PackSettings {
         );
         refuse(
             "held_out",
-            examples && self.held_out,
+            file && self.held_out,
             "no example is held out",
             "leave it out, and name the file of other examples",
         );
-        let only = !examples && (self.longest.is_some() || !self.ignore.is_empty());
+        refuse(
+            "learn",
+            file && self.learn != Learn::All,
+            "examples have no openings: what is learned of them is the replies",
+            "leave it out, or name documents under `from`",
+        );
+        let only = !file && (self.longest.is_some() && self.learn == Learn::All || !self.ignore.is_empty());
         refuse(
             "from",
             only,

@@ -1,10 +1,10 @@
 //! `fit`: how much domain text continued pretraining can take, from a few short runs.
 
 use super::train::share_figure;
-use super::{Context, Flow, Input, InputSlot, Kind, Machine, Outcome, Verb, Work, named};
+use super::{Context, Flow, Input, InputSlot, Kind, Machine, Outcome, Verb, Work, named, record_of};
 use crate::command::table;
 use metier_core::settings::Table;
-use metier_core::store::{Counts, Estimate, Record, write_atomic};
+use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Fault, Place, Result};
 use metier_eval::law::mixture::{Critical, Limits, Measurement, MixtureFit, fit_mixture};
 use metier_eval::law::{PowerLaw, read_measurements};
@@ -214,13 +214,9 @@ impl Fit {
 
     /// The domain's share of what a run went through.
     fn ratio_of(&self, input: &Input) -> Result<f64> {
-        let path = input.path.join("record.json");
-        let text = std::fs::read(&path).map_err(|error| Error::io(&path, "read the run's record", &error))?;
-        let record: Record = serde_json::from_slice(&text)
-            .map_err(|error| Error::file(&path, format!("the record is broken: {error}")))?;
-        record.figures.get(&share_figure(&self.0.domain)).copied().ok_or_else(|| {
+        record_of(input)?.figures.get(&share_figure(&self.0.domain)).copied().ok_or_else(|| {
             let message = format!("`{}` learned from nothing called `{}`", input.name, self.0.domain);
-            Error::file(&path, message).hint("name its shards: `from = { general = \"...\", domain = \"...\" }`")
+            Error::file(&input.path, message).hint("name its shards: `from = { general = \"...\", domain = \"...\" }`")
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::eval::held_out;
 use super::model::load_model;
-use super::synthesize::{WORLD, read_gold};
+use super::synthesize::{WORLD, opening_of, read_gold};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, one};
 use metier_core::data::Document;
 use metier_core::part::Chosen;
@@ -10,7 +10,7 @@ use metier_core::progress::Progress;
 use metier_core::seam::{Ability, Ask, Delta, Exchange, Finish, Generate, GenerateRequest, Prompt, Reply, Sampling};
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Error, Fault, Place, Result, stop};
+use metier_core::{Error, Place, Result, stop};
 use metier_corpus::{DocumentWriter, TRAIN, read_documents};
 use metier_eval::{Ngrams, Texts};
 use metier_synthetic::world::{self, Grade, World};
@@ -135,12 +135,7 @@ impl Work for Judge {
         let from = context.input("from")?;
         let gold = read_gold(&from.path)?;
         let split = |document: &Document| -> Result<(String, String)> {
-            let known = gold.get(&document.id).and_then(|gold| document.text.split_at_checked(gold.opening));
-            let (opening, rest) = known.ok_or_else(|| {
-                let fault =
-                    Fault::new(Place::file(&from.path).with_key(&document.id), "it is not said where its opening ends");
-                Error::from(fault.hint("name what a stage `synthesize` wrote"))
-            })?;
+            let (opening, rest) = document.text.split_at(opening_of(gold.get(&document.id), document, &from.path)?);
             Ok((opening.to_owned(), rest.to_owned()))
         };
         let (mut openings, mut endings) = (Vec::new(), Vec::new());

@@ -8,15 +8,17 @@ use metier_core::memory::Budget;
 use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
 use metier_core::seed::Seed;
 use metier_core::settings::Table;
-use metier_core::store::{Counts, Estimate};
-use metier_core::{Fault, Place, Result};
+use metier_core::store::{Counts, Estimate, Record};
+use metier_core::{Error, Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod advise;
 mod compare;
 mod create;
 mod curate;
 mod dedupe;
+mod diversity;
 mod encipher;
 mod eval;
 mod export;
@@ -44,10 +46,12 @@ const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[
+    &advise::VERB,
     &compare::VERB,
     &create::VERB,
     &curate::VERB,
     &dedupe::VERB,
+    &diversity::VERB,
     &encipher::VERB,
     &eval::VERB,
     &export::VERB,
@@ -294,7 +298,7 @@ impl Context<'_> {
     }
 
     fn empty_but(&self, kept: &[&str]) -> Result<()> {
-        let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);
+        let failed = |error: std::io::Error| Error::io(self.work, "empty the folder", &error);
         for entry in std::fs::read_dir(self.work).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if kept.iter().any(|name| entry.file_name() == *name) {
@@ -324,6 +328,13 @@ pub(super) fn named<'a, T>(inputs: &'a BTreeMap<String, T>, key: &'a str) -> imp
         let rest = slot.strip_prefix(key)?;
         Some((if rest.is_empty() { key } else { rest.strip_prefix('.')? }, value))
     })
+}
+
+/// The record of what an input is.
+fn record_of(input: &Input) -> Result<Record> {
+    let path = input.path.join("record.json");
+    let text = std::fs::read(&path).map_err(|error| Error::io(&path, "read the record", &error))?;
+    serde_json::from_slice(&text).map_err(|error| Error::file(&path, format!("the record is broken: {error}")))
 }
 
 /// The verb called `name`.
@@ -360,7 +371,7 @@ fn many<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static
             Err(error) => faults.extend(error.faults),
         }
     }
-    metier_core::Error::collect(out, faults)
+    Error::collect(out, faults)
 }
 
 /// Joins the faults of several readings, so that they are reported together.

@@ -1,16 +1,18 @@
 //! `pack`: documents or examples to memory-mapped token shards that remember where each token came from.
 
 use super::model::{open_speaker, open_tokenizer};
+use super::synthesize::{gold_of, opening_of};
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
-use metier_core::data::Conversation;
+use metier_core::data::{Conversation, Document};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Place, Result};
-use metier_tokenizer::pack::{self, Origin, PackSettings, PackSummary};
+use metier_tokenizer::pack::{self, ExampleSummary, Learn, Origin, PackSettings, PackSummary};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Bytes of English-like text a token stands for, for plans made before tokenizing.
 pub const BYTES_PER_TOKEN: f64 = 3.3;
@@ -74,7 +76,7 @@ impl Work for Pack {
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
         let mut figures = vec!["bytes", "documents", "shards", "tokens"];
-        if inputs.contains_key("examples") {
+        if self.endings() || inputs.contains_key("examples") {
             figures.extend(["cut", "learned", "learned_share", "rows"]);
         }
         figures.into_iter().map(str::to_owned).collect()
@@ -103,9 +105,13 @@ impl Work for Pack {
         if context.inputs.contains_key("examples") {
             return self.pack_examples(context);
         }
-        let tokenizer = open_tokenizer(&context.input("tokenizer")?.path)?;
+        let from = &context.input("from")?.path;
         let file = if self.0.held_out { metier_corpus::HELD_OUT } else { metier_corpus::TRAIN };
-        let documents = metier_corpus::read_documents(&context.input("from")?.path.join(file))?;
+        let documents = metier_corpus::read_documents(&from.join(file))?;
+        if self.endings() {
+            return self.pack_endings(context, documents, from);
+        }
+        let tokenizer = open_tokenizer(&context.input("tokenizer")?.path)?;
         let progress = Progress::new("tokens", None, "documents");
         let documents = documents.inspect(|_| progress.add(1));
         let summary = pack::pack(documents, tokenizer.as_ref(), &self.0, context.work)?;
@@ -119,25 +125,61 @@ impl Work for Pack {
 }
 
 impl Pack {
+    fn endings(&self) -> bool {
+        self.0.learn == Learn::Endings
+    }
+
     fn pack_examples(&self, context: &Context) -> Result<Outcome> {
         let examples = context.input("examples")?;
         let speaker = open_speaker(&context.input("tokenizer")?.path)?;
         let origin = Origin { path: &examples.path, license: examples.license.as_deref().unwrap_or("not stated") };
         let progress = Progress::new("tokens", None, "rows");
         let render = |conversation: &Conversation, prompt: bool| speaker.render(conversation, prompt);
-        let (summary, rows) =
+        let packed =
             pack::pack_examples(origin, &speaker.dialogue(&render), &self.0, context.work, &|| progress.add(1))?;
         progress.finish();
-        let mut figures = figures_of(&summary);
-        figures.extend([
-            ("cut".to_owned(), rows.cut as f64),
-            ("learned".to_owned(), rows.learned as f64),
-            ("learned_share".to_owned(), rows.learned as f64 / summary.tokens as f64),
-            ("rows".to_owned(), rows.rows as f64),
-        ]);
-        let out = rows.rows - rows.dropped.values().sum::<u64>();
-        Ok(Outcome { counts: Counts { read: rows.rows, out, dropped: rows.dropped }, figures, table: None })
+        Ok(outcome(packed))
     }
+
+    fn pack_endings(
+        &self,
+        context: &Context,
+        documents: impl Iterator<Item = Result<Document>>,
+        from: &Path,
+    ) -> Result<Outcome> {
+        // Its lines are in the order of the documents, so that none is kept.
+        let mut gold = gold_of(from)?;
+        let mut with_opening = |document: Document| {
+            let known = gold.find(|known| known.as_ref().map_or(true, |known| known.id == document.id)).transpose()?;
+            opening_of(known.as_ref(), &document, from).map(|opening| (document, opening))
+        };
+        let speaker = open_speaker(&context.input("tokenizer")?.path)?;
+        let render = |conversation: &Conversation, prompt: bool| speaker.render(conversation, prompt);
+        let progress = Progress::new("tokens", None, "documents");
+        let packed = pack::pack_endings(
+            documents.map(|document| document.and_then(&mut with_opening)),
+            from,
+            &speaker.dialogue(&render),
+            &self.0,
+            context.work,
+            &|| progress.add(1),
+        )?;
+        progress.finish();
+        Ok(outcome(packed))
+    }
+}
+
+/// What packing examples came to.
+fn outcome((summary, rows): (PackSummary, ExampleSummary)) -> Outcome {
+    let mut figures = figures_of(&summary);
+    figures.extend([
+        ("cut".to_owned(), rows.cut as f64),
+        ("learned".to_owned(), rows.learned as f64),
+        ("learned_share".to_owned(), rows.learned as f64 / summary.tokens as f64),
+        ("rows".to_owned(), rows.rows as f64),
+    ]);
+    let out = rows.rows - rows.dropped.values().sum::<u64>();
+    Outcome { counts: Counts { read: rows.rows, out, dropped: rows.dropped }, figures, table: None }
 }
 
 fn figures_of(summary: &PackSummary) -> BTreeMap<String, f64> {

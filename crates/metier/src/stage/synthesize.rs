@@ -6,7 +6,7 @@ use metier_core::part::Chosen;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Error, Fault, Result, stop};
+use metier_core::{Error, Fault, Place, Result, stop};
 use metier_corpus::{DocumentWriter, HELD_OUT, TRAIN};
 use metier_eval::QUESTIONS;
 use metier_synthetic::world::{self, Grade, World};
@@ -86,20 +86,29 @@ pub struct Gold {
 
 /// What is known of a stage's documents, by id; empty where nothing is.
 pub fn read_gold(folder: &Path) -> Result<BTreeMap<String, Gold>> {
+    gold_of(folder)?.map(|gold| gold.map(|gold| (gold.id.clone(), gold))).collect()
+}
+
+/// What is known of a stage's documents, in their order: those to train on, then those held out. Nothing where nothing is.
+pub fn gold_of(folder: &Path) -> Result<impl Iterator<Item = Result<Gold>>> {
     let path = folder.join(GOLD);
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let file = std::fs::File::open(&path).map_err(|error| Error::io(&path, "open", &error))?;
-    let mut out = BTreeMap::new();
-    for (index, line) in std::io::BufReader::new(file).lines().enumerate() {
+    let file = path.exists().then(|| std::fs::File::open(&path)).transpose();
+    let file = file.map_err(|error| Error::io(&path, "open", &error))?;
+    let lines = file.into_iter().flat_map(|file| std::io::BufReader::new(file).lines()).enumerate();
+    Ok(lines.map(move |(index, line)| {
         let line = line.map_err(|error| Error::io(&path, "read", &error))?;
-        let gold: Gold = serde_json::from_str(&line).map_err(|error| {
-            Error::user(metier_core::Place::file(&path).at(index + 1, error.column()), error.to_string())
-        })?;
-        out.insert(gold.id.clone(), gold);
-    }
-    Ok(out)
+        serde_json::from_str(&line)
+            .map_err(|error| Error::user(Place::file(&path).at(index + 1, error.column()), error.to_string()))
+    }))
+}
+
+/// Bytes of a document's opening, at a character of it, by what is known of it. `folder` is where the document comes from.
+pub fn opening_of(gold: Option<&Gold>, document: &Document, folder: &Path) -> Result<usize> {
+    let opening = gold.map(|gold| gold.opening);
+    opening.filter(|opening| document.text.is_char_boundary(*opening)).ok_or_else(|| {
+        let place = Place::file(folder).with_key(&document.id);
+        Fault::new(place, "it is not said where its opening ends").hint("name what a stage `synthesize` wrote").into()
+    })
 }
 
 struct Synthesize(SynthesizeSettings, Chosen<dyn World>);

@@ -21,6 +21,7 @@ mod merge;
 mod mix;
 mod mixing;
 mod models;
+mod only_if;
 mod peft_review;
 mod provenance;
 mod questions;

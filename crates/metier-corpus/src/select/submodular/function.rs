@@ -42,7 +42,7 @@ impl Function {
     }
 
     /// Whether no row adds more to a larger set, so that an old gain is a bound of the new one.
-    pub(super) fn is_submodular(self, kernel: &Kernel) -> bool {
+    fn is_submodular(self, kernel: &Kernel) -> bool {
         match self {
             Self::FacilityLocation | Self::LogDet { .. } => true,
             Self::GraphCut { lambda } => lambda == 0.0 || kernel.is_positive() && lambda > 0.0,
@@ -63,7 +63,21 @@ pub struct Gains<'a> {
     columns: Vec<Vec<f64>>,
 }
 
-impl Gains<'_> {
+impl<'a> Gains<'a> {
+    /// Gains of facility location for a set outside the kernel: `nearest` is each row's similarity to the row of that set it is most similar to.
+    pub fn beside(kernel: &'a Kernel, nearest: impl Iterator<Item = f32>) -> Self {
+        let known = nearest.map(|similar| f64::from(similar).max(0.0)).collect();
+        Self { function: Function::FacilityLocation, kernel, known, columns: Vec::new() }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.kernel.size()
+    }
+
+    pub(super) fn is_submodular(&self) -> bool {
+        self.function.is_submodular(self.kernel)
+    }
+
     /// What this row adds.
     pub fn gain(&self, row: usize) -> f64 {
         match self.function {

@@ -1,5 +1,4 @@
-use super::function::{Function, Gains};
-use super::kernel::Kernel;
+use super::function::Gains;
 use metier_core::seed::{Seed, Stream};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -62,15 +61,15 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
-/// Picks up to `budget` rows, each the one that adds most to those before it, also where that is less than nothing. The seed decides what
-/// [`Optimizer::Stochastic`] looks at.
-pub fn greedy(kernel: &Kernel, function: Function, optimizer: Optimizer, budget: usize, seed: Seed) -> Picked {
-    let budget = budget.min(kernel.size());
-    let gains = function.gains(kernel);
+/// Picks up to `budget` rows, each the one that adds most to those before it and to the set that `gains` begin with, also where that is less than
+/// nothing. The seed decides what [`Optimizer::Stochastic`] looks at.
+pub fn greedy(gains: Gains<'_>, optimizer: Optimizer, budget: usize, seed: Seed) -> Picked {
+    let size = gains.size();
+    let budget = budget.min(size);
     match optimizer {
-        Optimizer::Lazy if function.is_submodular(kernel) => lazy(gains, kernel.size(), budget),
-        Optimizer::Lazy | Optimizer::Naive => one_by_one(gains, kernel.size(), budget, None),
-        Optimizer::Stochastic { epsilon } => one_by_one(gains, kernel.size(), budget, Some((epsilon, seed.at(0)))),
+        Optimizer::Lazy if gains.is_submodular() => lazy(gains, size, budget),
+        Optimizer::Lazy | Optimizer::Naive => one_by_one(gains, size, budget, None),
+        Optimizer::Stochastic { epsilon } => one_by_one(gains, size, budget, Some((epsilon, seed.at(0)))),
     }
 }
 

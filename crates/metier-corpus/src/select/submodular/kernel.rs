@@ -1,4 +1,5 @@
 use metier_core::{Fault, Place, Result};
+use rayon::prelude::*;
 
 /// Faulty rows that are named.
 const NAMED: usize = 8;
@@ -53,12 +54,22 @@ impl Features {
         self.values.len() / self.dimension
     }
 
-    /// The numbers of a row.
+    /// Of each row the cosine of the angle to the row of others that is most similar to it. All have as many numbers.
+    pub fn nearest(&self, others: &Self) -> Vec<f32> {
+        let nearest = |row: u32| {
+            let similar = (0..others.rows() as u32).map(|other| product(self.row(row), others.row(other)));
+            similar.fold(f32::NEG_INFINITY, f32::max)
+        };
+        (0..self.rows() as u32).into_par_iter().map(nearest).collect()
+    }
+
+    /// How many numbers a row has.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    fn row(&self, row: u32) -> &[f32] {
+    /// A row.
+    pub(in crate::select) fn row(&self, row: u32) -> &[f32] {
         &self.values[row as usize * self.dimension..][..self.dimension]
     }
 }

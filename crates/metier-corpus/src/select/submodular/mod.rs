@@ -80,11 +80,13 @@ impl Settings {
     }
 }
 
-/// Divides rows into parts and orders each. A fault of the settings is one of the user. `done` is called after each part, on any
+/// Divides rows into parts and orders each. With `nearest` rows add to a set outside: it is what [`Features::nearest`] says of that, and what rows
+/// are worth is facility location, whatever the settings say. A fault of the settings is one of the user. `done` is called after each part, on any
 /// thread; what it refuses ends the work.
 pub fn parts(
     features: &Features,
     settings: &Settings,
+    nearest: Option<&[f32]>,
     seed: Seed,
     done: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<Vec<Part>> {
@@ -99,13 +101,11 @@ pub fn parts(
         let kernel = Kernel::cosine(features, rows);
         let exact = if rows.len() <= EXACT { Optimizer::Lazy } else { Optimizer::STOCHASTIC };
         let optimizer = settings.optimizer.unwrap_or(exact);
-        let picked = greedy(
-            &kernel,
-            settings.function,
-            optimizer,
-            rows.len(),
-            seed.derive("greedy").derive(&number.to_string()),
-        );
+        let gains = match nearest {
+            Some(nearest) => Gains::beside(&kernel, rows.iter().map(|row| nearest[*row as usize])),
+            None => settings.function.gains(&kernel),
+        };
+        let picked = greedy(gains, optimizer, rows.len(), seed.derive("greedy").derive(&number.to_string()));
         let weights = taylor_softmax(&picked.gains, settings.temperature);
         done()?;
         Ok(Part { rows: picked.order.iter().map(|at| rows[*at]).collect(), gains: picked.gains, weights })

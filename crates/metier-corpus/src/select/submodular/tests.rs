@@ -66,7 +66,7 @@ fn lazy_is_naive_to_the_bit_and_the_whole_order_is_a_permutation() {
     for number in 0..12 {
         let kernel = kernel(number, 20 + 9 * number, 2 + number);
         for (name, function) in FUNCTIONS {
-            let order = |optimizer| greedy(&kernel, function, optimizer, kernel.size(), seed());
+            let order = |optimizer| greedy(function.gains(&kernel), optimizer, kernel.size(), seed());
             let naive = order(Optimizer::Naive);
             assert_eq!(naive, order(Optimizer::Lazy), "{name} of kernel {number}");
             for picked in [naive, order(Optimizer::STOCHASTIC)] {
@@ -118,7 +118,7 @@ fn gains_are_differences_and_greedy_reaches_its_bound() {
     for number in 0..20 {
         let kernel = kernel(number, 12, 3);
         for (name, function) in FUNCTIONS {
-            let picked = greedy(&kernel, function, Optimizer::Lazy, 4, seed());
+            let picked = greedy(function.gains(&kernel), Optimizer::Lazy, 4, seed());
             for (at, gain) in picked.gains.iter().enumerate() {
                 let step =
                     worth(&kernel, function, &picked.order[..=at]) - worth(&kernel, function, &picked.order[..at]);
@@ -140,10 +140,36 @@ fn gains_are_differences_and_greedy_reaches_its_bound() {
 }
 
 #[test]
+fn beside_a_set_what_it_has_adds_nothing() {
+    let values: Vec<f32> = hashed::even("beside").take(30 * 6).map(|value| value as f32).collect();
+    // The first five rows are the set outside, and copies of two of them are among those to choose from.
+    let core = Features::new(values[..5 * 6].to_vec(), 6).unwrap();
+    let pool = Features::new([&values[6..18], &values[5 * 6..]].concat(), 6).unwrap();
+    let nearest = pool.nearest(&core);
+    assert!(nearest[..2].iter().all(|similar| (similar - 1.0).abs() < 1e-6));
+    let rows: Vec<u32> = (0..pool.rows() as u32).collect();
+    let (kernel, outside) = (Kernel::cosine(&pool, &rows), |row: usize| f64::from(nearest[row]).max(0.0));
+    let picked = greedy(Gains::beside(&kernel, nearest.iter().copied()), Optimizer::Lazy, rows.len(), seed());
+    for (at, gain) in picked.gains.iter().enumerate() {
+        let worth = |set: &[usize]| -> f64 {
+            let near = |i: usize| set.iter().map(|j| f64::from(kernel.row(i)[*j])).fold(outside(i), f64::max);
+            (0..kernel.size()).map(near).sum()
+        };
+        let step = worth(&picked.order[..=at]) - worth(&picked.order[..at]);
+        assert!((gain - step).abs() < 1e-9, "{gain} and {step}");
+    }
+    assert!(picked.gains[0] > 0.1 && picked.order[..10].iter().all(|row| *row > 1), "{:?}", picked.order);
+    let settings = Settings { function: Function::LOG_DET, ..Settings::default() };
+    let part = parts(&pool, &settings, Some(&nearest), seed(), &|| Ok(())).unwrap().remove(0);
+    let sums = [&part.gains, &picked.gains].map(|gains| gains.iter().sum::<f64>());
+    assert!((sums[0] - sums[1]).abs() < 1e-9, "{sums:?}");
+}
+
+#[test]
 fn drawing_candidates_loses_little_in_the_mean() {
     let kernel = kernel(1, 200, 8);
     let sum = |optimizer, seed| {
-        greedy(&kernel, Function::FacilityLocation, optimizer, 20, Seed::new(seed)).gains.iter().sum::<f64>()
+        greedy(Function::FacilityLocation.gains(&kernel), optimizer, 20, Seed::new(seed)).gains.iter().sum::<f64>()
     };
     let exact = sum(Optimizer::Lazy, 0);
     let mean = (0..20).map(|seed| sum(Optimizer::STOCHASTIC, seed)).sum::<f64>() / 20.0;
@@ -202,11 +228,11 @@ fn parts_are_the_same_for_any_number_of_threads_and_hold_every_row_once() {
         let settings = Settings { partitions: 10, optimizer, ..Settings::default() };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| parts(&features, &settings, seed(), &|| Ok(())).unwrap())
+            pool.install(|| parts(&features, &settings, None, seed(), &|| Ok(())).unwrap())
         };
         let found = run(1);
         assert_eq!(found, run(4));
-        let stopped = parts(&features, &settings, seed(), &|| Err(metier_core::stop::interrupted()));
+        let stopped = parts(&features, &settings, None, seed(), &|| Err(metier_core::stop::interrupted()));
         assert!(metier_core::stop::is_interruption(&stopped.unwrap_err()));
         let mut rows: Vec<u32> = found.iter().flat_map(|part| part.rows.clone()).collect();
         rows.sort_unstable();
@@ -237,7 +263,7 @@ fn bad_rows_and_settings_are_refused_with_what_they_are() {
     assert!(said(&[1.0, 0.0, 0.0, 0.0], 2).contains("1 rows have the length 0, first 1"));
     assert!(said(&[1.0, 0.0, 0.0], 2).contains("3 numbers are no rows of 2"));
     let features = features(1, 9, 3);
-    let of = |settings: &Settings| parts(&features, settings, seed(), &|| Ok(()));
+    let of = |settings: &Settings| parts(&features, settings, None, seed(), &|| Ok(()));
     for partitions in [0, 5] {
         let error = of(&Settings { partitions, ..Settings::default() }).unwrap_err().to_string();
         assert!(error.contains("from 1 to 4 are possible"), "{error}");

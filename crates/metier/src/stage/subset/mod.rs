@@ -2,19 +2,21 @@
 
 mod gains;
 mod settings;
-mod states;
+pub(super) mod states;
 
 use super::model::{load_model, open_decoder};
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, pack};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
-use metier_core::store::{Counts, Estimate};
+use metier_core::store::{Counts, Estimate, create_folder};
 use metier_core::{Error, Fault, Place, Result, stop};
 use metier_corpus::select::submodular::{self, Features, Part, first};
 use metier_corpus::{TRAIN, pick, read_documents};
+use metier_model::LocalModel;
 use schemars::JsonSchema;
 use serde_json::json;
-use settings::{Choose, SubsetSettings};
+pub(super) use settings::Compared;
+use settings::{Choose, SubsetSettings, Worth};
 use states::Pass;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,6 +55,13 @@ pub static VERB: Verb = Verb {
             many: false,
             text: "in place of `model`: another `subset` of the same documents, whose order is drawn from anew",
         },
+        InputSlot {
+            key: "core",
+            kind: Kind::Documents,
+            required: false,
+            many: false,
+            text: "documents that are there already: chosen are those that add most to them, and none of them",
+        },
     ],
     parts: &[],
     settings: <SubsetSettings as JsonSchema>::json_schema,
@@ -79,7 +88,17 @@ impl Work for Subset {
         let (model, after) = (inputs.contains_key("model"), inputs.contains_key("after"));
         let refuse = |key: &str, message: &str, hint: &str| Err(Error::user(Place::key(key), message).hint(hint));
         let even = self.settings.choose == Choose::Even;
+        let beside = inputs.contains_key("core");
+        let near = self.settings.function == Worth::FacilityLocation && self.settings.features == Compared::States;
         match (model, after) {
+            (false, _) if beside => {
+                refuse("core", "no model says what documents add to these", "name one under `model`")
+            }
+            (true, false) if beside && !near => refuse(
+                "core",
+                "only documents near one of a set, by what the model knows, can be near one of these",
+                "leave out `core`, or `function` and `features`",
+            ),
             (true, true) => refuse("after", "there are a model and an order", "leave out `model` or `after`"),
             (true, false) if even => refuse("model", "no model is asked for an even choice", "leave it out"),
             (false, true) if even => refuse("after", "an even choice follows no order", "leave it out"),
@@ -128,7 +147,7 @@ impl Work for Subset {
         if let (Some(path), Some(documents), Some(bytes)) = (model, flow.documents, flow.bytes) {
             let decoder = open_decoder(path)?;
             let (layers, width) = (decoder.config().layers, decoder.config().hidden_size as u64);
-            let layer = self.settings.layer_of(layers).map_err(|error| self.placed(error))?;
+            let layer = states::layer_of(self.settings.layer, layers).map_err(|error| self.placed(error))?;
             let tokens = bytes as f64 / pack::BYTES_PER_TOKEN;
             let length = (tokens / documents.max(1) as f64) as usize;
             let passed = layer as f64 / layers.max(1) as f64;
@@ -157,12 +176,23 @@ impl Work for Subset {
         let parts = match (context.inputs.get("model"), context.inputs.get("after")) {
             (Some(model), _) => {
                 let documents = counted(&file)?;
+                // Known before the pass, and so said before it.
+                self.settings.of(documents.into()).check(documents as usize).map_err(|error| self.placed(error))?;
                 let began = Instant::now();
-                let (features, tokens) = self.features(context, &model.path, &file, documents, &scratch)?;
+                let model = load_model(&model.path)?;
+                let (features, mut tokens) = self.features(context, &model, &file, documents, &scratch)?;
+                let mut nearest = None;
+                if let Some(core) = context.inputs.get("core") {
+                    let (file, scratch) = (core.path.join(TRAIN), scratch.join("core"));
+                    create_folder(&scratch)?;
+                    let (core, more) = self.features(context, &model, &file, counted(&file)?, &scratch)?;
+                    nearest = Some(features.nearest(&core));
+                    tokens += more;
+                }
                 note("states_seconds", began.elapsed().as_secs_f64());
                 note("tokens", tokens as f64);
                 let began = Instant::now();
-                let parts = self.ordered(context, &features, documents)?;
+                let parts = self.ordered(context, &features, nearest.as_deref(), documents)?;
                 note("selection_seconds", began.elapsed().as_secs_f64());
                 parts
             }
@@ -207,30 +237,34 @@ impl Subset {
     fn features(
         &self,
         context: &Context,
-        model: &Path,
+        model: &LocalModel,
         file: &Path,
         documents: u32,
         scratch: &Path,
     ) -> Result<(Features, u64)> {
-        // Known before the pass, and so said before it.
-        self.settings.of(documents.into()).check(documents as usize).map_err(|error| self.placed(error))?;
-        let model = load_model(model)?;
-        let layer = self.settings.layer_of(model.decoder().config().layers).map_err(|error| self.placed(error))?;
+        let layer = states::layer_of(self.settings.layer, model.decoder().config().layers)
+            .map_err(|error| self.placed(error))?;
         let width = model.decoder().config().hidden_size;
         let _held = context.budget.reserve(states::memory(model.decoder()), "the pass through the model")?;
         let (compared, seed) = (self.settings.features, context.seed);
-        let pass = Pass { model: &model, layer, compared, seed, file, documents: documents as usize };
+        let pass = Pass { model, layer, compared, seed, file, documents: documents as usize };
         let (values, tokens) = pass.run(width, scratch)?;
         Ok((Features::new(values, width)?, tokens))
     }
 
-    fn ordered(&self, context: &Context, features: &Features, documents: u32) -> Result<Vec<Part>> {
+    fn ordered(
+        &self,
+        context: &Context,
+        features: &Features,
+        nearest: Option<&[f32]>,
+        documents: u32,
+    ) -> Result<Vec<Part>> {
         let settings = self.settings.of(documents.into());
         let width = (features.dimension()) as u64;
         let memory = self.memory_of_selection(documents.into(), width, context.machine.threads);
         let _held = context.budget.reserve(memory, "the similarities of parts")?;
         let progress = Progress::new("orders", Some(settings.partitions as u64), "parts");
-        let parts = submodular::parts(features, &settings, context.seed, &|| {
+        let parts = submodular::parts(features, &settings, nearest, context.seed, &|| {
             progress.add(1);
             stop::check()
         })?;
@@ -262,7 +296,7 @@ fn lists(documents: u64) -> u64 {
 }
 
 /// How many documents there are to choose from.
-fn counted(file: &Path) -> Result<u32> {
+pub(super) fn counted(file: &Path) -> Result<u32> {
     let mut documents = 0_u64;
     for document in read_documents(file)? {
         document?;

@@ -1,7 +1,7 @@
 //! What is asked for.
 
 use metier_core::settings::Table;
-use metier_core::{Error, Fault, Place, Result};
+use metier_core::{Error, Fault, Result};
 use metier_corpus::select::submodular;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub(super) enum Search {
 /// What documents are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Compared {
+pub enum Compared {
     /// Hidden states of the model.
     States,
     /// As many random numbers, which say nothing: what is gained all the same is not gained by what the model knows.
@@ -172,15 +172,5 @@ impl SubsetSettings {
         });
         let partitions = self.partitions.unwrap_or_else(|| documents.div_ceil(PART).max(1) as usize);
         submodular::Settings { function, optimizer, partitions, temperature: self.temperature }
-    }
-
-    /// Blocks behind which hidden states are taken, of a model of so many. A fault is at the key `layer`.
-    pub fn layer_of(&self, layers: usize) -> Result<usize> {
-        let layer = self.layer.unwrap_or((3 * layers).div_ceil(4));
-        if layer > layers {
-            let fault = Fault::new(Place::key("layer"), format!("the model has {layers} blocks, not {layer}"));
-            return Err(fault.hint("leave it out to take three quarters of them").into());
-        }
-        Ok(layer)
     }
 }

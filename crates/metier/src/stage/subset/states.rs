@@ -19,7 +19,7 @@ const NAMED: usize = 8;
 const KEPT: &str = "states.f32";
 
 /// A pass through documents.
-pub(super) struct Pass<'a> {
+pub struct Pass<'a> {
     pub model: &'a LocalModel,
     pub layer: usize,
     pub compared: Compared,
@@ -31,9 +31,19 @@ pub(super) struct Pass<'a> {
 }
 
 /// Most memory that a pass holds: the weights, and what one block keeps of rows.
-pub(super) fn memory(decoder: &Decoder) -> u64 {
+pub fn memory(decoder: &Decoder) -> u64 {
     let plan = decoder.memory_plan(ROWS.max(decoder.config().context_length));
     plan.weights + plan.activations / decoder.config().layers.max(1) as u64 + (64 << 20)
+}
+
+/// Blocks behind which hidden states are taken, of a model of so many. A fault is at the key `layer`.
+pub fn layer_of(asked: Option<usize>, layers: usize) -> Result<usize> {
+    let layer = asked.unwrap_or((3 * layers).div_ceil(4));
+    if layer > layers {
+        let fault = Fault::new(Place::key("layer"), format!("the model has {layers} blocks, not {layer}"));
+        return Err(fault.hint("leave it out to take three quarters of them").into());
+    }
+    Ok(layer)
 }
 
 impl Pass<'_> {
