@@ -91,9 +91,11 @@ pub fn advise(trials: &[Trial], resamples: usize, seed: Seed) -> Result<Advice> 
         let mut random = seed.at(resample as u64);
         let mut drawn = Vec::with_capacity(trials.len());
         for group in &groups {
-            for _ in group {
+            // One run fewer than there are: so the mean of those drawn spreads as that of runs does, where drawing all would make it too sure (Rao and Wu 1988).
+            for _ in 0..(group.len() - 1).max(1) {
                 let (share, right, asked) = counts(group[random.below(group.len() as u64) as usize]);
-                drawn.push((share, binomial(asked, right / asked, &mut random), asked));
+                // Half an answer of each kind more, as in the fit: else none right of a few would be none for sure.
+                drawn.push((share, binomial(asked, (right + 0.5) / (asked + 1.0), &mut random), asked));
             }
         }
         draws.push(Curve::fit(drawn.into_iter(), least, most)?.highest());

@@ -141,6 +141,8 @@ enum Verb {
     Create(stage::Arguments),
     #[command(name = "subset")]
     Subset(stage::Arguments),
+    #[command(name = "diversity")]
+    Diversity(stage::Arguments),
     Train(train::Arguments),
     #[command(name = "eval")]
     Eval(stage::Arguments),
@@ -150,6 +152,8 @@ enum Verb {
     Merge(stage::Arguments),
     #[command(name = "fit")]
     Fit(stage::Arguments),
+    #[command(name = "advise")]
+    Advise(stage::Arguments),
     #[command(name = "importance")]
     Importance(stage::Arguments),
     #[command(name = "export")]
@@ -223,6 +227,8 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Subset(verb) => stage::execute("subset", &verb, &global),
+        Verb::Diversity(verb) => stage::execute("diversity", &verb, &global),
+        Verb::Advise(verb) => stage::execute("advise", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),
         Verb::Importance(verb) => stage::execute("importance", &verb, &global),
         Verb::Pack(verb) => stage::execute("pack", &verb, &global),

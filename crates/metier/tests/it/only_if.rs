@@ -157,8 +157,9 @@ fn endings_are_learned_documents_compared_and_shares_advised() {
     assert_eq!((of("advised", "advised"), of("advised", "trials")), (0.0, 5.0));
 
     let refuse = |arguments: &[&str], said: &[&str]| refused(metier(folder.path()).args(arguments), said);
-    fs::write(folder.path().join("text.txt"), "A text that no world wrote.\n").unwrap();
-    fine(metier(folder.path()).args(["curate", "from=text.txt", "read.method=text"]));
+    let texts: String = (0..9).map(|number| format!("{{\"text\": \"No world wrote text {number}.\"}}\n")).collect();
+    fs::write(folder.path().join("texts.jsonl"), texts).unwrap();
+    fine(metier(folder.path()).args(["curate", "from=texts.jsonl", "read.method=jsonl"]));
     let from = ["pack", "from=curate", "tokenizer=model.gguf", "learn=endings"];
     refuse(&from, &["it is not said where its opening ends", "synthesize"]);
     fs::write(folder.path().join("examples.jsonl"), "{\"prompt\": \"a\", \"completion\": \" b\"}\n").unwrap();
@@ -170,6 +171,7 @@ fn endings_are_learned_documents_compared_and_shares_advised() {
     refuse(&with(&["model=model.gguf", "function=graph_cut"]), &["core", "leave out `core`"]);
     refuse(&with(&["model=model.gguf", "features=noise"]), &["core", "leave out `core`"]);
     refuse(&["diversity", "from=topics", "model=model.gguf", "layer=99"], &["layer", "blocks, not 99"]);
+    refuse(&["advise", "reports.many=judged"], &["reports.many", "no share of other data in percent"]);
     let world = "world={ method = \"rewriting\", given = [\"ab cd\"], apart = [\"ab dc\"] }";
     refuse(&["synthesize", world], &["given[0]", "`ab cd` has the left side of `ab dc`, a rule of the exam"]);
 }
@@ -197,6 +199,4 @@ fn a_table_of_trials_gives_the_best_share_or_none() {
         ["trials.csv:3: share", "1.5", "trials.csv:4: right", "3 answers", "trials.csv:5: right: this is no number"];
     refused(metier(folder.path()).args(["advise", "table=trials.csv"]), &said);
     refused(metier(folder.path()).args(["advise"]), &["there is nothing to advise from", "`judge`"]);
-    let named = ["advise", "reports.many=judged"];
-    refused(metier(folder.path()).args(named), &["reports.many", "no share of other data in percent"]);
 }
