@@ -5,7 +5,7 @@ use super::entry::{ExampleSummary, PackSummary};
 use super::rows::{self, Lesson, Row, SHOWN, Verdict};
 use super::write::{Lessons, Writer};
 use super::{Longer, PackSettings};
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::seam::Encoded;
 use metier_core::{Blame, Error, Fault, Place, Result, stop};
 use sha2::{Digest, Sha256};
@@ -206,6 +206,7 @@ impl Packer<'_> {
                 license: source.license.to_owned(),
                 pieces: Pieces::default(),
                 partial: Vec::new(),
+                metadata: Metadata::new(),
             };
             let lessons = Lessons { learned: Some(learned), verdict: written.verdict };
             self.writer.document(&document, &encoded, lessons)?;

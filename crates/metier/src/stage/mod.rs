@@ -34,6 +34,7 @@ mod subset;
 mod synthesize;
 mod tokenizer;
 mod train;
+mod train_tagger;
 
 pub use compare::{comparison_table, domain};
 pub use model::{calling_model, load_model_as_stored, open_checkpoint, open_tokenizer};
@@ -64,6 +65,7 @@ pub static VERBS: &[&Verb] = &[
     &synthesize::VERB,
     &tokenizer::VERB,
     &train::VERB,
+    &train_tagger::VERB,
 ];
 
 /// What a stage makes, or an asset is.
@@ -91,6 +93,8 @@ pub enum Kind {
     Importance,
     /// Figures for people and checks.
     Report,
+    /// A classifier of texts.
+    Tagger,
 }
 
 impl From<AssetKind> for Kind {
@@ -126,6 +130,7 @@ impl Kind {
             Self::Law => "a fitted law",
             Self::Importance => "importances of units",
             Self::Report => "a report",
+            Self::Tagger => "a classifier of texts",
         }
     }
 }

@@ -30,4 +30,5 @@ mod reuse;
 mod seeing;
 mod serve;
 mod subset;
+mod taggers;
 mod tinystories;
