@@ -133,7 +133,7 @@ impl Features {
             at if at > letters => b">",
             at => &word[reader.starts[at - 1]..reader.starts.get(at).copied().unwrap_or(word.len())],
         };
-        for start in 0..letters + 2 {
+        for start in 0..(letters + 2).min(MOST) {
             let mut sum = CHARACTERS;
             for length in 1..=self.longest.min(letters + 2 - start) {
                 sum = piece(start + length - 1).iter().fold(sum, |sum, byte| step(sum, *byte));
@@ -328,6 +328,7 @@ mod tests {
         assert_eq!(features(characters, "\u{e9}t\u{e9}").len(), 5);
         assert!(features(characters, " \n,").is_empty());
         assert!(features(words, &"a ".repeat(MOST)).len() <= MOST + 8);
+        assert!(features(characters, &"a".repeat(2 * MOST)).len() <= 2 * MOST);
     }
 
     #[test]

@@ -214,8 +214,8 @@ impl Build<dyn Read> for Jsonl {
     fn build(self, place: &Place) -> Result<Box<dyn Read>> {
         let mut names: Vec<&str> = self.keep.iter().map(|key| called(key)).collect();
         names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
-            let message = format!("two keys of `keep` would be called `{}`", twice[0]);
+        if let Some([twice, _]) = names.windows(2).find(|two| two[0] == two[1]) {
+            let message = format!("two keys of `keep` would be called `{twice}`");
             return Err(Fault::new(place.clone(), message).hint("leave one out").into());
         }
         Ok(Box::new(self))

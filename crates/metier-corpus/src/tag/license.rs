@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// identifier in it; one that SPDX does not list is `other`. Phrases that only one license has, of its text or of the notice that it asks for, are
 /// compared word by word, without case and marks, so that comment signs and line breaks between words do not matter; where texts begin
 /// alike, words behind the phrase decide (the third condition of BSD-3-Clause). Addresses and names of Creative Commons licenses give theirs with the version.
-/// Each span is the place of what was found, with the score 1. A text of the GPL and its kin without a notice does not say whether later versions
+/// Each span is the place of what was found, with the score 1. Rare licenses that only add to a frequent one are taken for that one. A text of the GPL and its kin without a notice does not say whether later versions
 /// hold too: it is `GPL_3_0`, a notice `GPL_3_0_only` or `GPL_3_0_or_later`.
 ///
 /// # When to use
@@ -53,7 +53,10 @@ const MIT: &str = "permission is hereby granted free of charge to any person obt
 const MIT_NOTICE: &str = "the above copyright notice and this permission notice";
 const MIT_NAMES: &str = "except as contained in this notice the name";
 const BSD: &str = "redistribution and use in source and binary forms with or without modification are permitted provided that the following conditions are met";
-const BSD_NAMES: [&str; 3] = ["neither the name", "may not be used to endorse", "may be used to endorse"];
+const BSD_NAMES: &str = "neither the name";
+/// What ends the conditions of a license with two of them, and of one with three.
+const BSD_TWO: &str = "provided with the distribution this software is provided";
+const BSD_THREE: &str = "prior written permission this software is provided";
 const BSD_ADVERTISING: &str = "all advertising materials";
 const ISC: &str = "permission to use copy modify and or distribute this software for any purpose with or without fee is hereby granted";
 const ISC_OLD: &str =
@@ -62,18 +65,18 @@ const ISC_NOTICE: &str = "provided that the above copyright notice and this perm
 
 static RULES: &[Rule] = &[
     Rule { id: "MIT", phrase: MIT, with: &[MIT_NOTICE], without: &[MIT_NAMES] },
-    Rule { id: "MIT-0", phrase: MIT, with: &[], without: &[MIT_NOTICE] },
-    Rule { id: "X11", phrase: MIT, with: &[MIT_NAMES], without: &[] },
+    Rule {
+        id: "MIT-0",
+        phrase: MIT,
+        with: &[],
+        without: &[MIT_NOTICE, "subject to the following conditions", "provided that the above copyright"],
+    },
+    Rule { id: "X11", phrase: MIT, with: &[MIT_NOTICE, MIT_NAMES], without: &[] },
     rule("MIT", "under the mit license"),
     rule("MIT", "under the terms of the mit license"),
-    Rule {
-        id: "BSD-2-Clause",
-        phrase: BSD,
-        with: &[],
-        without: &[BSD_NAMES[0], BSD_NAMES[1], BSD_NAMES[2], BSD_ADVERTISING],
-    },
-    Rule { id: "BSD-3-Clause", phrase: BSD, with: &[BSD_NAMES[0]], without: &[BSD_ADVERTISING] },
-    Rule { id: "BSD-4-Clause", phrase: BSD, with: &[BSD_NAMES[0], BSD_ADVERTISING], without: &[] },
+    Rule { id: "BSD-2-Clause", phrase: BSD, with: &[BSD_TWO], without: &[] },
+    Rule { id: "BSD-3-Clause", phrase: BSD, with: &[BSD_NAMES, BSD_THREE], without: &[BSD_ADVERTISING] },
+    Rule { id: "BSD-4-Clause", phrase: BSD, with: &[BSD_NAMES, BSD_ADVERTISING], without: &[] },
     Rule { id: "ISC", phrase: ISC, with: &[ISC_NOTICE], without: &[] },
     Rule { id: "ISC", phrase: ISC_OLD, with: &[ISC_NOTICE], without: &[] },
     Rule { id: "0BSD", phrase: ISC, with: &[], without: &[ISC_NOTICE] },
@@ -120,9 +123,11 @@ static RULES: &[Rule] = &[
     rule("MPL-1.1", "mozilla public license version 1 1 1 definitions"),
     rule("MPL-2.0", "subject to the terms of the mozilla public license v 2 0"),
     rule("MPL-2.0", "mozilla public license version 2 0 1 definitions"),
-    rule("EPL-1.0", "eclipse public license v 1 0"),
-    rule("EPL-2.0", "eclipse public license v 2 0"),
-    rule("EPL-2.0", "eclipse public license 2 0"),
+    rule("EPL-1.0", "under the terms of the eclipse public license v 1 0"),
+    rule("EPL-1.0", "eclipse public license v 1 0 the accompanying program is provided"),
+    rule("EPL-2.0", "under the terms of the eclipse public license v 2 0"),
+    rule("EPL-2.0", "under the terms of the eclipse public license 2 0"),
+    rule("EPL-2.0", "eclipse public license v 2 0 the accompanying program is provided"),
     rule("CDDL-1.0", "common development and distribution license cddl version 1 0"),
     rule("BSL-1.0", "boost software license version 1 0"),
     rule("Unlicense", "this is free and unencumbered software released into the public domain"),
@@ -142,9 +147,10 @@ static RULES: &[Rule] = &[
     rule("MS-PL", "microsoft public license ms pl"),
     rule("EUPL-1.2", "european union public licence v 1 2"),
     rule("ODbL-1.0", "open database license odbl v1 0"),
+    rule("ODbL-1.0", "open data commons open database license odbl"),
     rule("PHP-3.01", "the php license version 3 01"),
     rule("CC0-1.0", "creativecommons org publicdomain zero 1 0"),
-    rule("CC0-1.0", "creative commons cc0 1 0 universal"),
+    rule("CC0-1.0", "cc0 1 0 universal"),
 ];
 
 /// What is neither in an address nor in a name of Creative Commons: its types, as they are abbreviated and written out, and versions.
@@ -159,6 +165,7 @@ const TYPES: [(&str, &[&str]); 6] = [
         &[
             "attribution noncommercial noderivatives",
             "attribution noncommercial noderivs",
+            "attribution noderivs noncommercial",
             "attribution non commercial no derivatives",
         ],
     ),
@@ -171,8 +178,17 @@ const IDS: &str = include_str!("spdx_ids.txt");
 const OTHER: &str = "other";
 
 /// Words without which no phrase can stand in a text.
-const SIGNS: [&str; 8] =
-    ["licen", "permission", "redistribution", "public domain", "creativecommons", "creative commons", "cc-by", "cc by"];
+const SIGNS: [&str; 9] = [
+    "licen",
+    "permission",
+    "redistribution",
+    "public domain",
+    "creativecommons",
+    "creative commons",
+    "cc-by",
+    "cc by",
+    "cc0",
+];
 
 /// A kind, and what must and must not follow its phrase.
 struct Follows {
@@ -373,8 +389,9 @@ mod tests {
         let notice = " * Licensed under the Apache License,\n * Version 2.0 (the \"License\");\n";
         assert_eq!(said(notice), [("Apache-2.0".into(), "Licensed under the Apache License,\n * Version 2.0".into())]);
         let bsd = format!("# {}:\n# {{}}\n", BSD.replace(' ', "\n# "));
-        assert_eq!(ids(&bsd.replace("{}", "1. Neither the name of us nor of others")), ["BSD-3-Clause"]);
-        assert_eq!(ids(&bsd), ["BSD-2-Clause"]);
+        assert_eq!(ids(&bsd.replace("{}", &format!("Neither the name, without {BSD_THREE}"))), ["BSD-3-Clause"]);
+        assert_eq!(ids(&bsd.replace("{}", BSD_TWO)), ["BSD-2-Clause"]);
+        assert!(ids(&bsd).is_empty());
         assert_eq!(ids(&bsd.replace("{}", "3. All advertising materials\n4. Neither the name")), ["BSD-4-Clause"]);
         assert_eq!(ids("https://creativecommons.org/licenses/by-nc-sa/4.0/"), ["CC-BY-NC-SA-4.0"]);
         assert_eq!(ids("Creative Commons Attribution-ShareAlike 3.0 Unported"), ["CC-BY-SA-3.0"]);

@@ -14,8 +14,8 @@ use std::sync::{Arc, OnceLock};
 /// Tags how well a language model predicts a document: bits per byte, and perplexity per token.
 ///
 /// # How
-/// The model is one of those that the stage is given under `model`. With $p$ the probability of the scored tokens, `bits_per_byte` is
-/// $-\log_2 p$ by the bytes that they cover, and `perplexity` is $p^{-1/n}$ for $n$ tokens. A text of more than `window` bytes is scored in
+/// The model is one of those that the stage is given under `model`. With `p` the probability of the scored tokens, `bits_per_byte` is
+/// `-log2(p)` by the bytes that they cover, and `perplexity` is `p^(-1/n)` for `n` tokens. A text of more than `window` bytes is scored in
 /// windows: the first of that size, then `stride` bytes at a time, with the `window - stride` bytes before as context; each byte is scored once. Windows end
 /// behind white space where there is some. A window that is too long for the model is scored in halves, the second with the first as far as possible as
 /// its context. Some windows go to the model together, never a whole long document. With `paragraphs` each run of lines between empty ones gets `paragraph_bits_per_byte` and
@@ -141,7 +141,11 @@ impl Worker {
         let mut sum = Sum::default();
         for batch in windows.chunks(BATCH) {
             match model.score(&batch.iter().map(|window| request(text, window)).collect::<Vec<_>>()) {
-                Ok(scored) => scored.iter().for_each(|scored| sum.add(scored)),
+                Ok(scored) => {
+                    for scored in &scored {
+                        sum.add(scored);
+                    }
+                }
                 Err(_) => batch.iter().try_for_each(|window| score(model, text, window.clone(), &mut sum))?,
             }
         }
@@ -170,7 +174,9 @@ fn request(text: &str, (before, scored): &Window) -> ScoreRequest {
 fn score(model: &dyn Score, text: &str, (before, scored): Window, sum: &mut Sum) -> Result<()> {
     match model.score(&[request(text, &(before.clone(), scored.clone()))]) {
         Ok(answers) => {
-            answers.iter().for_each(|answer| sum.add(answer));
+            for answer in &answers {
+                sum.add(answer);
+            }
             Ok(())
         }
         Err(error) if before.len() + scored.len() <= LEAST => Err(error),

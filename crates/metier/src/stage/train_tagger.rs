@@ -10,6 +10,7 @@ use metier_corpus::read::{Jsonl, Read as _};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Bytes of text learned from in a second on one thread.
 const BYTES_PER_SECOND: f64 = 4e6;
@@ -124,13 +125,14 @@ fn told(report: &TrainReport) -> String {
     let headings = ["label", "learned", "held out", "precision", "recall", "F1"];
     let mut out = table(&headings, &rows, &[false, true, true, true, true, true]);
     if report.labels.len() > TOLD {
-        out += &format!("and {} more labels\n", report.labels.len() - TOLD);
+        let _ = writeln!(out, "and {} more labels", report.labels.len() - TOLD);
     }
     if report.held_out == 0 {
         out += "nothing was held out to measure by\n";
     } else {
         let (accuracy, baseline) = (report.accuracy(), report.baseline());
-        out += &format!("accuracy {accuracy:.4} on what was held out; always the most frequent label: {baseline:.4}\n");
+        let _ =
+            writeln!(out, "accuracy {accuracy:.4} on what was held out; always the most frequent label: {baseline:.4}");
     }
     out + &format!("the classifier is `{TAGGER}`; use it as `tag = [{{ method = \"linear\", model = \"...\" }}]`\n")
 }

@@ -71,9 +71,9 @@ fn a_classifier_is_trained_and_labels_documents() {
             "label_key=subject",
             "features.bucket_bits=14",
         ]);
-        command.args(["--threads", threads, "--store", store]);
+        command.args(["--threads", threads, "--store"]).arg(folder.path().join(store));
         let report = json(&fine(&mut command));
-        let figures = report["stages"][0]["figures"].clone();
+        let figures = report["stages"][0]["record"]["figures"].clone();
         (artifact(&report, "train_tagger").join("tagger.safetensors"), figures)
     };
     let (path, figures) = train("1", "one");
@@ -107,7 +107,8 @@ fn a_model_says_how_well_it_predicts_documents() {
         assert!(said["perplexity__perplexity__perplexity"][0][2].as_f64().unwrap() > 1.0, "{said}");
         assert_eq!(said["perplexity__perplexity__paragraph_perplexity"].as_array().unwrap().len(), 2);
     }
-    let mut one = curate(folder.path(), tag, &[&given, "--threads", "1", "--store", "other"]);
+    let other = folder.path().join("other");
+    let mut one = curate(folder.path(), tag, &[&given, "--threads", "1", "--store", other.to_str().unwrap()]);
     assert!(said(&mut one) == all);
     refused(&mut curate(folder.path(), tag, &[]), &["asks a model called `model`"]);
     refused(&mut curate(folder.path(), "[{ method = \"c4\" }]", &[&given]), &["no tagger asks the model"]);
