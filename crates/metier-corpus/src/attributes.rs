@@ -79,7 +79,9 @@ impl<'a> Taggers<'a> {
         worker.placed.clear();
         for (tagger, places) in worker.taggers.iter_mut().zip(&self.places) {
             worker.spans.clear();
-            tagger.tag(&worker.layout, &mut worker.spans);
+            tagger
+                .tag_with(&worker.layout, &document.metadata, &mut worker.spans)
+                .map_err(|error| error.in_file(&document.source))?;
             worker.placed.extend(worker.spans.iter().map(|span| (places[usize::from(span.kind)], *span)));
         }
         worker.placed.sort_by_key(|(place, _)| *place);
@@ -144,6 +146,7 @@ mod tests {
             license: String::new(),
             pieces: metier_core::data::Pieces::default(),
             partial: Vec::new(),
+            metadata: metier_core::data::Metadata::new(),
         };
         let line = Taggers::new(&parts).unwrap().line(&document).unwrap();
         let said: Attributes = serde_json::from_slice(&line).unwrap();

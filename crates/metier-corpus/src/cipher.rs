@@ -63,6 +63,7 @@ impl Cipher {
             license: document.license.clone(),
             pieces: Pieces::whole(text.len()),
             partial: document.partial.clone(),
+            metadata: document.metadata.clone(),
             text,
         }
     }

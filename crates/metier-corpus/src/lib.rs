@@ -12,6 +12,7 @@
 //! | [`fasttext`] | which label does this line have |
 //! | [`html`] | what does this web page say |
 //! | [`latex`] | what does this LaTeX document say |
+//! | [`linear`] | which label does this text have, as it was learned from labeled ones |
 //! | [`markdown`] | what does this Markdown document say |
 //! | [`packing`] | how is this file compressed |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
@@ -33,6 +34,8 @@ mod hash;
 pub mod html;
 pub mod latex;
 pub mod layout;
+pub mod linear;
+mod list;
 pub mod markdown;
 pub mod mix;
 pub mod packing;

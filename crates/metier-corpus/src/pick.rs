@@ -81,7 +81,7 @@ fn some(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metier_core::data::Pieces;
+    use metier_core::data::{Metadata, Pieces};
 
     #[test]
     fn chosen_lines_go_with_what_was_said_of_them() {
@@ -94,6 +94,7 @@ mod tests {
             license: "CC0-1.0".into(),
             pieces: Pieces::whole(2 * number + 2),
             partial: Vec::new(),
+            metadata: Metadata::new(),
         };
         for (file, count) in [(TRAIN, 6), (HELD_OUT, 2)] {
             let mut writer = DocumentWriter::create(&from.path().join(file)).unwrap();

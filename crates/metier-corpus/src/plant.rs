@@ -240,6 +240,7 @@ mod tests {
             license: "CC0-1.0".into(),
             pieces,
             partial: Vec::new(),
+            metadata: metier_core::data::Metadata::new(),
         }
     }
 

@@ -262,7 +262,7 @@ pub fn questions(asked: &[Fact], facts: &[Fact], seed: Seed) -> Vec<Question> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metier_core::data::Pieces;
+    use metier_core::data::{Metadata, Pieces};
     use std::fmt::Write as _;
 
     fn document(id: &str, text: &str) -> Document {
@@ -274,6 +274,7 @@ mod tests {
             pieces: Pieces::whole(text.len()),
             text: text.to_owned(),
             partial: Vec::new(),
+            metadata: Metadata::new(),
         }
     }
 

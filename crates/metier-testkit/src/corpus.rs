@@ -1,6 +1,6 @@
 //! Tiny corpora, the same on every machine.
 
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use std::path::Path;
 
 const WORDS: [&str; 48] = [
@@ -112,6 +112,7 @@ pub fn document(id: &str, text: &str) -> Document {
         license: "CC0-1.0".to_owned(),
         pieces: Pieces::whole(text.len()),
         partial: Vec::new(),
+        metadata: Metadata::new(),
     }
 }
 

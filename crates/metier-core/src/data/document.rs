@@ -1,6 +1,10 @@
 //! A document, and the map from its text back to the file it came from.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What is known of a document beside its text, by name.
+pub type Metadata = BTreeMap<String, serde_json::Value>;
 
 /// A text with its origin. Every stage keeps `source`, `license` and `pieces` true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,9 @@ pub struct Document {
     /// What of the source could not be read as it was meant, with file and line; empty when all was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<String>,
+    /// What the reader was asked to keep of the source beside the text, such as `url`.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
 }
 
 /// A run of bytes that stands unchanged in the source.

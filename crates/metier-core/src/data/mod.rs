@@ -8,7 +8,7 @@ mod question;
 mod tool;
 
 pub use conversation::{Conversation, Message, Role};
-pub use document::{Document, Piece, Pieces};
+pub use document::{Document, Metadata, Piece, Pieces};
 pub use example::Example;
 pub use form::Form;
 pub use question::Question;

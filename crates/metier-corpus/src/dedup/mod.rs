@@ -134,6 +134,7 @@ fn document(id: &str, text: &str) -> Document {
         license: String::new(),
         pieces: metier_core::data::Pieces::default(),
         partial: Vec::new(),
+        metadata: metier_core::data::Metadata::new(),
     }
 }
 

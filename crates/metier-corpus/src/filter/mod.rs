@@ -108,5 +108,6 @@ fn document(text: &str) -> Document {
         license: String::new(),
         pieces: Pieces::whole(text.len()),
         partial: Vec::new(),
+        metadata: metier_core::data::Metadata::new(),
     }
 }

@@ -233,6 +233,7 @@ fn curated(folder: &Path, broken: bool) {
             license: "MIT".into(),
             pieces: Pieces::whole(text.len()),
             partial: Vec::new(),
+            metadata: metier_core::data::Metadata::new(),
             text,
         });
         if broken && number == 280 {

@@ -2,7 +2,7 @@ use super::text::{bytes_of, hex};
 use super::{Found, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::html;
 use crate::packing::with_packed;
-use metier_core::data::Document;
+use metier_core::data::{Document, Metadata};
 use metier_core::part::{Build, Part};
 use metier_core::{Fault, Place, Result};
 use schemars::JsonSchema;
@@ -84,6 +84,7 @@ impl Html {
             license: self.license.clone().unwrap_or_default(),
             pieces: main.pieces,
             partial,
+            metadata: Metadata::new(),
         })
     }
 }

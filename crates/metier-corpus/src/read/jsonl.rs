@@ -1,10 +1,11 @@
 use super::{Found, Invalid, Item, LARGEST, Raw, Read, Size, files, open_bytes, some_files, text_bytes, too_large};
 use crate::packing::with_packed;
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// # How
 /// The text stands under `text_key`. An `id` and a `license` of the line are taken over where they are
 /// texts; otherwise the id is the file's path and the line's number. Pieces are counted in the text itself,
-/// whose SHA-256 is the source hash. A line that is no JSON object or has no text is refused with its number,
+/// whose SHA-256 is the source hash. What stands under the keys of `keep` goes with the document, as its `metadata`, for taggers and for `mix`. A line that is no JSON object or has no text is refused with its number,
 /// dropped with `invalid = "skip"`, or set aside with `invalid = "quarantine"`, which also goes on behind a file that is
 /// damaged. Lines are read one at a time.
 ///
@@ -36,6 +37,9 @@ pub struct Jsonl {
     pub include: Vec<String>,
     /// The key of the text.
     pub text_key: String,
+    /// Keys whose values go with the document, such as `url`, or `metadata.url` for one within an object. The last of its names is what
+    /// a value is called then.
+    pub keep: Vec<String>,
     /// The license of documents whose line states none.
     pub license: Option<String>,
     /// What becomes of lines that are no document.
@@ -47,6 +51,7 @@ impl Default for Jsonl {
         Self {
             include: with_packed(&["*.jsonl"]),
             text_key: "text".to_owned(),
+            keep: Vec::new(),
             license: None,
             invalid: Invalid::Refuse,
         }
@@ -57,16 +62,18 @@ impl Jsonl {
     /// The document in the line behind `index` others.
     pub(crate) fn document(&self, name: &str, path: &Path, index: usize, line: &[u8]) -> Result<Document> {
         let place = |column: usize| Place::file(path).at(index + 1, column);
-        let mut fields: BTreeMap<String, serde_json::Value> =
+        let mut fields: BTreeMap<String, Value> =
             serde_json::from_slice(line).map_err(|error| Error::user(place(error.column()), error.to_string()))?;
-        let Some(serde_json::Value::String(text)) = fields.remove(&self.text_key) else {
+        let Some(Value::String(text)) = fields.remove(&self.text_key) else {
             let known: Vec<_> = fields.keys().cloned().collect();
             return Err(Fault::new(place(1), format!("the line has no text under `{}`", self.text_key))
                 .hint(format!("its keys: {}; set `text_key`", known.join(", ")))
                 .into());
         };
+        let kept = |key: &String| Some((called(key).to_owned(), value(&fields, key)?.clone()));
+        let metadata: Metadata = self.keep.iter().filter_map(kept).collect();
         let mut word = |key: &str| match fields.remove(key) {
-            Some(serde_json::Value::String(word)) => Some(word),
+            Some(Value::String(word)) => Some(word),
             _ => None,
         };
         Ok(Document {
@@ -76,9 +83,24 @@ impl Jsonl {
             license: word("license").or_else(|| self.license.clone()).unwrap_or_default(),
             pieces: Pieces::whole(text.len()),
             partial: Vec::new(),
+            metadata,
             text,
         })
     }
+}
+
+/// What a value under a key is called: the last of the key's names.
+fn called(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// The value under a key of this name, or that its names lead to.
+fn value<'a>(fields: &'a BTreeMap<String, Value>, key: &str) -> Option<&'a Value> {
+    fields.get(key).or_else(|| {
+        let mut names = key.split('.');
+        let first = fields.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.get(name))
+    })
 }
 
 impl Jsonl {
@@ -189,7 +211,13 @@ impl Read for Jsonl {
 }
 
 impl Build<dyn Read> for Jsonl {
-    fn build(self, _: &Place) -> Result<Box<dyn Read>> {
+    fn build(self, place: &Place) -> Result<Box<dyn Read>> {
+        let mut names: Vec<&str> = self.keep.iter().map(|key| called(key)).collect();
+        names.sort_unstable();
+        if let Some([twice, _]) = names.windows(2).find(|two| two[0] == two[1]) {
+            let message = format!("two keys of `keep` would be called `{twice}`");
+            return Err(Fault::new(place.clone(), message).hint("leave one out").into());
+        }
         Ok(Box::new(self))
     }
 }
@@ -228,6 +256,29 @@ mod tests {
         assert!(items[3].as_ref().unwrap_err().to_string().contains("a.jsonl:5:"));
         let skipping = Jsonl { invalid: Invalid::Skip, ..Jsonl::default() };
         assert_eq!(skipping.open(&file).unwrap().filter(|item| matches!(item, Ok(Item::Skipped { .. }))).count(), 2);
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_with_the_document() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.jsonl");
+        let line = r#"{"text":"one","metadata":{"url":"https://a.example/","n":{"m":2}},"year":1850,"a.b":true}"#;
+        std::fs::write(&file, format!("{line}\n{{\"text\":\"two\"}}\n")).unwrap();
+        let keep = ["metadata.url", "metadata.n.m", "year", "a.b", "metadata.none"].map(str::to_owned).to_vec();
+        let reader = Jsonl { keep, ..Jsonl::default() }.build(&Place::default()).unwrap();
+        let metadata: Vec<Metadata> = reader
+            .open(&file)
+            .unwrap()
+            .map(|item| match item.unwrap() {
+                Item::Document(document) => document.metadata,
+                _ => panic!("no document"),
+            })
+            .collect();
+        let wanted = serde_json::json!({ "url": "https://a.example/", "m": 2, "year": 1850, "b": true });
+        assert_eq!(serde_json::to_value(&metadata[0]).unwrap(), wanted);
+        assert!(metadata[1].is_empty());
+        let twice = Jsonl { keep: vec!["a.url".into(), "url".into()], ..Jsonl::default() };
+        assert!(twice.build(&Place::default()).err().unwrap().to_string().contains("called `url`"));
     }
 
     #[test]

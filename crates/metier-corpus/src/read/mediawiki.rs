@@ -1,7 +1,7 @@
 use super::{Found, Item, Raw, Read, Size, files, hex, open_bytes, some_files, text_bytes};
 use crate::packing::with_packed;
 use crate::wikitext::{self, Hidden};
-use metier_core::data::{Document, Piece, Pieces};
+use metier_core::data::{Document, Metadata, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Place, Result};
 use quick_xml::escape::resolve_xml_entity;
@@ -271,6 +271,7 @@ impl Mediawiki {
                 license: self.license.clone().unwrap_or_default(),
                 pieces: Pieces(pieces.0.into_iter().map(moved).collect()),
                 partial: Vec::new(),
+                metadata: Metadata::new(),
             }))
         }))
     }

@@ -239,7 +239,7 @@ fn size_of_files(path: &Path, include: &[String], exclude: &[String]) -> Result<
 const BUFFER: usize = 1 << 17;
 
 /// The file's bytes, decompressed when its name says so.
-fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+pub(crate) fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let wrong = |error| Error::io(path, "open", &error);
     let file = BufReader::with_capacity(BUFFER, std::fs::File::open(path).map_err(wrong)?);
     Ok(match packing::ending(path) {

@@ -1,7 +1,7 @@
 use super::{Found, Invalid, Raw, Read, Size, files, some_files};
 use crate::columns::{Table, Values, Wanted};
 use crate::read::{hex, no_text};
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Fault, Place, Result};
 use schemars::JsonSchema;
@@ -136,6 +136,7 @@ impl Parquet {
             license: word(row.license).or_else(|| self.license.clone()).unwrap_or_default(),
             pieces: Pieces::whole(text.len()),
             partial: Vec::new(),
+            metadata: Metadata::new(),
             text,
         })
     }

@@ -1,6 +1,6 @@
 use super::{Found, Invalid, LARGEST, Raw, Read, Size, open_bytes, size_of_files, some_files, too_large};
 use crate::packing::with_packed;
-use metier_core::data::{Document, Piece, Pieces};
+use metier_core::data::{Document, Metadata, Piece, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -87,7 +87,8 @@ pub(super) fn whole(name: &str, path: &Path, license: Option<&String>) -> Result
         let pieces = Pieces(vec![Piece { start: 0, source: mark, length: text.len() - mark }]);
         text.drain(..mark);
         let (license, partial) = (license.cloned().unwrap_or_default(), Vec::new());
-        Document { id: name.to_owned(), pieces, text, source: name.to_owned(), source_sha256, license, partial }
+        let (id, source) = (name.to_owned(), name.to_owned());
+        Document { id, pieces, text, source, source_sha256, license, partial, metadata: Metadata::new() }
     }))
 }
 

@@ -175,7 +175,7 @@ fn by_paragraph(
 }
 
 /// One more than there are runs of word characters and runs of others without white space.
-fn tokens(text: &str) -> usize {
+pub(super) fn tokens(text: &str) -> usize {
     let kind = |letter: char| match letter {
         _ if is_word(letter) => 1,
         // The separators U+001C to U+001F are no white space to the pattern.

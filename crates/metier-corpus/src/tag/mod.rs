@@ -1,22 +1,39 @@
 //! What is said about a document, beside it: attributes with their spans.
 
+mod blocklist;
 mod c4;
+mod code;
+mod date;
 mod gopher;
 mod language;
 mod length;
+mod license;
+mod linear;
+mod perplexity;
 mod pii;
 mod repetitions;
+mod terms;
 
+pub use blocklist::Blocklist;
 pub use c4::C4;
+pub use code::Code;
+pub use date::Date;
 pub use gopher::Gopher;
 pub use language::Language;
 pub use length::Length;
+pub use license::License;
+pub use linear::{Linear, Scope as LinearScope};
+pub use perplexity::Perplexity;
 pub use pii::Pii;
 pub use repetitions::Repetitions;
+pub use terms::Terms;
 
 use crate::layout::Layout;
 use metier_core::Result;
+use metier_core::data::Metadata;
 use metier_core::part::{Part, Record};
+use metier_core::seam::Score;
+use std::sync::Arc;
 
 /// A span of a text with a score. Which attribute it belongs to is `kind`, an index into [`Tag::kinds`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +61,14 @@ pub trait Tag: Send + Sync {
         None
     }
 
+    /// The name of the model that it asks, among those that the stage was given.
+    fn asks(&self) -> Option<&str> {
+        None
+    }
+
+    /// Gives it the model that it asks, before anything is tagged.
+    fn give(&self, _model: Arc<dyn Score>) {}
+
     /// One that works on one thread, with memory of its own.
     fn start(&self) -> Box<dyn Tagger>;
 }
@@ -52,17 +77,30 @@ pub trait Tag: Send + Sync {
 pub trait Tagger: Send {
     /// Appends the spans of a text.
     fn tag(&mut self, layout: &Layout, spans: &mut Vec<Span>);
+
+    /// The same of a document of which more than its text is known. What cannot be said of it is an error.
+    fn tag_with(&mut self, layout: &Layout, _metadata: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
+        self.tag(layout, spans);
+        Ok(())
+    }
 }
 
 /// Every member, in alphabetical order.
 #[rustfmt::skip]
 pub static TAG: &[&Part<dyn Tag>] = &[
+    &blocklist::PART,
     &c4::PART,
+    &code::PART,
+    &date::PART,
     &gopher::PART,
     &language::PART,
     &length::PART,
+    &license::PART,
+    &linear::PART,
+    &perplexity::PART,
     &pii::PART,
     &repetitions::PART,
+    &terms::PART,
 ];
 
 /// The records of all members.
@@ -87,6 +125,9 @@ pub fn dolma() -> Result<Vec<Box<dyn Tag>>> {
     }
     for unit in length::UNITS {
         out.push(Length { unit: *unit }.build(&place)?);
+    }
+    for method in code::METHODS {
+        out.push(Code { tagger: *method }.build(&place)?);
     }
     Ok(out)
 }

@@ -5,7 +5,7 @@ use super::entry::{ExampleSummary, PackSummary};
 use super::rows::{self, Lesson, Row, SHOWN, Said, Verdict};
 use super::write::{Lessons, Writer};
 use super::{Longer, PackSettings};
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::seam::Encoded;
 use metier_core::{Blame, Error, Fault, Place, Result, stop};
 use sha2::{Digest, Sha256};
@@ -61,6 +61,7 @@ pub fn pack_examples(
             license: origin.license.to_owned(),
             pieces: Pieces::default(),
             partial: Vec::new(),
+            metadata: Metadata::new(),
         };
         let rows = rows::read(&file, &settings.ignore)?;
         packer.rows(rows.map(|row| row.map(|row| (document(&row.place), row))), progress)?;

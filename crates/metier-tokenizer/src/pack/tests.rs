@@ -45,6 +45,7 @@ fn documents(count: usize) -> Vec<(Document, String)> {
                 license: "CC0-1.0".to_owned(),
                 pieces,
                 partial: Vec::new(),
+                metadata: metier_core::data::Metadata::new(),
             };
             (document, source)
         })

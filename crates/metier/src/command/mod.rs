@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod check;
 mod cluster;
+mod curate;
 mod decoding;
 mod dedupe;
 mod diff;
@@ -127,8 +128,7 @@ enum Verb {
     Fetch(fetch::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
-    #[command(name = "curate")]
-    Curate(stage::Arguments),
+    Curate(curate::Arguments),
     #[command(name = "synthesize")]
     Synthesize(stage::Arguments),
     #[command(name = "pack")]
@@ -219,7 +219,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Fetch(verb) => fetch::execute(&verb, &global),
         Verb::Doctor(verb) => doctor::execute(&verb, &global),
         Verb::Bench(verb) => bench::execute(&verb, &global),
-        Verb::Curate(verb) => stage::execute("curate", &verb, &global),
+        Verb::Curate(verb) => curate::execute(&verb, &global),
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Mine(verb) => stage::execute("mine", &verb, &global),
         Verb::Mix(verb) => mix::execute(&verb, &global),

@@ -1,17 +1,22 @@
 //! `curate`: raw files to chosen documents.
 
-use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, many, one};
+use super::model::{load_model, open_decoder};
+use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, many, named, one, pack};
 use crate::cluster::Cluster;
+use metier_core::memory::Reservation;
 use metier_core::part::Chosen;
 use metier_core::progress::Progress;
+use metier_core::seam::Score;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Error, Result};
+use metier_core::{Error, Place, Result};
 use metier_corpus::{CurateSettings, Parts, Task, dedup, filter, read, select, tag};
+use metier_model::Decoder;
 use schemars::JsonSchema;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bytes of text read, cleaned and compared in a second on one thread; measured on the quickstart.
 const BYTES_PER_SECOND: f64 = 12e6;
@@ -31,13 +36,16 @@ pub static VERB: Verb = Verb {
     version: 2,
     summary: "read raw files, clean, tag, drop duplicates, and hold documents out",
     makes: Kind::Documents,
-    inputs: &[InputSlot {
-        key: "from",
-        kind: Kind::Data,
-        required: true,
-        many: false,
-        text: "the folder or file to read",
-    }],
+    inputs: &[
+        InputSlot { key: "from", kind: Kind::Data, required: true, many: false, text: "the folder or file to read" },
+        InputSlot {
+            key: "model",
+            kind: Kind::Model,
+            required: false,
+            many: true,
+            text: "models that the tagger `perplexity` asks; each is asked by one",
+        },
+    ],
     parts: &[READ, FILTER, TAG, DEDUP, SELECT],
     settings: <CurateSettings as JsonSchema>::json_schema,
     read: read_settings,
@@ -68,7 +76,34 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     }
 }
 
+/// Tokens that a tagger gives a model at once, about.
+const ASKED_TOKENS: usize = 2048;
+
+/// Of the weights, and of what each thread computes of a batch.
+fn asked_memory(decoder: &Decoder, machine: &Machine) -> u64 {
+    let plan = decoder.memory_plan(ASKED_TOKENS);
+    let passing = plan.activations / decoder.config().layers.max(1) as u64;
+    plan.weights + passing * machine.threads as u64
+}
+
 impl Curate {
+    /// Loads the models that taggers ask, and gives them to these.
+    fn give_models(&self, context: &Context) -> Result<Vec<Reservation>> {
+        let mut held = Vec::new();
+        for (name, input) in named(context.inputs, "model") {
+            if context.cluster.is_some() {
+                let message = format!("the model `{name}` cannot be asked on a cluster");
+                return Err(Error::user(Place::key("model"), message).hint("run this stage without `--cluster`"));
+            }
+            let memory = asked_memory(&open_decoder(&input.path)?, &context.machine);
+            held.push(context.budget.reserve(memory, "a model that taggers ask")?);
+            let model: Arc<dyn Score> = Arc::new(load_model(&input.path)?);
+            let asking = self.tags.iter().filter(|tag| tag.part.asks() == Some(name));
+            asking.for_each(|tag| tag.part.give(Arc::clone(&model)));
+        }
+        Ok(held)
+    }
+
     /// What other machines have to know.
     fn task(&self, path: &Path, settings: &CurateSettings) -> Result<Task> {
         let path = std::path::absolute(path).map_err(|error| Error::io(path, "find", &error))?;
@@ -92,6 +127,20 @@ impl Work for Curate {
         })
     }
 
+    fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
+        let asked: BTreeSet<&str> = self.tags.iter().filter_map(|tag| tag.part.asks()).collect();
+        let given: BTreeSet<&str> = named(inputs, "model").map(|(name, _)| name).collect();
+        if let Some(lacking) = asked.difference(&given).next() {
+            return Err(Error::user(Place::key("tag"), format!("a tagger asks a model called `{lacking}`"))
+                .hint("give the stage one: `model = \"...\"`, or several by their names"));
+        }
+        if let Some(idle) = given.difference(&asked).next() {
+            return Err(Error::user(Place::key("model"), format!("no tagger asks the model `{idle}`"))
+                .hint("leave it out, or let `perplexity` ask it"));
+        }
+        Ok(())
+    }
+
     fn figures(&self, _: &BTreeMap<String, String>) -> Vec<String> {
         let own =
             ["bytes", "documents", "held_out_bytes", "held_out_documents", "partial_documents"].map(str::to_owned);
@@ -105,10 +154,19 @@ impl Work for Curate {
         let size = self.read.part.size(path)?;
         let held_out = self.select.part.expected_share(size.documents);
         let text = size.text_bytes as f64;
-        let seconds = text / BYTES_PER_SECOND / machine.threads as f64 + 2.0 * text / machine.disk_bytes_per_second;
+        let mut seconds = text / BYTES_PER_SECOND / machine.threads as f64 + 2.0 * text / machine.disk_bytes_per_second;
+        let mut memory = metier_corpus::planned_memory(size);
+        for path in named(inputs, "model").filter_map(|(_, flow)| flow.path.as_deref()) {
+            let decoder = open_decoder(path)?;
+            let context = ASKED_TOKENS.min(decoder.config().context_length);
+            // With what comes before, each token is computed about twice.
+            let flop = 2.0 * decoder.flop_per_token(false, context) * text / pack::BYTES_PER_TOKEN;
+            seconds += flop / (machine.flop_per_second * super::SHARE_OF_PEAK);
+            memory += asked_memory(&decoder, machine);
+        }
         let estimate = Estimate {
             rows: Some(size.documents),
-            memory_bytes: Some(metier_corpus::planned_memory(size)),
+            memory_bytes: Some(memory),
             disk_bytes: Some(size.text_bytes),
             seconds: Some(seconds),
             ..Estimate::default()
@@ -141,6 +199,7 @@ impl Work for Curate {
             select: self.select.part.as_ref(),
             cluster: cluster.as_ref().map(|cluster| cluster as &dyn metier_corpus::Cluster),
         };
+        let _held = self.give_models(context)?;
         let report = metier_corpus::curate(&settings, &parts, &from.path, context.seed, context.work, &progress)?;
         progress.finish();
         let mut figures: BTreeMap<String, f64> = parts.filters.iter().flat_map(|filter| filter.figures()).collect();

@@ -36,6 +36,7 @@ mod subset;
 mod synthesize;
 mod tokenizer;
 mod train;
+mod train_tagger;
 
 pub use compare::{comparison_table, domain};
 pub use model::{calling_model, load_model_as_stored, open_checkpoint, open_tokenizer};
@@ -68,6 +69,7 @@ pub static VERBS: &[&Verb] = &[
     &synthesize::VERB,
     &tokenizer::VERB,
     &train::VERB,
+    &train_tagger::VERB,
 ];
 
 /// What a stage makes, or an asset is.
@@ -95,6 +97,8 @@ pub enum Kind {
     Importance,
     /// Figures for people and checks.
     Report,
+    /// A classifier of texts.
+    Tagger,
 }
 
 impl From<AssetKind> for Kind {
@@ -130,6 +134,7 @@ impl Kind {
             Self::Law => "a fitted law",
             Self::Importance => "importances of units",
             Self::Report => "a report",
+            Self::Tagger => "a classifier of texts",
         }
     }
 }

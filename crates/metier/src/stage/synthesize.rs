@@ -1,7 +1,7 @@
 //! `synthesize`: documents out of a seeded world, with what is known of them.
 
 use super::{Context, Faults, Flow, Kind, Machine, Outcome, PartSlot, Verb, Work, one};
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::part::Chosen;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
@@ -201,6 +201,7 @@ impl Work for Synthesize {
                     license: settings.license.clone(),
                     pieces: Pieces::whole(text.text.len()),
                     partial: Vec::new(),
+                    metadata: Metadata::new(),
                     text: text.text,
                     id,
                 })?;

@@ -31,4 +31,5 @@ mod reuse;
 mod seeing;
 mod serve;
 mod subset;
+mod taggers;
 mod tinystories;
