@@ -14,6 +14,7 @@
 //! | [`latex`] | what does this LaTeX document say |
 //! | [`markdown`] | what does this Markdown document say |
 //! | [`packing`] | how is this file compressed |
+//! | [`pdf`] | what does this PDF say |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
 //! | [`wikitext`] | what does this page of a wiki say |
@@ -36,6 +37,7 @@ pub mod layout;
 pub mod markdown;
 pub mod mix;
 pub mod packing;
+pub mod pdf;
 mod pick;
 pub mod plant;
 pub mod read;

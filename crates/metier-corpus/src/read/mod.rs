@@ -6,6 +6,7 @@ mod latex;
 mod markdown;
 mod mediawiki;
 mod parquet;
+mod pdf;
 mod text;
 
 pub use self::parquet::Parquet;
@@ -19,6 +20,7 @@ pub use mediawiki::Mediawiki;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
+pub use pdf::Pdf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read as _, Seek};
@@ -164,6 +166,7 @@ pub static READ: &[&Part<dyn Read>] = &[
     &markdown::PART,
     &mediawiki::PART,
     &parquet::PART,
+    &pdf::PART,
     &text::PART,
 ];
 

@@ -21,6 +21,7 @@ mod merge;
 mod mix;
 mod mixing;
 mod models;
+mod pdf;
 mod peft_review;
 mod provenance;
 mod questions;
