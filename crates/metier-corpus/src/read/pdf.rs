@@ -1,5 +1,5 @@
 use super::text::bytes_of;
-use super::{Found, Invalid, Item, Raw, Read, Size, hex, size_of_files, some_files};
+use super::{File, Found, Invalid, Item, Raw, Read, Size, hex, size_of_files, some_files};
 use crate::packing::with_packed;
 use crate::pdf::{self, Page, USUAL};
 use metier_core::data::{Document, Pieces};
@@ -161,8 +161,9 @@ impl Read for Pdf {
             return Box::new(files.flat_map(move |(name, path)| self.each(&name, &path)).skip(passed));
         }
         Box::new(files.skip(passed).map(move |(name, path)| {
-            let bytes = path.metadata().map_or(0, |data| data.len() as usize);
-            Ok(Raw::new(bytes, move || self.whole(name, &path)))
+            let bytes =
+                File::open(&path).and_then(|file| file.length().map_err(|error| Error::io(&path, "open", &error)));
+            Ok(Raw::new(bytes.unwrap_or_default() as usize, move || self.whole(name, &path)))
         }))
     }
 

@@ -6,7 +6,8 @@ use metier_core::part::Chosen;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Error, Result};
+use metier_core::{Error, Fault, Place, Result};
+use metier_corpus::read::store::is_address;
 use metier_corpus::{CurateSettings, Parts, Task, dedup, filter, read, select, tag};
 use schemars::JsonSchema;
 use serde_json::json;
@@ -71,6 +72,10 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
 impl Curate {
     /// What other machines have to know.
     fn task(&self, path: &Path, settings: &CurateSettings) -> Result<Task> {
+        if is_address(path) {
+            let fault = Fault::new(Place::file(path), "a cluster reads folders that all its machines see, not stores");
+            return Err(fault.hint("leave out `--cluster`, or copy the files to such a folder").into());
+        }
         let path = std::path::absolute(path).map_err(|error| Error::io(path, "find", &error))?;
         let filters = self.filters.iter().map(|filter| (filter.identity(), filter.part.data())).collect();
         let tags = self.tags.iter().map(|tag| (tag.identity(), tag.part.model())).collect();

@@ -30,5 +30,6 @@ mod resume;
 mod reuse;
 mod seeing;
 mod serve;
+mod store;
 mod subset;
 mod tinystories;
