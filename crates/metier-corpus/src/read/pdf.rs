@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 /// Reads the text of PDF files, one document a file or, with `per_page`, one a page. Files ending in `.bz2`, `.gz` or `.zst` are decompressed.
 ///
 /// # How
-/// Signs are written in the order in which the page draws them, with the characters that the font's table (`ToUnicode`) or the names of its glyphs state;
-/// text that is there but not shown, as programs lay it over scans, is read too. Where the next sign stands decides what comes between, in sizes of the font:
+/// Signs are written in the order in which the page draws them, with the characters that the font's table (`ToUnicode`) or the names of its glyphs state. Text that is there but not
+/// shown, as programs lay it over scans, is read too. Where the next sign stands decides what comes between, in sizes of the font:
 ///
-/// - a space, when it is more than 0.15 ahead;
-/// - the end of a line, when it is more than 0.5 below, or more than 1 back;
+/// - a space, when it is more than 0.15 ahead,
+/// - the end of a line, when it is more than 0.5 below, or more than 1 back,
 /// - an empty line, when it is more than 1.8 below, more than 0.5 above, or written in another direction.
 ///
 /// Ligatures become their letters. Lines stay as they stand on the page; a word that is divided at the end of one stays divided, and running heads and page numbers stay.
@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 /// There are no pieces, since the text does not stand in the file; with `per_page` the id and the source are the file's path and the number of the page,
 /// counted from 1. The source hash is that of the file.
 ///
-/// A PDF that wants a password, is damaged, or has no text (a scan), or where most signs mean nothing, is refused, dropped with
-/// `invalid = "skip"`, or set aside with `invalid = "quarantine"`; so is a page without text with `per_page`, which is always dropped. Each file is read by a process of its own,
-/// which may take 512 MiB of memory apart from the file's size and `seconds` of the processor: a file that wants more is refused in the same way.
+/// A PDF that wants a password, is damaged, has no text (a scan), or does not say what most of its signs mean is refused, dropped with `invalid = "skip"`, or set aside with
+/// `invalid = "quarantine"`. With `per_page`, a page without text is dropped and counted. Each file is read by a process of its own, which may take 512 MiB of memory apart
+/// from the file's size and `seconds` of the processor: a file that wants more is refused in the same way.
 ///
 /// # When to use
 /// For papers, manuals and standards of which nothing better than the PDF is at hand: LaTeX or HTML of the same document say more of what belongs together. Not for Arabic
