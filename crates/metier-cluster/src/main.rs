@@ -50,6 +50,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = metier_corpus::pdf::answer() {
+        return code;
+    }
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

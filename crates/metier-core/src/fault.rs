@@ -147,6 +147,10 @@ impl Error {
 
     /// What the operating system said about a file, with a hint where one is known.
     pub fn io(path: impl AsRef<Path>, doing: &str, error: &std::io::Error) -> Self {
+        // What reads from elsewhere than the disk has said it in full.
+        if let Some(own) = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
+            return own.clone();
+        }
         let mut fault = Fault::new(Place::file(path), format!("cannot {doing}: {error}"));
         fault.hint = match error.kind() {
             std::io::ErrorKind::StorageFull => {

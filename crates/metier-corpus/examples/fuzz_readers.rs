@@ -1,7 +1,7 @@
 //! Damages files for some minutes and reads them: `cargo run -p metier-corpus --example fuzz_readers -- 10 html 7`.
 //!
 //! The arguments are minutes, the end of the names of the files to damage (`html`, `jsonl`, `jsonl.bz2`, `jsonl.gz`,
-//! `jsonl.zst`, `md`, `parquet`, `tex`, `txt`, `xml`; all of them when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory
+//! `jsonl.zst`, `md`, `parquet`, `pdf`, `tex`, `txt`, `xml`; all of them when it is left out) and the first seed. Prints how many files were read, how many of them were refused, and the most memory
 //! that was held. A panic, or a piece that does not stand in its source, ends it with the seed, which makes the same file again.
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
@@ -11,13 +11,14 @@ use metier_core::data::Pieces;
 use metier_core::part::Build;
 use metier_core::{Place, memory};
 use metier_corpus::packing::{ENDINGS, pack};
-use metier_corpus::read::{Html, Invalid, Item, Jsonl, Latex, Markdown, Mediawiki, Parquet, Read, Text};
+use metier_corpus::read::{Html, Invalid, Item, Jsonl, Latex, Markdown, Mediawiki, Parquet, Pdf, Read, Text};
 use metier_corpus::wikitext::Hidden;
 use metier_corpus::{markdown, wikitext};
 use metier_testkit::{fixture, hashed, mutated};
 use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// What is put into pages, most of which changes how the rest is read.
@@ -125,6 +126,31 @@ const WIKI: &[&str] = &[
     "<!DOCTYPE",
     "\0",
 ];
+/// The same of PDF.
+const OBJECTS: &[&str] = &[
+    "<<",
+    ">>",
+    "[",
+    "]",
+    "(",
+    ")",
+    " 0 R ",
+    "endobj",
+    "stream\n",
+    "endstream",
+    "/Filter /FlateDecode",
+    "/Length 99999999999",
+    "/Prev 0",
+    "/Kids [1 0 R]",
+    "/Type /ObjStm",
+    "xref",
+    "trailer",
+    "startxref\n0",
+    "-1",
+    "4294967296",
+    "BT /F1 1 Tf (x) Tj ET",
+    "\0",
+];
 /// The same of JSON.
 const SIGNS: &[&str] =
     &["\"", "\\", "\\u", "\\ud800", "{", "}", "[", "\n", "\r\n", "\0", "1e999", "\u{feff}", "\u{2028}"];
@@ -206,6 +232,9 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     }
     files.push(("md", std::fs::read(fixture("../CONTRIBUTING.md")).expect("a document")));
     files.push(("md", MARKDOWN.into()));
+    for name in ["chromium", "fpdf", "matplotlib", "opened", "scan", "typst", "weasyprint"] {
+        files.push(("pdf", std::fs::read(fixture(format!("pdf/{name}.pdf"))).expect("a fixture")));
+    }
     files.push(("xml", std::fs::read(fixture("wiki/pages.xml")).expect("a fixture")));
     files.push(("jsonl", lines.into_bytes()));
     files.push(("txt", std::fs::read(fixture("corpora/general/austen-01.txt")).expect("a fixture")));
@@ -215,7 +244,10 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
 /// What no file of these should take.
 const SLOW: Duration = Duration::from_secs(10);
 
-fn main() {
+fn main() -> ExitCode {
+    if let Some(code) = metier_corpus::pdf::answer() {
+        return code;
+    }
     let mut arguments = std::env::args().skip(1);
     let minutes: f64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(10.0);
     let kind = arguments.next();
@@ -239,7 +271,7 @@ fn main() {
             }
             let Ok(Some(failed)) = found else {
                 println!("{name}: wrong with the seed {seed}");
-                std::process::exit(1);
+                return ExitCode::FAILURE;
             };
             read += 1;
             refused += u64::from(failed);
@@ -250,6 +282,7 @@ fn main() {
     println!(
         "{read} files in {minutes} minutes, {refused} refused, no panic; {growth} MiB more held at most; longest {longest:?}"
     );
+    ExitCode::SUCCESS
 }
 
 /// Reads a file to its end: whether something of it was refused; `None` when a document is not what stands in the file.
@@ -261,6 +294,7 @@ fn documents(name: &str, path: &Path, bytes: &[u8]) -> Option<bool> {
         "tex" => Latex { invalid, ..Latex::default() }.build(&place),
         "md" => Markdown { invalid, ..Markdown::default() }.build(&place),
         "parquet" => Parquet { invalid, ..Parquet::default() }.build(&place),
+        "pdf" => Pdf::default().build(&place),
         "xml" => Mediawiki::default().build(&place),
         "txt" => Text { invalid, ..Text::default() }.build(&place),
         _ => Jsonl { invalid, ..Jsonl::default() }.build(&place),
@@ -332,6 +366,7 @@ fn damaged(name: &str, whole: &[u8], seed: u64) -> Vec<u8> {
         "html" => TAGS,
         "tex" => COMMANDS,
         "md" => MARKS,
+        "pdf" => OBJECTS,
         "xml" => WIKI,
         "jsonl" | "txt" => SIGNS,
         _ => return bytes,

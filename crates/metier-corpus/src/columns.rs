@@ -3,6 +3,7 @@
 //! The crate `parquet` reads footers, levels and values. Pages are decompressed here, and what they say of themselves is checked against what
 //! they hold, since the crate reserves memory for what a page says.
 
+use crate::read::File;
 use metier_core::fault::near_miss;
 use metier_core::{Error, Fault, Place, Result};
 use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType, Type};
@@ -14,7 +15,6 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaD
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -43,13 +43,15 @@ pub(crate) enum Wanted<'a> {
 impl Table {
     /// Opens a file, and reads nothing of it but its footer.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(path, "open", &error))?;
+        let file = File::open(path)?;
+        let length = file.length().map_err(|error| Error::io(path, "open", &error))?;
+        let file = Bytes { file, length };
         let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))
             .map_err(|error| wrong(Place::file(path), &error))?;
         if !rows_agree(&metadata) {
             return Err(Error::file(path, "the file is damaged: it says several things of how many rows it has"));
         }
-        Ok(Self { path: path.to_path_buf(), file: Arc::new(Bytes(file)), metadata })
+        Ok(Self { path: path.to_path_buf(), file: Arc::new(file), metadata })
     }
 
     pub fn groups(&self) -> &[RowGroupMetaData] {
@@ -117,9 +119,8 @@ impl Table {
     fn check(&self, chunk: &ColumnChunkMetaData) -> std::result::Result<(), String> {
         let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
         let end = start.checked_add(chunk.compressed_size()).filter(|end| (0..=*end).contains(&start));
-        let length = self.file.0.metadata().map_err(|error| error.to_string())?.len();
         match end {
-            Some(end) if end as u64 <= length => Ok(()),
+            Some(end) if end as u64 <= self.file.length => Ok(()),
             _ => Err("the file is damaged: the column lies outside of it".to_owned()),
         }
     }
@@ -202,11 +203,14 @@ impl Values {
 
 /// The bytes of a file. Reading on behind its end is an error, for the crate passes over what a header only says is there, without
 /// looking whether anything comes.
-struct Bytes(File);
+struct Bytes {
+    file: File,
+    length: u64,
+}
 
 impl Length for Bytes {
     fn len(&self) -> u64 {
-        self.0.len()
+        self.length
     }
 }
 
@@ -214,11 +218,16 @@ impl ChunkReader for Bytes {
     type T = Rest;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Rest> {
-        self.0.get_read(start).map(Rest)
+        Ok(Rest(BufReader::new(self.file.from(start)?)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
-        self.0.get_bytes(start, length)
+        let mut bytes = Vec::new();
+        self.file.from(start)?.take(length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() < length {
+            return Err(ParquetError::EOF(format!("{length} bytes were expected, and {} are there", bytes.len())));
+        }
+        Ok(bytes.into())
     }
 }
 

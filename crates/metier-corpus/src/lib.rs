@@ -15,6 +15,7 @@
 //! | [`linear`] | which label does this text have, as it was learned from labeled ones |
 //! | [`markdown`] | what does this Markdown document say |
 //! | [`packing`] | how is this file compressed |
+//! | [`pdf`] | what does this PDF say |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
 //! | [`wikitext`] | what does this page of a wiki say |
@@ -39,6 +40,7 @@ mod list;
 pub mod markdown;
 pub mod mix;
 pub mod packing;
+pub mod pdf;
 mod pick;
 pub mod plant;
 pub mod read;

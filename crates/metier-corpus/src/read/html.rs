@@ -1,5 +1,5 @@
 use super::text::{bytes_of, hex};
-use super::{Found, Item, Raw, Read, Size, size_of_files, some_files};
+use super::{Found, Invalid, Item, Raw, Read, Size, size_of_files, some_files};
 use crate::html;
 use crate::packing::with_packed;
 use metier_core::data::{Document, Metadata};
@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 ///
 /// The encoding is that of the byte order mark, else the one the page states, else UTF-8. Bytes that are not of it become U+FFFD, and the document's
 /// `partial` says so; NUL bytes go. Pieces are those of the page where it is in UTF-8; text in other encodings has none. Elements beyond 512 inside each other
-/// and blocks beyond a million in one page are read as one with what is before them.
+/// and blocks beyond a million in one page are read as one with what is before them. A file that is damaged in its compression, or of more than 1 GiB, is refused, or set
+/// aside with `invalid = "quarantine"`.
 ///
 /// # When to use
 /// For web pages, and for manuals that are at hand in HTML only.
@@ -46,12 +47,14 @@ pub struct Html {
     pub exclude: Vec<String>,
     /// The license of every document read; the asset's own when it is left out.
     pub license: Option<String>,
+    /// What becomes of files that cannot be read.
+    pub invalid: Invalid,
 }
 
 impl Default for Html {
     fn default() -> Self {
         let include = with_packed(&["*.html", "*.htm", "*.xhtml"]);
-        Self { include, exclude: Vec::new(), license: None }
+        Self { include, exclude: Vec::new(), license: None, invalid: Invalid::Refuse }
     }
 }
 
@@ -95,8 +98,10 @@ impl Read for Html {
     }
 
     fn open_files<'a>(&'a self, _: &Path, files: Vec<(String, PathBuf)>, passed: usize) -> Found<'a> {
-        let documents = files.into_iter().skip(passed);
-        Box::new(documents.map(|(name, path)| self.document(name, &path).map(Item::Document).map(Raw::known)))
+        Box::new(files.into_iter().skip(passed).map(|(name, path)| match self.document(name.clone(), &path) {
+            Ok(document) => Ok(Raw::known(Item::Document(document))),
+            Err(fault) => self.invalid.rest(name, fault),
+        }))
     }
 
     fn size(&self, path: &Path) -> Result<Size> {
@@ -172,5 +177,18 @@ mod tests {
         assert_eq!((size.documents, size.largest), (2, 1000));
         assert!(size.held >= 5000 && crate::planned_memory(size) >= size.held, "{size:?}");
         assert_eq!(reader.open_behind(folder.path(), 1).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_or_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.html.gz"), b"no gzip").unwrap();
+        std::fs::write(folder.path().join("b.html"), "<p>Two").unwrap();
+        let said = Html::default().open(folder.path()).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(said.contains("a.html.gz: cannot read: "), "{said}");
+        let reader = Html { invalid: Invalid::Quarantine, ..Html::default() };
+        let items: Vec<_> = reader.open(folder.path()).unwrap().map(Result::unwrap).collect();
+        let [Item::Quarantined { id, fault, .. }, Item::Document(two)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!((id.as_str(), fault.to_string(), two.text.as_str()), ("a.html.gz", said, "Two"));
     }
 }

@@ -1,4 +1,4 @@
-use super::{Found, Item, Raw, Read, Size, files, hex, open_bytes, some_files, text_bytes};
+use super::{Found, Invalid, Item, Raw, Read, Size, files, hex, open_bytes, some_files, text_bytes};
 use crate::packing::with_packed;
 use crate::wikitext::{self, Hidden};
 use metier_core::data::{Document, Metadata, Piece, Pieces};
@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// and never closed stays as it is written. Templates are not expanded, so what only they say (units, dates, quotations) is lost.
 ///
 /// Pages are read one at a time, none of more than 64 MiB. Pieces are counted in the page's wikitext, whose SHA-256 is the source hash. A dump that is cut off, is no XML or no UTF-8 is
-/// refused with the line.
+/// refused with the line, or what is left of it set aside with `invalid = "quarantine"`, and so is a page without a number.
 ///
 /// # When to use
 /// For Wikipedia and other wikis that run MediaWiki. Dumps state no license: set it (Wikipedia's text is CC-BY-SA-4.0).
@@ -47,11 +47,14 @@ pub struct Mediawiki {
     pub namespaces: BTreeSet<i64>,
     /// The license of every document read; the asset's own when it is left out.
     pub license: Option<String>,
+    /// What becomes of what is left of a damaged dump.
+    pub invalid: Invalid,
 }
 
 impl Default for Mediawiki {
     fn default() -> Self {
-        Self { include: with_packed(&["*.xml"]), namespaces: BTreeSet::from([0]), license: None }
+        let (include, namespaces) = (with_packed(&["*.xml"]), BTreeSet::from([0]));
+        Self { include, namespaces, license: None, invalid: Invalid::Refuse }
     }
 }
 
@@ -247,7 +250,8 @@ impl Mediawiki {
     fn raw(&self, dump: &Dump, page: Page) -> Result<Raw<'_>> {
         let number = page.id.trim();
         if number.is_empty() {
-            return Err(Error::user(Place::file(&dump.path).at(page.line, 1), "the page has no id"));
+            let fault = Error::user(Place::file(&dump.path).at(page.line, 1), "the page has no id");
+            return self.invalid.rest(format!("{}:line {}", dump.name, page.line), fault);
         }
         let (id, title) = (format!("{}:{number}", dump.name), page.title.trim().to_owned());
         let (source, hidden) = (format!("{}:{title}", dump.name), Arc::clone(&dump.hidden));
@@ -286,22 +290,37 @@ impl Read for Mediawiki {
         let (mut files, mut dump) = (files.into_iter(), None);
         Box::new(std::iter::from_fn(move || {
             loop {
-                let Some(open) = &mut dump else {
-                    let (name, path) = files.next()?;
-                    match Dump::open(name, path) {
-                        Ok(open) => dump = Some(open),
-                        Err(error) => return Some(Err(error)),
+                let rest = match &mut dump {
+                    None => {
+                        let (name, path) = files.next()?;
+                        match Dump::open(name.clone(), path) {
+                            Ok(open) => {
+                                dump = Some(open);
+                                continue;
+                            }
+                            Err(fault) => self.invalid.rest(name, fault),
+                        }
                     }
-                    continue;
+                    Some(open) => match open.next(&self.namespaces) {
+                        Ok(None) => {
+                            dump = None;
+                            continue;
+                        }
+                        Ok(Some(page)) if passed == 0 => return Some(self.raw(open, page)),
+                        Ok(Some(_)) => {
+                            passed -= 1;
+                            continue;
+                        }
+                        Err(fault) => {
+                            let id = format!("{}:line {}", open.name, open.xml.get_ref().line);
+                            dump = None;
+                            self.invalid.rest(id, fault)
+                        }
+                    },
                 };
-                match open.next(&self.namespaces) {
-                    Ok(None) => dump = None,
-                    Ok(Some(_)) if passed > 0 => passed -= 1,
-                    Ok(Some(page)) => return Some(self.raw(open, page)),
-                    Err(error) => {
-                        dump = None;
-                        return Some(Err(error));
-                    }
+                match rest {
+                    Ok(_) if passed > 0 => passed -= 1,
+                    rest => return Some(rest),
                 }
             }
         }))
@@ -411,6 +430,34 @@ mod tests {
         }
         let size = reader.size(folder.path()).unwrap();
         assert_eq!((size.documents, size.text_bytes), (10, 2 * DUMP.len() as u64));
+    }
+
+    #[test]
+    fn what_is_left_of_a_damaged_dump_is_set_aside_and_the_next_one_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let cut = DUMP.find("</page>").unwrap() + "</page>".len();
+        std::fs::write(folder.path().join("a.xml"), &DUMP[..cut + 10]).unwrap();
+        std::fs::write(folder.path().join("b.xml"), "no dump").unwrap();
+        std::fs::write(folder.path().join("c.xml.gz"), "no gzip").unwrap();
+        std::fs::write(folder.path().join("d.xml"), "<mediawiki><page><ns>0</ns></page>\n</mediawiki>").unwrap();
+        std::fs::write(folder.path().join("e.xml"), DUMP).unwrap();
+        let reader = Mediawiki { invalid: Invalid::Quarantine, ..Mediawiki::default() };
+        let all: Vec<_> = reader.open(folder.path()).unwrap().map(Result::unwrap).collect();
+        let aside = all.iter().filter_map(|item| match item {
+            Item::Quarantined { id, fault, .. } => Some((id.as_str(), fault.to_string())),
+            _ => None,
+        });
+        let aside: Vec<_> = aside.collect();
+        let ids: Vec<_> = aside.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.len(), 4, "{aside:?}");
+        assert!(ids[0].starts_with("a.xml:line ") && ids[1] == "b.xml:line 1" && ids[3] == "d.xml:line 1", "{aside:?}");
+        assert!(aside[0].1.contains("the dump is cut off") && aside[3].1.contains("the page has no id"), "{aside:?}");
+        let whole: Vec<_> = reader.open(&folder.path().join("e.xml")).unwrap().map(Result::unwrap).collect();
+        assert!(whole.len() == 4 && all.ends_with(&whole), "{all:?}");
+        for passed in 0..=all.len() {
+            let behind = reader.open_behind(folder.path(), passed).unwrap().map(|raw| raw.unwrap().item().unwrap());
+            assert_eq!(behind.collect::<Vec<_>>(), all[passed..]);
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod latex;
 mod markdown;
 mod mediawiki;
 mod parquet;
+mod pdf;
+pub mod store;
 mod text;
 
 pub use self::parquet::Parquet;
@@ -19,10 +21,12 @@ pub use mediawiki::Mediawiki;
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::{Error, Fault, Place, Result};
+pub use pdf::Pdf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read as _, Seek};
 use std::path::{Path, PathBuf};
+pub(crate) use store::File;
 pub use text::Text;
 pub(crate) use text::{hex, no_text};
 
@@ -164,6 +168,7 @@ pub static READ: &[&Part<dyn Read>] = &[
     &markdown::PART,
     &mediawiki::PART,
     &parquet::PART,
+    &pdf::PART,
     &text::PART,
 ];
 
@@ -187,6 +192,19 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
         }
         set.build().map_err(|error| Error::user(Place::key("read"), error.to_string()))
     };
+    let (include, exclude) = (set(include)?, set(exclude)?);
+    let fits = |name: &str| {
+        let base = Path::new(name.rsplit('/').next().unwrap_or_default());
+        let fits = |set: &globset::GlobSet| set.is_match(name) || set.is_match(base);
+        fits(&include) && !fits(&exclude)
+    };
+    if store::is_address(path) {
+        let listing = store::listing(path)?;
+        let own = |file: &Path| listing.len() == 1 && file == path;
+        let shown = |name: &str| name.split('/').all(|part| !part.starts_with('.'));
+        let files = listing.iter().filter(|(name, file)| own(file) || shown(name) && fits(name));
+        return Ok(files.map(|(name, file)| (name.clone(), file.clone())).collect());
+    }
     if !path.exists() {
         return Err(Error::file(path, "there is no such file or folder"));
     }
@@ -194,7 +212,6 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         return Ok(vec![(name, path.to_path_buf())]);
     }
-    let (include, exclude) = (set(include)?, set(exclude)?);
     let mut out = Vec::new();
     let shown =
         |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
@@ -202,10 +219,9 @@ fn files(path: &Path, include: &[String], exclude: &[String]) -> Result<Vec<(Str
         let entry = entry.map_err(|error| Error::file(path, error.to_string()))?;
         if entry.file_type().is_file() {
             let relative = entry.path().strip_prefix(path).unwrap_or(entry.path());
-            let base = Path::new(entry.file_name());
-            let fits = |set: &globset::GlobSet| set.is_match(relative) || set.is_match(base);
-            if fits(&include) && !fits(&exclude) {
-                out.push((relative.to_string_lossy().replace('\\', "/"), entry.path().to_path_buf()));
+            let name = relative.to_string_lossy().replace('\\', "/");
+            if fits(&name) {
+                out.push((name, entry.path().to_path_buf()));
             }
         }
     }
@@ -241,7 +257,7 @@ const BUFFER: usize = 1 << 17;
 /// The file's bytes, decompressed when its name says so.
 pub(crate) fn open_bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let wrong = |error| Error::io(path, "open", &error);
-    let file = BufReader::with_capacity(BUFFER, std::fs::File::open(path).map_err(wrong)?);
+    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
     Ok(match packing::ending(path) {
         Some(_) => Box::new(BufReader::with_capacity(BUFFER, unpacked(path, file).map_err(wrong)?)),
         None => Box::new(file),
@@ -259,19 +275,21 @@ fn too_large(place: Place) -> Error {
         .into()
 }
 
-/// Bytes of text that tell how well a file is compressed; several blocks of bzip2, which are read whole.
+/// Bytes of text that tell how well a file is compressed: of bzip2 several blocks, which are read whole, and of zstd enough that what
+/// repeats is seen, for which it looks back further than gzip.
 const SAMPLE: u64 = 1 << 18;
-const SAMPLE_OF_BLOCKS: u64 = 1 << 22;
+const LONG_SAMPLE: u64 = 1 << 22;
 
 /// Bytes of text in a file, told from its size and, when it is compressed, from its beginning.
 fn text_bytes(path: &Path) -> Result<u64> {
     let fault = |error| Error::io(path, "read", &error);
-    let length = path.metadata().map_err(fault)?.len();
+    let file = File::open(path)?;
+    let length = file.length().map_err(fault)?;
     if packing::ending(path).is_none() {
         return Ok(length);
     }
-    let mut packed = BufReader::new(std::fs::File::open(path).map_err(fault)?);
-    let sample = if packing::ending(path) == Some("bz2") { SAMPLE_OF_BLOCKS } else { SAMPLE };
+    let mut packed = BufReader::new(file);
+    let sample = if packing::ending(path) == Some("gz") { SAMPLE } else { LONG_SAMPLE };
     let mut beginning = unpacked(path, &mut packed).map_err(fault)?.take(sample);
     let text = std::io::copy(&mut beginning, &mut std::io::sink());
     drop(beginning);

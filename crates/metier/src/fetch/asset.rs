@@ -3,9 +3,11 @@
 use super::archive::is_inner_path;
 use super::registry::Registry;
 use metier_core::{Error, Fault, Place, Result};
+use metier_corpus::read::store::is_address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A model or a data set that a recipe works on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,12 +35,15 @@ pub enum AssetKind {
     Data,
 }
 
-/// One place an asset can be had from: exactly one of `path`, `hub`, `pypi`, `npm` and `deb`.
+/// One place an asset can be had from: exactly one of `path`, `store`, `hub`, `pypi`, `npm` and `deb`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
     /// A file or a folder, relative to the recipe's folder.
     pub path: Option<String>,
+    /// Data in an object store or on a web server: `s3://bucket/folder`, `gs://bucket/folder`, `az://container/folder` or
+    /// `https://host/file`. It is read from there, not kept here. Credentials stand in the environment (`AWS_...`, `GOOGLE_...`, `AZURE_...`).
+    pub store: Option<String>,
     /// A repository of the Hugging Face hub: `owner/name`.
     pub hub: Option<String>,
     /// The commit, tag or branch of the hub repository; `main` when left out.
@@ -62,6 +67,8 @@ pub struct Source {
 pub(super) enum Origin {
     /// On this machine.
     Path(String),
+    /// In an object store or on a web server, read from there.
+    Store(String),
     /// On the hub, at a revision.
     Hub(String, String),
     /// In a package.
@@ -73,6 +80,7 @@ impl Source {
     pub(super) fn origin(&self) -> Option<Origin> {
         let all = [
             self.path.clone().map(Origin::Path),
+            self.store.clone().map(Origin::Store),
             self.hub.clone().map(|id| Origin::Hub(id, self.revision.clone().unwrap_or_else(|| "main".to_owned()))),
             self.pypi.clone().map(|package| Origin::Package(Registry::Pypi, package)),
             self.npm.clone().map(|package| Origin::Package(Registry::Npm, package)),
@@ -97,6 +105,7 @@ impl Source {
     pub fn describe(&self) -> String {
         match self.origin() {
             Some(Origin::Path(path)) => format!("path {path}"),
+            Some(Origin::Store(address)) => format!("store {address}"),
             Some(Origin::Hub(id, revision)) => format!("hub {id} at {revision}"),
             Some(Origin::Package(registry, package)) => format!("{registry} {package}"),
             None => "a source that names no place".to_owned(),
@@ -108,7 +117,7 @@ impl Source {
             faults.push(Fault::new(place.clone(), message).hint(hint));
         };
         let Some(origin) = self.origin() else {
-            let message = "a source names exactly one of `path`, `hub`, `pypi`, `npm` and `deb`".to_owned();
+            let message = "a source names exactly one of `path`, `store`, `hub`, `pypi`, `npm` and `deb`".to_owned();
             fault(message, "write one source for each place it can be had from");
             return;
         };
@@ -119,6 +128,19 @@ impl Source {
             if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 fault(format!("`{hash}` is not a SHA-256"), "write its 64 hexadecimal digits");
             }
+        }
+        if let Origin::Store(address) = &origin {
+            if !is_address(Path::new(address)) {
+                fault(
+                    format!("`{address}` is no address of a store"),
+                    "write it as s3://bucket/folder or https://host/file",
+                );
+            }
+            if self.file.is_some() || !self.files.is_empty() || self.sha256.is_some() {
+                let hint = "write the whole address in `store`; what it holds is told by the sizes and tags that the store states";
+                fault("`file`, `files` and `sha256` do not belong to a `store` source".to_owned(), hint);
+            }
+            return;
         }
         if let Origin::Path(_) = origin {
             if self.file.is_some() || !self.files.is_empty() {
@@ -163,7 +185,7 @@ impl Source {
                     fault(format!("`{id}` is not the name of a hub repository"), "write `owner/name`");
                 }
             }
-            Origin::Path(_) => {}
+            Origin::Path(_) | Origin::Store(_) => {}
         }
     }
 }
@@ -179,6 +201,13 @@ impl Asset {
             );
         }
         for (index, source) in self.sources.iter().enumerate() {
+            if source.store.is_some() && self.kind == AssetKind::Model {
+                let place = self.place_of_source(place, index);
+                faults.push(
+                    Fault::new(place, "a model is not read out of a store")
+                        .hint("copy it to this machine and name its `path`"),
+                );
+            }
             source.check(&self.place_of_source(place, index), &mut faults);
         }
         Error::collect((), faults)

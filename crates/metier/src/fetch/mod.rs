@@ -1,6 +1,6 @@
 //! Models and data from outside: a path, the Hugging Face hub, or a package of a registry.
 //!
-//! A recipe's `[[asset]]` lists where it can be had. What is on this machine already is taken first:
+//! A recipe's `[[asset]]` lists where it can be had. Data may also stay where it is, in an object store or on a web server. What is on this machine already is taken first:
 //! local paths and what was fetched before. Then each source is tried in the order written; why one is
 //! passed over is said on standard error. What comes from outside is taken only when its SHA-256 is the
 //! one written in the recipe.
@@ -94,6 +94,7 @@ fn fetch_with(asset: &Asset, folder: &Path, cache: &Cache, offline: bool, client
         let reason = match absent {
             Some(reason) => reason,
             None if offline => "it is not in the cache, and nothing is fetched with `--offline`".to_owned(),
+            None if let Some(address) = &source.store => return at_store(Path::new(address)),
             None => match from_outside(asset, source, cache, clients)? {
                 Ok(fetched) => return Ok(fetched),
                 Err(reason) => reason,
@@ -137,6 +138,13 @@ fn on_this_machine(source: &Source, folder: &Path, cache: &Cache) -> Result<Resu
     Ok(Ok(cache.find(&content.id, &content.hashes())?.map(|held| content.fetched(source, &held))))
 }
 
+/// Data in a store, which stays there: its id is that of what the store says of its files.
+pub fn at_store(address: &Path) -> Result<Fetched> {
+    let stored = metier_corpus::read::store::stored(address)?;
+    let source = format!("store {}", address.display());
+    Ok(Fetched { id: stored.identity, path: address.to_path_buf(), source, bytes: stored.bytes })
+}
+
 fn from_outside(asset: &Asset, source: &Source, cache: &Cache, clients: &Clients) -> Result<Result<Fetched, String>> {
     let content = Content::of(source);
     let _lock = cache.lock(&content.id)?;
@@ -155,7 +163,7 @@ fn from_outside(asset: &Asset, source: &Source, cache: &Cache, clients: &Clients
         Some(Origin::Hub(..)) => {
             Err(format!("this metier was built without the feature `hub`, which {} needs", asset.name))
         }
-        Some(Origin::Path(_)) | None => Err("it names no place to fetch from".to_owned()),
+        Some(Origin::Path(_) | Origin::Store(_)) | None => Err("it names no place to fetch from".to_owned()),
     };
     if let Err(reason) = taken {
         return Ok(Err(reason));

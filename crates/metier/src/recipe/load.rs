@@ -6,6 +6,7 @@ use crate::stage::{self, Faults, Kind, Verb};
 use metier_core::fault::near_miss;
 use metier_core::settings::{File, Table};
 use metier_core::{Error, Fault, Place, Result};
+use metier_corpus::read::store::is_address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -557,6 +558,12 @@ fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Ve
 /// tokenizer; anything else has been made by a stage and has its record.
 fn find_input(name: &str, wanted: Kind, global: &crate::command::Global) -> Result<(Fetched, Kind)> {
     let path = Path::new(name);
+    if wanted == Kind::Data && is_address(path) {
+        if global.offline {
+            return Err(Error::file(path, "nothing is read out of a store with `--offline`"));
+        }
+        return Ok((crate::fetch::at_store(path)?, wanted));
+    }
     if path.exists() && !path.join("record.json").exists() {
         if !matches!(wanted, Kind::Data | Kind::Model | Kind::Questions | Kind::Tokenizer) {
             let message = format!("this is no result of a stage, and {} is wanted", wanted.word());

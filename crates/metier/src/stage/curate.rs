@@ -9,7 +9,8 @@ use metier_core::progress::Progress;
 use metier_core::seam::Score;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Error, Place, Result};
+use metier_core::{Error, Fault, Place, Result};
+use metier_corpus::read::store::is_address;
 use metier_corpus::{CurateSettings, Parts, Task, dedup, filter, read, select, tag};
 use metier_model::Decoder;
 use schemars::JsonSchema;
@@ -106,6 +107,10 @@ impl Curate {
 
     /// What other machines have to know.
     fn task(&self, path: &Path, settings: &CurateSettings) -> Result<Task> {
+        if is_address(path) {
+            let fault = Fault::new(Place::file(path), "a cluster reads folders that all its machines see, not stores");
+            return Err(fault.hint("leave out `--cluster`, or copy the files to such a folder").into());
+        }
         let path = std::path::absolute(path).map_err(|error| Error::io(path, "find", &error))?;
         let filters = self.filters.iter().map(|filter| (filter.identity(), filter.part.data())).collect();
         let tags = self.tags.iter().map(|tag| (tag.identity(), tag.part.model())).collect();
