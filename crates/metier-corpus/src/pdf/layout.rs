@@ -45,7 +45,7 @@ impl Layout {
             let (step, size) = (origin - last.end, size.max(last.size));
             let (ahead, rise) = (step.dot(last.along) / size, step.dot(Vec2::new(-last.along.y, last.along.x)) / size);
             let turned = along.dot(last.along) < 0.9;
-            if turned || rise > LINE || rise < -APART {
+            if turned || !(-APART..=LINE).contains(&rise) {
                 self.end_line("\n\n");
             } else if rise < -LINE || ahead < -BACK {
                 self.end_line("\n");
@@ -59,7 +59,7 @@ impl Layout {
             self.text.push_str(sign);
         }
         let end = origin + along * (advance / UNITS * length);
-        self.last = (end.is_finite() && size.is_finite()).then_some(Last { end, along, size });
+        self.last = (end.is_finite() && size.is_finite() && size > 0.0).then_some(Last { end, along, size });
     }
 
     fn space(&mut self) {
@@ -104,7 +104,7 @@ impl<'a> Device<'a> for Layout {
             match glyph.as_unicode() {
                 Some(BfString::Char(character)) => Self::character(&mut sign, character),
                 Some(BfString::String(text)) => {
-                    text.chars().for_each(|character| Self::character(&mut sign, character))
+                    text.chars().for_each(|character| Self::character(&mut sign, character));
                 }
                 None => {
                     self.unknown = self.unknown.saturating_add(1);

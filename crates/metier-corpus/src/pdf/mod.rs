@@ -133,13 +133,13 @@ pub(crate) fn pages(path: &Path, bytes: &[u8], seconds: u32) -> Result<Result<Ve
     Ok(match said {
         Ok(Some(pages)) => Ok(pages),
         Ok(None) => Err(ended(path, status, seconds)),
-        Err(fault) => Err(fault.into()),
+        Err(fault) => Err(fault),
     })
 }
 
 /// What is said of the pages, if it is said to its end.
-fn listen(path: &Path, lines: &mut std::io::Take<impl BufRead>) -> std::result::Result<Option<Vec<Page>>, Fault> {
-    let wrong = |message: &str, hint: &str| Err(Fault::new(Place::file(path), message).hint(hint));
+fn listen(path: &Path, lines: &mut std::io::Take<impl BufRead>) -> Result<Option<Vec<Page>>> {
+    let wrong = |message: &str, hint: &str| Err(Fault::new(Place::file(path), message).hint(hint).into());
     let (mut pages, mut line) = (Vec::new(), Vec::new());
     while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         match serde_json::from_slice(&line) {

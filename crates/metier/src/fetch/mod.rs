@@ -94,7 +94,6 @@ fn fetch_with(asset: &Asset, folder: &Path, cache: &Cache, offline: bool, client
         let reason = match absent {
             Some(reason) => reason,
             None if offline => "it is not in the cache, and nothing is fetched with `--offline`".to_owned(),
-            None if let Some(address) = &source.store => return at_store(Path::new(address)),
             None => match from_outside(asset, source, cache, clients)? {
                 Ok(fetched) => return Ok(fetched),
                 Err(reason) => reason,
@@ -146,6 +145,9 @@ pub fn at_store(address: &Path) -> Result<Fetched> {
 }
 
 fn from_outside(asset: &Asset, source: &Source, cache: &Cache, clients: &Clients) -> Result<Result<Fetched, String>> {
+    if let Some(address) = &source.store {
+        return at_store(Path::new(address)).map(Ok);
+    }
     let content = Content::of(source);
     let _lock = cache.lock(&content.id)?;
     let hashes = content.hashes();

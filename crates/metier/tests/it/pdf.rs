@@ -3,7 +3,7 @@
 use crate::command::{artifact, fine, json, metier, refused, rows};
 use metier_testkit::fixture;
 use serde_json::Value;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,7 +35,7 @@ fn project(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
 }
 
 fn read(name: &str) -> Vec<u8> {
-    std::fs::read(fixture(&format!("pdf/{name}.pdf"))).unwrap()
+    std::fs::read(fixture(format!("pdf/{name}.pdf"))).unwrap()
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -92,7 +92,9 @@ fn pdf(objects: &[Vec<u8>]) -> Vec<u8> {
     }
     let table = out.len();
     out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
-    places.iter().for_each(|place| out.extend(format!("{place:010} 00000 n \n").bytes()));
+    for place in places {
+        out.extend(format!("{place:010} 00000 n \n").bytes());
+    }
     let size = objects.len() + 1;
     out.extend(format!("trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n").bytes());
     out
@@ -134,9 +136,7 @@ fn doubling() -> Vec<u8> {
 fn files_that_want_too_much_are_set_aside_and_the_others_read() {
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(b"BT /F1 12 Tf (x) Tj ET").unwrap();
-    for _ in 0..700 {
-        packed.write_all(&[b' '; 1 << 20]).unwrap();
-    }
+    std::io::copy(&mut std::io::repeat(b' ').take(700 << 20), &mut packed).unwrap();
     let draws_itself = "/Type /XObject /Subtype /Form /BBox [0 0 1 1] /Resources << /XObject << /Fm 6 0 R >> >>";
     let hello: &[u8] = b"BT /F1 12 Tf 10 700 Td (Hello mill) Tj ET";
     let deep = format!("/X {}{}", "[".repeat(200_000), "]".repeat(200_000));

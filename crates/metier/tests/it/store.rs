@@ -182,7 +182,8 @@ fn documents(command: &mut Command) -> (Vec<(String, String)>, String) {
 }
 
 fn lines(from: usize, count: usize) -> String {
-    (from..from + count).map(|number| format!("{{\"text\":\"note {number} {}\"}}\n", "word ".repeat(50))).collect()
+    let line = |number| format!("{{\"text\":\"note {number} {}\"}}", "word ".repeat(50));
+    (from..from + count).map(line).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn a_server_that_fails_or_cuts_off_is_asked_again() {
 fn what_cannot_be_read_is_said_with_its_address() {
     let server = Server::start(&[("corpus/a.jsonl", lines(0, 30_000).as_bytes())]);
     let folder = tempfile::tempdir().unwrap();
-    let mut ask = |address: &str, said: &[&str]| {
+    let ask = |address: &str, said: &[&str]| {
         recipe(folder.path(), address, "method = \"jsonl\"");
         refused(&mut server.metier(folder.path(), &["run", "recipe.toml"]), said)
     };
