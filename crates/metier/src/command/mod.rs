@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod check;
 mod cluster;
+mod curate;
 mod decoding;
 mod dedupe;
 mod diff;
@@ -35,7 +36,7 @@ use metier_core::progress::{self, Mode, write_line};
 use metier_core::store::Store;
 use metier_core::{Error, Fault, Place, Result};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What every verb accepts.
 #[derive(Debug, Clone, clap::Args)]
@@ -128,15 +129,21 @@ enum Verb {
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
     #[command(name = "curate")]
-    Curate(stage::Arguments),
+    Curate(curate::Arguments),
     #[command(name = "synthesize")]
     Synthesize(stage::Arguments),
     #[command(name = "pack")]
     Pack(stage::Arguments),
     #[command(name = "mine")]
     Mine(stage::Arguments),
+    #[command(name = "blend")]
+    Blend(stage::Arguments),
     Mix(mix::Arguments),
     Dedupe(dedupe::Arguments),
+    #[command(name = "repeats")]
+    Repeats(stage::Arguments),
+    #[command(name = "semantic")]
+    Semantic(stage::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
     #[command(name = "subset")]
@@ -215,13 +222,16 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Fetch(verb) => fetch::execute(&verb, &global),
         Verb::Doctor(verb) => doctor::execute(&verb, &global),
         Verb::Bench(verb) => bench::execute(&verb, &global),
-        Verb::Curate(verb) => stage::execute("curate", &verb, &global),
+        Verb::Curate(verb) => curate::execute(&verb, &global),
         Verb::Synthesize(verb) => stage::execute("synthesize", &verb, &global),
         Verb::Mine(verb) => stage::execute("mine", &verb, &global),
         Verb::Mix(verb) => mix::execute(&verb, &global),
         Verb::Dedupe(verb) => dedupe::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Blend(verb) => stage::execute("blend", &verb, &global),
+        Verb::Repeats(verb) => stage::execute("repeats", &verb, &global),
+        Verb::Semantic(verb) => stage::execute("semantic", &verb, &global),
         Verb::Subset(verb) => stage::execute("subset", &verb, &global),
         Verb::Fit(verb) => stage::execute("fit", &verb, &global),
         Verb::Importance(verb) => stage::execute("importance", &verb, &global),
@@ -343,6 +353,24 @@ pub fn table(headings: &[&str], rows: &[Vec<String>], right: &[bool]) -> String 
         out += &line(row.iter().map(String::as_str).collect());
     }
     out
+}
+
+/// A name and a path out of `NAME=PATH`, a path, or what stands for a result in the store.
+pub fn named(given: &str, what: &str, global: &Global) -> Result<(String, PathBuf)> {
+    let (name, rest) = match given.split_once('=') {
+        Some((name, rest)) if !Path::new(given).exists() => (Some(name), rest),
+        _ => (None, given),
+    };
+    let path = PathBuf::from(rest);
+    let stem = path.file_stem().map_or_else(|| rest.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name = name.map_or(stem, str::to_owned);
+    if path.exists() {
+        return Ok((name, path));
+    }
+    if !global.store.exists() {
+        return Err(not_found(what, rest));
+    }
+    Ok((name, global.read_store()?.resolve(rest)?.path))
 }
 
 /// The fault of a name that is neither here nor in the store.

@@ -9,10 +9,11 @@ use metier_core::part::{Chosen, Part, Record as PartRecord, choose};
 use metier_core::seed::Seed;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_core::{Fault, Place, Result};
+use metier_core::{Error, Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod blend;
 mod compare;
 mod create;
 mod curate;
@@ -30,6 +31,8 @@ mod mix;
 mod model;
 mod pack;
 mod plant;
+mod repeats;
+mod semantic;
 mod subset;
 mod synthesize;
 mod tokenizer;
@@ -44,6 +47,7 @@ const SHARE_OF_PEAK: f64 = 0.6;
 
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[
+    &blend::VERB,
     &compare::VERB,
     &create::VERB,
     &curate::VERB,
@@ -60,6 +64,8 @@ pub static VERBS: &[&Verb] = &[
     &mix::VERB,
     &pack::VERB,
     &plant::VERB,
+    &repeats::VERB,
+    &semantic::VERB,
     &subset::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
@@ -294,7 +300,7 @@ impl Context<'_> {
     }
 
     fn empty_but(&self, kept: &[&str]) -> Result<()> {
-        let failed = |error: std::io::Error| metier_core::Error::io(self.work, "empty the folder", &error);
+        let failed = |error: std::io::Error| Error::io(self.work, "empty the folder", &error);
         for entry in std::fs::read_dir(self.work).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if kept.iter().any(|name| entry.file_name() == *name) {
@@ -324,6 +330,16 @@ pub(super) fn named<'a, T>(inputs: &'a BTreeMap<String, T>, key: &'a str) -> imp
         let rest = slot.strip_prefix(key)?;
         Some((if rest.is_empty() { key } else { rest.strip_prefix('.')? }, value))
     })
+}
+
+/// The same faults; those at a key are at its place in the table.
+fn placed(table: &Table, mut error: Error) -> Error {
+    for fault in &mut error.faults {
+        if let Some(key) = &fault.place.key {
+            fault.place = table.place_of(key);
+        }
+    }
+    error
 }
 
 /// The verb called `name`.
@@ -360,7 +376,7 @@ fn many<F: ?Sized + 'static>(table: &Table, slot: &PartSlot, members: &[&'static
             Err(error) => faults.extend(error.faults),
         }
     }
-    metier_core::Error::collect(out, faults)
+    Error::collect(out, faults)
 }
 
 /// Joins the faults of several readings, so that they are reported together.
