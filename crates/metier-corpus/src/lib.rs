@@ -7,6 +7,7 @@
 //! | [`filter`] | is this document kept, and with which of its text |
 //! | [`dedup`] | has this been seen before |
 //! | [`select`] | which documents are held out |
+//! | [`blend`] | how much of each source is taken |
 //! | [`cipher`] | what would this text be in a language that nobody knows |
 //! | [`layout`] | what are the words and lines of this text |
 //! | [`fasttext`] | which label does this line have |
@@ -18,12 +19,14 @@
 //! | [`pdf`] | what does this PDF say |
 //! | [`mix`] | which documents do expressions over what was said of them choose |
 //! | [`plant`] | which faults were put into these documents |
+//! | [`stats`] | how is what was said of documents spread |
 //! | [`wikitext`] | what does this page of a wiki say |
 //!
 //! [`curate()`] joins them. It streams: documents pass through memory one group at a time, and lie on disk
 //! between the passes as JSON lines of [`metier_core::data::Document`].
 
 mod attributes;
+pub mod blend;
 pub mod cipher;
 mod columns;
 mod curate;
@@ -46,6 +49,7 @@ pub mod plant;
 pub mod read;
 mod scratch;
 pub mod select;
+pub mod stats;
 pub mod tag;
 pub mod wikitext;
 

@@ -1,7 +1,9 @@
 //! HTML pages of one file, light and dark, that need no other file and no network.
 
+mod bars;
 mod plot;
 
+pub use bars::{Bars, short};
 pub use plot::{Plot, figure};
 
 use serde_json::Value;
@@ -19,6 +21,8 @@ svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-s
 .plot .raw,.plot .line{fill:none;stroke:var(--line);stroke-width:1.6;stroke-linejoin:round}.plot .raw{opacity:.4;stroke-width:1}\
 .plot .band{fill:var(--line);opacity:.2}.plot .dot{fill:var(--line)}\
 .plot .mark{stroke:var(--mark);stroke-dasharray:5 4}.plot text.mark{fill:var(--mark);stroke:none}\
+.grid{display:flex;flex-wrap:wrap;gap:.6em 2em}figure{margin:0;max-width:380px}figure h3{overflow-wrap:anywhere;font-size:1em}\
+figcaption{color:var(--soft)}\
 .plot .over rect{fill:transparent}.plot .over rect:hover{fill:var(--ink);opacity:.15}";
 
 /// A whole page: its title, which is also its first heading, and what follows, as HTML.

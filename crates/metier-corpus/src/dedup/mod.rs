@@ -4,16 +4,21 @@ pub mod bloom;
 mod exact;
 mod groups;
 mod minhash;
+pub mod semantic;
+pub mod substring;
 
 pub use exact::Exact;
 pub use minhash::Minhash;
 
 use crate::curate::Texts;
-use metier_core::Result;
+use crate::document_file::{DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES};
+use crate::mix::{Beside, Entry};
 use metier_core::data::Document;
 use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
-use serde_json::Value;
+use metier_core::{Error, Fault, Place, Result};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Drops documents that say the same as another.
@@ -62,6 +67,79 @@ pub static DEDUP: &[&Part<dyn Deduplicate>] = &[
 /// The records of all members.
 pub fn records() -> Vec<Record> {
     DEDUP.iter().map(|part| part.record()).collect()
+}
+
+/// What is said of a document, as a line.
+#[derive(Serialize)]
+pub(crate) struct Said {
+    attributes: Map<String, Value>,
+    id: Value,
+}
+
+impl Said {
+    /// What was said of it already, taken out of it.
+    pub(crate) fn of(document: &mut Value) -> Self {
+        let attributes = match document.get_mut("attributes").map(Value::take) {
+            Some(Value::Object(said)) => said,
+            _ => Map::new(),
+        };
+        Self { attributes, id: document["id"].take() }
+    }
+
+    /// The spans of one attribute, and nothing else.
+    pub(crate) fn only(self, attribute: &str, spans: Vec<Value>) -> Self {
+        Self { attributes: Map::from_iter([(attribute.to_owned(), Value::Array(spans))]), id: self.id }
+    }
+
+    /// Says the spans of one more attribute.
+    pub(crate) fn add(&mut self, attribute: &str, spans: Vec<Value>) -> Result<()> {
+        if self.attributes.insert(attribute.to_owned(), Value::Array(spans)).is_some() {
+            let message = format!("documents have an attribute `{attribute}` already");
+            return Err(Fault::new(Place::key("attribute"), message).hint("give this one another name").into());
+        }
+        Ok(())
+    }
+}
+
+/// Writes the documents of the curated folder `from` into `out`, with what was said of them already and one more attribute, whose spans `work` tells
+/// on all threads, given the file, the line, the number of the document among all, those to learn from first, and its text. What else it tells goes to
+/// `take`, with whether the document is held out.
+pub(crate) fn tagged<T: Send>(
+    from: &Path,
+    out: &Path,
+    attribute: &str,
+    work: impl Fn(&Beside, &Entry, usize, &str) -> Result<(Vec<Value>, T)> + Sync,
+    mut take: impl FnMut(usize, T),
+) -> Result<()> {
+    let mut before = 0;
+    for (held_out, (file, attributes)) in
+        [(TRAIN, TRAIN_ATTRIBUTES), (HELD_OUT, HELD_OUT_ATTRIBUTES)].into_iter().enumerate()
+    {
+        let beside = Some(from.join(attributes)).filter(|path| path.exists());
+        let input = Beside { documents: from.join(file), attributes: beside.into_iter().collect() };
+        let mut writer = DocumentWriter::create(&out.join(attributes))?;
+        let mut documents = 0;
+        let of = |entry: &Entry, mut document: Value| {
+            let text = document["text"].as_str().unwrap_or_default();
+            let (spans, more) = work(&input, entry, before + entry.line - 1, text)?;
+            let mut said = Said::of(&mut document);
+            said.add(attribute, spans)?;
+            Ok((said, more))
+        };
+        input.each(0, of, |group| {
+            documents += group.len();
+            for (said, more) in group {
+                writer.write(&said)?;
+                take(held_out, more);
+            }
+            Ok(())
+        })?;
+        writer.finish()?;
+        let copy = out.join(file);
+        std::fs::copy(&input.documents, &copy).map_err(|error| Error::io(&copy, "write", &error))?;
+        before += documents;
+    }
+    Ok(())
 }
 
 /// ASCII letters in lower case and digits; 0 for all others.

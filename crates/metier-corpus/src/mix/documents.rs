@@ -26,7 +26,13 @@ use std::time::{Duration, Instant};
 pub struct MixSettings {
     /// Published rules, asked before those under `exclude`.
     pub preset: Vec<Preset>,
-    /// The language of the expressions.
+    /// A condition of SQL that has to be true of a document, asked behind presets and before `exclude`: `word_count >= 50 AND coalesce(has_javascript, 0) = 0`. A
+    /// name is an attribute, worth the score of its first span, or null where a document has no such span; `spans(NAME)` is the number of its spans.
+    /// `id`, `text`, `source`, `license` and `metadata.NAME` are the document's. There are comparisons, `AND`, `OR`, `NOT`, `IN`, `BETWEEN`, `LIKE`, `ILIKE`,
+    /// `IS NULL`, arithmetic, `||`, and `abs`, `coalesce`, `length`, `lower`, `upper`.
+    #[serde(rename = "where")]
+    pub condition: String,
+    /// The language of the expressions under `include`, `exclude` and `replace`.
     pub syntax: Syntax,
     /// A document has to match one of these, if there is any: `$.attributes[?(@.language__language__en[0][2] > 0.5)]`.
     pub include: Vec<String>,
@@ -71,6 +77,15 @@ impl MixSettings {
         for preset in &self.preset {
             preset.add_to(&mut rules)?;
         }
+        if !self.condition.is_empty() {
+            match Expression::unless(&self.condition) {
+                Ok(expression) => {
+                    let name = format!("is not where {}", self.condition);
+                    rules.exclude.push(Rule { name, place: "where".to_owned(), expression });
+                }
+                Err(wrong) => faults.push(wrong.fault(place("where"), &self.condition)),
+            }
+        }
         for (list, name, texts) in
             [(&mut rules.include, "include", &self.include), (&mut rules.exclude, "exclude", &self.exclude)]
         {
@@ -95,7 +110,7 @@ impl MixSettings {
         if faults.is_empty() && rules.reasons().is_empty() && rules.replace.is_empty() {
             faults.push(
                 Fault::new(place("exclude"), "no rule is given")
-                    .hint("write `preset`, `include`, `exclude`, `replace` or `minimum_text_length`"),
+                    .hint("write `preset`, `where`, `include`, `exclude`, `replace` or `minimum_text_length`"),
             );
         }
         Error::collect(rules, faults)
@@ -279,6 +294,11 @@ impl MixReport {
 }
 
 impl Source<'_> {
+    /// The files of documents, with those of what was said of them.
+    pub(crate) fn files(self) -> Result<Vec<Beside>> {
+        Ok(self.inputs()?.into_iter().map(|input| input.files).collect())
+    }
+
     fn inputs(self) -> Result<Vec<Input>> {
         match self {
             Self::Curated(folder) => {

@@ -2,6 +2,7 @@
 
 use super::jq::Jq;
 use super::jsonpath::Path;
+use super::sql::Sql;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +43,8 @@ pub struct Expression {
 enum Form {
     Path(Path),
     Jq(Jq),
+    /// A condition that is not known to hold.
+    Unless(Sql),
 }
 
 impl Expression {
@@ -58,6 +61,15 @@ impl Expression {
         Ok(Self { text: text.to_owned(), form })
     }
 
+    /// Reads a condition of SQL. The expression matches documents of which it is not true: those for which it is false, or
+    /// unknown.
+    ///
+    /// # Errors
+    /// As of [`Expression::new`].
+    pub fn unless(text: &str) -> Result<Self, Wrong> {
+        Ok(Self { text: text.to_owned(), form: Form::Unless(Sql::parse(text)?) })
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -68,6 +80,7 @@ impl Expression {
         match &self.form {
             Form::Path(path) => path.attributes(),
             Form::Jq(jq) => jq.attributes(),
+            Form::Unless(sql) => sql.attributes(),
         }
     }
 
@@ -80,6 +93,7 @@ impl Expression {
         match &self.form {
             Form::Path(path) => Ok(!path.find(document).is_empty()),
             Form::Jq(jq) => jq.truths(document).map(|truths| !truths.is_empty() && truths.iter().all(|truth| *truth)),
+            Form::Unless(_) => self.excludes(document),
         }
     }
 
@@ -91,6 +105,7 @@ impl Expression {
         match &self.form {
             Form::Path(path) => Ok(!path.find(document).is_empty()),
             Form::Jq(jq) => jq.truths(document).map(|truths| truths.contains(&true)),
+            Form::Unless(sql) => sql.holds(document).map(|holds| holds != Some(true)),
         }
     }
 
@@ -102,6 +117,7 @@ impl Expression {
         match &self.form {
             Form::Path(path) => Ok(path.find(document)),
             Form::Jq(jq) => jq.values(document),
+            Form::Unless(_) => self.excludes(document).map(|matches| vec![Value::from(matches)]),
         }
     }
 }

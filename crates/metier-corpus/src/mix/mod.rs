@@ -10,6 +10,7 @@ mod preset;
 mod replace;
 mod rules;
 mod shards;
+mod sql;
 #[cfg(test)]
 mod tests;
 

@@ -36,7 +36,7 @@ use metier_core::progress::{self, Mode, write_line};
 use metier_core::store::Store;
 use metier_core::{Error, Fault, Place, Result};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What every verb accepts.
 #[derive(Debug, Clone, clap::Args)]
@@ -128,6 +128,7 @@ enum Verb {
     Fetch(fetch::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
+    #[command(name = "curate")]
     Curate(curate::Arguments),
     #[command(name = "synthesize")]
     Synthesize(stage::Arguments),
@@ -135,8 +136,14 @@ enum Verb {
     Pack(stage::Arguments),
     #[command(name = "mine")]
     Mine(stage::Arguments),
+    #[command(name = "blend")]
+    Blend(stage::Arguments),
     Mix(mix::Arguments),
     Dedupe(dedupe::Arguments),
+    #[command(name = "repeats")]
+    Repeats(stage::Arguments),
+    #[command(name = "semantic")]
+    Semantic(stage::Arguments),
     #[command(name = "create")]
     Create(stage::Arguments),
     #[command(name = "subset")]
@@ -226,6 +233,9 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Dedupe(verb) => dedupe::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Blend(verb) => stage::execute("blend", &verb, &global),
+        Verb::Repeats(verb) => stage::execute("repeats", &verb, &global),
+        Verb::Semantic(verb) => stage::execute("semantic", &verb, &global),
         Verb::Subset(verb) => stage::execute("subset", &verb, &global),
         Verb::Diversity(verb) => stage::execute("diversity", &verb, &global),
         Verb::Advise(verb) => stage::execute("advise", &verb, &global),
@@ -349,6 +359,24 @@ pub fn table(headings: &[&str], rows: &[Vec<String>], right: &[bool]) -> String 
         out += &line(row.iter().map(String::as_str).collect());
     }
     out
+}
+
+/// A name and a path out of `NAME=PATH`, a path, or what stands for a result in the store.
+pub fn named(given: &str, what: &str, global: &Global) -> Result<(String, PathBuf)> {
+    let (name, rest) = match given.split_once('=') {
+        Some((name, rest)) if !Path::new(given).exists() => (Some(name), rest),
+        _ => (None, given),
+    };
+    let path = PathBuf::from(rest);
+    let stem = path.file_stem().map_or_else(|| rest.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name = name.map_or(stem, str::to_owned);
+    if path.exists() {
+        return Ok((name, path));
+    }
+    if !global.store.exists() {
+        return Err(not_found(what, rest));
+    }
+    Ok((name, global.read_store()?.resolve(rest)?.path))
 }
 
 /// The fault of a name that is neither here nor in the store.

@@ -1,4 +1,4 @@
-//! `metier curate`, `synthesize`, `mine`, `pack`, `create`, `eval`, `judge`, `merge`, `fit`, `advise`, `importance`, `subset`, `diversity`, `export`: one stage from the command line.
+//! `metier advise`, `blend`, `curate`, `diversity`, `synthesize`, `mine`, `pack`, `create`, `eval`, `judge`, `merge`, `fit`, `importance`, `repeats`, `semantic`, `subset`, `export`: one stage from the command line.
 
 use super::{Global, Verdict};
 use crate::recipe::{Recipe, run};

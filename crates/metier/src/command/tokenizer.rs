@@ -1,6 +1,6 @@
 //! `metier tokenizer`.
 
-use super::{Global, Verdict, stage};
+use super::{Global, Verdict, named, stage};
 use crate::stage::{comparison_table, domain, open_tokenizer};
 use metier_core::data::Document;
 use metier_core::store;
@@ -159,24 +159,6 @@ fn encode(arguments: &Encode, global: &Global) -> Result<Verdict> {
         super::print(&super::table(&headings, &rows, &[true, false, true, true]))?;
     }
     Ok(Verdict::Fine)
-}
-
-/// A name and a path out of `NAME=PATH`, a path, or what stands for a result in the store.
-fn named(given: &str, what: &str, global: &Global) -> Result<(String, PathBuf)> {
-    let (name, rest) = match given.split_once('=') {
-        Some((name, rest)) if !Path::new(given).exists() => (Some(name), rest),
-        _ => (None, given),
-    };
-    let path = PathBuf::from(rest);
-    let stem = path.file_stem().map_or_else(|| rest.to_owned(), |stem| stem.to_string_lossy().into_owned());
-    let name = name.map_or(stem, str::to_owned);
-    if path.exists() {
-        return Ok((name, path));
-    }
-    if !global.store.exists() {
-        return Err(super::not_found(what, rest));
-    }
-    Ok((name, global.read_store()?.resolve(rest)?.path))
 }
 
 /// The documents of a stage's result, or of a file or folder.

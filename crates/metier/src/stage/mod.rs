@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod advise;
+mod blend;
 mod compare;
 mod create;
 mod curate;
@@ -32,6 +33,8 @@ mod mix;
 mod model;
 mod pack;
 mod plant;
+mod repeats;
+mod semantic;
 mod subset;
 mod synthesize;
 mod tokenizer;
@@ -48,6 +51,7 @@ const SHARE_OF_PEAK: f64 = 0.6;
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[
     &advise::VERB,
+    &blend::VERB,
     &compare::VERB,
     &create::VERB,
     &curate::VERB,
@@ -65,6 +69,8 @@ pub static VERBS: &[&Verb] = &[
     &mix::VERB,
     &pack::VERB,
     &plant::VERB,
+    &repeats::VERB,
+    &semantic::VERB,
     &subset::VERB,
     &synthesize::VERB,
     &tokenizer::VERB,
@@ -340,6 +346,16 @@ fn record_of(input: &Input) -> Result<Record> {
     let path = input.path.join("record.json");
     let text = std::fs::read(&path).map_err(|error| Error::io(&path, "read the record", &error))?;
     serde_json::from_slice(&text).map_err(|error| Error::file(&path, format!("the record is broken: {error}")))
+}
+
+/// The same faults; those at a key are at its place in the table.
+fn placed(table: &Table, mut error: Error) -> Error {
+    for fault in &mut error.faults {
+        if let Some(key) = &fault.place.key {
+            fault.place = table.place_of(key);
+        }
+    }
+    error
 }
 
 /// The verb called `name`.

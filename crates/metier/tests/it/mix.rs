@@ -59,5 +59,22 @@ fn thresholds_are_chosen_without_tagging_again() {
     run("[2] < 5)", "[2] < )", &["mix.toml:23", "character 59 of the expression"]);
     run("exclude = ", "excluded = ", &["excluded"]);
     run("from = \"tagged\"", "", &["there is nothing to mix"]);
+    let sql = "where = \"gopher_v1__gopher_v1__word_count >= 15 AND coalesce(c4_v2__c4_v2__has_javascript, 0) = 0\"\n";
+    let condition =
+        RECIPE.replace("exclude = [\"$.attributes[?(@.gopher_v1__gopher_v1__word_count[0][2] < 5)]\"]\n", sql);
+    std::fs::write(&recipe, &condition).unwrap();
+    let same = json(&fine(metier(folder.path()).arg("run").arg(&recipe).arg("--json")));
+    for file in ["train.jsonl", "train.attributes.jsonl", "held_out.jsonl"] {
+        let read = |report| std::fs::read(artifact(report, "chosen").join(file)).unwrap();
+        assert_eq!(read(&same), read(&again), "{file}");
+    }
+    for (from, to, texts) in [
+        ("word_count >=", "word_cuont >=", &["no document has an attribute", "did you mean"][..]),
+        ("AND coalesce", "AND colaesce", &["mix.toml:23", "did you mean `coalesce`?"]),
+        (">= 15", ">= 'many'", &["train.jsonl:1", "a number is compared with a text"]),
+    ] {
+        std::fs::write(&recipe, condition.replace(from, to)).unwrap();
+        refused(metier(folder.path()).arg("run").arg(&recipe), texts);
+    }
     refused(metier(folder.path()).args(["mix", "--config", "none.yaml"]), &["none.yaml"]);
 }

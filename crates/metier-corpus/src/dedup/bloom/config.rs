@@ -1,14 +1,14 @@
 //! The configuration of Dolma's deduper, in YAML or JSON.
 
 use super::look::{By, Looker};
-use super::{DedupeSettings, Filter, Hashed, Said, hashed, tell};
+use super::{DedupeSettings, Filter, Hashed, hashed, tell};
 use crate::mix::{Beside, matching, place_of, read_config, whole};
 use crate::packing;
 use metier_core::progress::{Progress, say};
 use metier_core::seed::Seed;
 use metier_core::{Error, Fault, Place, Result, store};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use serde_saphyr::Spanned;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -147,13 +147,13 @@ pub fn dedupe_config(path: &Path, only_check: bool, seed: Seed, progress: &Progr
                 |entry, document| hashed(&looker, &hashes, &input, entry, document),
                 |group| {
                     progress.add(group.len() as u64);
-                    for Hashed { id, units, .. } in group {
+                    for Hashed { said, units } in group {
                         let (spans, _) = looker.seen(units, &mut filter, settings.read_only);
                         report.documents += 1;
                         report.tagged += u64::from(!spans.is_empty());
                         if let Some(out) = &mut out {
-                            let attributes = Map::from_iter([(settings.attribute.clone(), Value::Array(spans))]);
-                            let written = serde_json::to_writer(&mut *out, &Said { attributes, id });
+                            let said = said.only(&settings.attribute, spans);
+                            let written = serde_json::to_writer(&mut *out, &said);
                             let written = written.map_err(std::io::Error::from).and_then(|()| out.write_all(b"\n"));
                             written.map_err(|error| Error::io(&output, "write", &error))?;
                         }

@@ -11,16 +11,17 @@ pub use config::{ConfigReport, dedupe_config};
 pub use filter::{Filter, Hashes, Size};
 pub use look::By;
 
+use super::Said;
 use crate::document_file::{DocumentWriter, HELD_OUT, HELD_OUT_ATTRIBUTES, TRAIN, TRAIN_ATTRIBUTES};
 use crate::mix::{Beside, Entry};
 use crate::scratch;
 use look::{Looker, Unit};
 use metier_core::progress::{Progress, say};
 use metier_core::seed::Seed;
-use metier_core::{Error, Fault, Place, Result, store};
+use metier_core::{Error, Place, Result, store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -138,16 +139,8 @@ const BETWEEN_STATES: Duration = if cfg!(test) { Duration::ZERO } else { Duratio
 
 /// A document whose units are hashed.
 struct Hashed {
-    id: Value,
-    attributes: Map<String, Value>,
+    said: Said,
     units: Vec<Unit>,
-}
-
-/// What is said of a document.
-#[derive(Serialize)]
-struct Said {
-    attributes: Map<String, Value>,
-    id: Value,
 }
 
 /// What is at work.
@@ -220,11 +213,7 @@ fn kept(scratch: &Path, number: u64) -> PathBuf {
 
 fn hashed(looker: &Looker, hashes: &Hashes, input: &Beside, entry: &Entry, mut document: Value) -> Result<Hashed> {
     let units = looker.units(&document, hashes).map_err(|message| input.wrong(entry.line, message))?;
-    let attributes = match document.get_mut("attributes").map(Value::take) {
-        Some(Value::Object(said)) => said,
-        _ => Map::new(),
-    };
-    Ok(Hashed { id: document["id"].take(), attributes, units })
+    Ok(Hashed { said: Said::of(&mut document), units })
 }
 
 /// Says so if the filter takes more for seen before than was wanted.
@@ -241,17 +230,14 @@ impl Dedupe<'_> {
     fn take(&mut self, group: Vec<Hashed>, held_out: usize) -> Result<()> {
         self.state.documents += group.len();
         let report = &mut self.state.report;
-        for Hashed { id, mut attributes, units } in group {
+        for Hashed { mut said, units } in group {
             let (spans, inserted) = self.looker.seen(units, &mut self.filter, self.settings.read_only);
             report.documents[held_out] += 1;
             report.tagged[held_out] += u64::from(!spans.is_empty());
             report.spans += spans.len() as u64;
             report.inserted += inserted;
-            if attributes.insert(self.settings.attribute.clone(), Value::Array(spans)).is_some() {
-                let message = format!("documents have an attribute `{}` already", self.settings.attribute);
-                return Err(Fault::new(Place::key("attribute"), message).hint("give this one another name").into());
-            }
-            self.writers[held_out].write(&Said { attributes, id })?;
+            said.add(&self.settings.attribute, spans)?;
+            self.writers[held_out].write(&said)?;
         }
         let (when, took) = self.saved;
         if when.elapsed() > BETWEEN_STATES.max(if cfg!(test) { Duration::ZERO } else { took * 10 }) {

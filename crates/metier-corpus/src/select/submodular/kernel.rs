@@ -121,7 +121,7 @@ impl Kernel {
 }
 
 /// The sum of products, in a fixed order.
-fn product(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn product(left: &[f32], right: &[f32]) -> f32 {
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
     let mut sums = [0.0_f32; LANES];
     for (left, right) in left.iter().zip(right) {

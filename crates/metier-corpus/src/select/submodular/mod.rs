@@ -24,6 +24,7 @@ mod tests;
 pub use draw::{first, subset, taylor_softmax};
 pub use function::{Function, Gains};
 pub use greedy::{Optimizer, Picked, greedy};
+pub(crate) use kernel::product;
 pub use kernel::{Features, Kernel};
 
 use metier_core::seed::Seed;

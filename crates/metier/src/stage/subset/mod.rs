@@ -5,7 +5,7 @@ mod settings;
 pub(super) mod states;
 
 use super::model::{load_model, open_decoder};
-use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, pack};
+use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, pack, placed};
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate, create_folder};
@@ -147,7 +147,7 @@ impl Work for Subset {
         if let (Some(path), Some(documents), Some(bytes)) = (model, flow.documents, flow.bytes) {
             let decoder = open_decoder(path)?;
             let (layers, width) = (decoder.config().layers, decoder.config().hidden_size as u64);
-            let layer = states::layer_of(self.settings.layer, layers).map_err(|error| self.placed(error))?;
+            let layer = states::layer_of(self.settings.layer, layers).map_err(|error| placed(&self.table, error))?;
             let tokens = bytes as f64 / pack::BYTES_PER_TOKEN;
             let length = (tokens / documents.max(1) as f64) as usize;
             let passed = layer as f64 / layers.max(1) as f64;
@@ -177,7 +177,10 @@ impl Work for Subset {
             (Some(model), _) => {
                 let documents = counted(&file)?;
                 // Known before the pass, and so said before it.
-                self.settings.of(documents.into()).check(documents as usize).map_err(|error| self.placed(error))?;
+                self.settings
+                    .of(documents.into())
+                    .check(documents as usize)
+                    .map_err(|error| placed(&self.table, error))?;
                 let began = Instant::now();
                 let model = load_model(&model.path)?;
                 let (features, mut tokens) = self.features(context, &model, &file, documents, &scratch)?;
@@ -243,7 +246,7 @@ impl Subset {
         scratch: &Path,
     ) -> Result<(Features, u64)> {
         let layer = states::layer_of(self.settings.layer, model.decoder().config().layers)
-            .map_err(|error| self.placed(error))?;
+            .map_err(|error| placed(&self.table, error))?;
         let width = model.decoder().config().hidden_size;
         let _held = context.budget.reserve(states::memory(model.decoder()), "the pass through the model")?;
         let (compared, seed) = (self.settings.features, context.seed);
@@ -277,16 +280,6 @@ impl Subset {
         let partitions = self.settings.of(documents).partitions as u64;
         // Features are read from the disk as a whole before they are taken apart.
         documents * 8 * width + lists(documents) + submodular::planned_memory(documents, partitions, threads as u64)
-    }
-
-    /// The same faults at the places where their keys are written.
-    fn placed(&self, mut error: Error) -> Error {
-        for fault in &mut error.faults {
-            if let Some(key) = &fault.place.key {
-                fault.place = self.table.place_of(key);
-            }
-        }
-        error
     }
 }
 
