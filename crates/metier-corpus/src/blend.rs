@@ -294,7 +294,7 @@ pub fn blend(sources: &[Named], tokens: &[Vec<u32>], targets: &[u64], seed: Seed
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metier_core::data::{Pieces, TokenId};
+    use metier_core::data::{Metadata, Pieces, TokenId};
     use metier_core::seam::Encoded;
 
     const SIZES: [(&str, u64); 3] = [("a", 1_000), ("b", 10_000), ("c", 100_000)];
@@ -398,6 +398,7 @@ mod tests {
                     pieces: Pieces::whole(text.len()),
                     text,
                     partial: Vec::new(),
+                    metadata: Metadata::new(),
                 };
                 writer.write(&document).unwrap();
                 said.write(&json!({ "id": document.id, "attributes": { "n": [[0, 1, number]] } })).unwrap();

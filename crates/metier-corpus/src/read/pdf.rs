@@ -2,7 +2,7 @@ use super::text::bytes_of;
 use super::{File, Found, Invalid, Item, Raw, Read, Size, hex, size_of_files, some_files};
 use crate::packing::with_packed;
 use crate::pdf::{self, Page, USUAL};
-use metier_core::data::{Document, Pieces};
+use metier_core::data::{Document, Metadata, Pieces};
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -98,6 +98,7 @@ impl Pdf {
             license: self.license.clone().unwrap_or_default(),
             pieces: Pieces(Vec::new()),
             partial: first.into_iter().collect(),
+            metadata: Metadata::new(),
         }
     }
 

@@ -157,8 +157,7 @@ fn endings_are_learned_documents_compared_and_shares_advised() {
     assert_eq!((of("advised", "advised"), of("advised", "trials")), (0.0, 5.0));
 
     let refuse = |arguments: &[&str], said: &[&str]| refused(metier(folder.path()).args(arguments), said);
-    let texts: String = (0..9).map(|number| format!("{{\"text\": \"No world wrote text {number}.\"}}\n")).collect();
-    fs::write(folder.path().join("texts.jsonl"), texts).unwrap();
+    fs::write(folder.path().join("texts.jsonl"), "{\"text\": \"No world wrote this text.\"}\n".repeat(9)).unwrap();
     fine(metier(folder.path()).args(["curate", "from=texts.jsonl", "read.method=jsonl"]));
     let from = ["pack", "from=curate", "tokenizer=model.gguf", "learn=endings"];
     refuse(&from, &["it is not said where its opening ends", "synthesize"]);
