@@ -170,7 +170,7 @@ fn recipe(folder: &Path, address: &str, read: &str) {
 /// Ids and texts of the documents that a run wrote, and the id of what it wrote.
 fn documents(command: &mut Command) -> (Vec<(String, String)>, String) {
     let said = json(&fine(command));
-    let folder = artifact(&said, "documents");
+    let folder = artifact(&said, said["stages"][0]["name"].as_str().unwrap());
     let mut out = Vec::new();
     for file in ["train.jsonl", "held_out.jsonl"] {
         for row in rows(&folder.join(file)) {

@@ -112,5 +112,7 @@ fn a_model_says_how_well_it_predicts_documents() {
     assert!(said(&mut one) == all);
     refused(&mut curate(folder.path(), tag, &[]), &["asks a model called `model`"]);
     refused(&mut curate(folder.path(), "[{ method = \"c4\" }]", &[&given]), &["no tagger asks the model"]);
-    refused(&mut curate(folder.path(), tag, &[&given, "--cluster", "127.0.0.1:1"]), &["cannot be asked on a cluster"]);
+    let elsewhere = folder.path().join("elsewhere");
+    let cluster = [&given, "--cluster", "127.0.0.1:1", "--store", elsewhere.to_str().unwrap()];
+    refused(&mut curate(folder.path(), tag, &cluster), &["cannot be asked on a cluster"]);
 }
