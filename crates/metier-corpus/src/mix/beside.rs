@@ -162,8 +162,8 @@ pub(super) fn check_attributes(rules: &Rules, files: &[Beside], place: &Place, a
         let near = metier_core::fault::near_miss(name, seen.iter().map(String::as_str));
         let hint = match (near, seen.len()) {
             (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, 0) => "the documents have no attributes: tag them with `curate`".to_owned(),
-            (None, _) => format!("there are: {}", seen.iter().cloned().collect::<Vec<_>>().join(", ")),
+            (None, 0) => "the documents have no attributes: tag them with `curate`;".to_owned(),
+            (None, _) => format!("there are: {};", seen.iter().cloned().collect::<Vec<_>>().join(", ")),
         };
         let key = place.key.as_ref().map_or(key.clone(), |before| format!("{before}.{key}"));
         Fault::new(place.clone().with_key(key), format!("no document has an attribute `{name}`"))

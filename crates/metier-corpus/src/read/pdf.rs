@@ -139,7 +139,7 @@ fn no_text(path: &Path, pages: &[Page]) -> Option<Error> {
     let signs: usize = pages.iter().map(|page| page.text.chars().filter(|sign| !sign.is_whitespace()).count()).sum();
     let unknown: usize = pages.iter().map(|page| page.unknown as usize).sum();
     let wrong = |message: &str| {
-        let hint = "let a program recognize its text first, or leave it out with `exclude`";
+        let hint = "let a program recognize its text first, or drop such files with `invalid = \"skip\"`";
         Some(Fault::new(Place::file(path), message).hint(hint).into())
     };
     match signs {

@@ -10,7 +10,9 @@ const DISTINCT: usize = if cfg!(test) { 64 } else { 1024 };
 const RATIO: f64 = 1.01;
 /// More than the number of any bucket of positive values: the logarithm of the least positive one is -745.
 const BUCKETS: i64 = 100_000;
-/// Bars of a histogram, where there are more values than that.
+/// Up to so many different values have a bar each.
+const EACH: usize = 12;
+/// Bars of a histogram, where there are more values.
 const BARS: usize = 32;
 /// Shares of values below which quantiles are told.
 const SHARES: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
@@ -151,7 +153,7 @@ impl Sketch {
     }
 
     fn histogram(&self, least: f64, largest: f64) -> Vec<Bar> {
-        if !self.in_buckets && self.counts.len() <= BARS {
+        if !self.in_buckets && self.counts.len() <= EACH {
             return self.values().map(|(value, count)| Bar { from: value, to: value, count }).collect();
         }
         let above_zero = self.values().find(|(value, _)| *value > 0.0).map_or(0.0, |(value, _)| value);

@@ -5,6 +5,7 @@ use super::subset::states::{self, Pass};
 use super::subset::{Compared, counted};
 use super::{Context, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work};
 use crate::command::table;
+use metier_core::page::short;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Fault, Result, stop};
@@ -123,7 +124,7 @@ impl Work for Diversity {
             ("word_pair_bits", pairs.entropy()),
         ];
         let rows: Vec<Vec<String>> =
-            figures.iter().map(|(name, value)| vec![(*name).to_owned(), format!("{value:.4}")]).collect();
+            figures.iter().map(|(name, value)| vec![(*name).to_owned(), short(*value)]).collect();
         Ok(Outcome {
             counts: Counts { read: documents.into(), out: documents.into(), ..Counts::default() },
             figures: figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
