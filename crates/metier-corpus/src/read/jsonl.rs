@@ -64,11 +64,18 @@ impl Jsonl {
         let place = |column: usize| Place::file(path).at(index + 1, column);
         let mut fields: BTreeMap<String, Value> =
             serde_json::from_slice(line).map_err(|error| Error::user(place(error.column()), error.to_string()))?;
-        let Some(Value::String(text)) = fields.remove(&self.text_key) else {
-            let known: Vec<_> = fields.keys().cloned().collect();
-            return Err(Fault::new(place(1), format!("the line has no text under `{}`", self.text_key))
-                .hint(format!("its keys: {}; set `text_key`", known.join(", ")))
-                .into());
+        let text = match fields.remove(&self.text_key) {
+            Some(Value::String(text)) => text,
+            other => {
+                let known: Vec<_> = fields.keys().cloned().collect();
+                let hint = match other {
+                    Some(_) => "what stands there is no text; write it in quotes".to_owned(),
+                    None if known.is_empty() => "it has no keys".to_owned(),
+                    None => format!("its keys: {}; set `text_key`", known.join(", ")),
+                };
+                let message = format!("the line has no text under `{}`", self.text_key);
+                return Err(Fault::new(place(1), message).hint(hint).into());
+            }
         };
         let kept = |key: &String| Some((called(key).to_owned(), value(&fields, key)?.clone()));
         let metadata: Metadata = self.keep.iter().filter_map(kept).collect();
@@ -254,6 +261,10 @@ mod tests {
         assert_eq!(documents, [("x", "MIT"), ("a.jsonl:3", "")]);
         assert!(items[2].as_ref().unwrap_err().to_string().contains("a.jsonl:4:1"));
         assert!(items[3].as_ref().unwrap_err().to_string().contains("a.jsonl:5:"));
+        for (line, hint) in [("{\"text\":12}", "is no text"), ("{\"txt\":\"a\"}", "its keys: txt"), ("{}", "no keys")] {
+            let fault = reader.document("a.jsonl", &file, 0, line.as_bytes()).unwrap_err().to_string();
+            assert!(fault.contains("no text under `text`") && fault.contains(hint), "{fault}");
+        }
         let skipping = Jsonl { invalid: Invalid::Skip, ..Jsonl::default() };
         assert_eq!(skipping.open(&file).unwrap().filter(|item| matches!(item, Ok(Item::Skipped { .. }))).count(), 2);
     }
