@@ -32,7 +32,7 @@ pub(super) const METHODS: &[Method] = &[Method::CopyrightComments, Method::Redpa
 ///
 /// # Differs from the paper in
 /// Nothing known of Dolma's `code_copyright_comments_v1` and `code_redpajama_taggers_v1`, but that letters may be those of another version of Unicode. As there, the end of `comment_block` does not
-/// count line feeds of lines that are not empty, so it lies too far to the left. Dolma's `code_secrets_v1` and `code_starcoder_taggers_v1` are not here.
+/// count line feeds of lines that are not empty, so it lies too far to the left. What Dolma's `code_secrets_v1` and `code_starcoder_taggers_v1` are for, `secrets` and `comments` say in their own way.
 ///
 /// # Source
 /// Together Computer 2023, RedPajama-Data-1T; Soldaini et al. 2024, Dolma (arXiv:2402.00159); Dolma 1.2.1.

@@ -3,6 +3,7 @@
 mod blocklist;
 mod c4;
 mod code;
+mod comments;
 mod date;
 mod gopher;
 mod language;
@@ -12,11 +13,13 @@ mod linear;
 mod perplexity;
 mod pii;
 mod repetitions;
+mod secrets;
 mod terms;
 
 pub use blocklist::Blocklist;
 pub use c4::C4;
 pub use code::Code;
+pub use comments::Comments;
 pub use date::Date;
 pub use gopher::Gopher;
 pub use language::Language;
@@ -26,6 +29,7 @@ pub use linear::{Linear, Scope as LinearScope};
 pub use perplexity::Perplexity;
 pub use pii::Pii;
 pub use repetitions::Repetitions;
+pub use secrets::Secrets;
 pub use terms::Terms;
 
 use crate::layout::Layout;
@@ -91,6 +95,7 @@ pub static TAG: &[&Part<dyn Tag>] = &[
     &blocklist::PART,
     &c4::PART,
     &code::PART,
+    &comments::PART,
     &date::PART,
     &gopher::PART,
     &language::PART,
@@ -100,6 +105,7 @@ pub static TAG: &[&Part<dyn Tag>] = &[
     &perplexity::PART,
     &pii::PART,
     &repetitions::PART,
+    &secrets::PART,
     &terms::PART,
 ];
 

@@ -138,6 +138,8 @@ enum Verb {
     Mine(stage::Arguments),
     #[command(name = "blend")]
     Blend(stage::Arguments),
+    #[command(name = "quota")]
+    Quota(stage::Arguments),
     Mix(mix::Arguments),
     Dedupe(dedupe::Arguments),
     #[command(name = "repeats")]
@@ -234,6 +236,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
         Verb::Blend(verb) => stage::execute("blend", &verb, &global),
+        Verb::Quota(verb) => stage::execute("quota", &verb, &global),
         Verb::Repeats(verb) => stage::execute("repeats", &verb, &global),
         Verb::Semantic(verb) => stage::execute("semantic", &verb, &global),
         Verb::Subset(verb) => stage::execute("subset", &verb, &global),

@@ -33,6 +33,7 @@ mod mix;
 mod model;
 mod pack;
 mod plant;
+mod quota;
 mod repeats;
 mod semantic;
 mod subset;
@@ -69,6 +70,7 @@ pub static VERBS: &[&Verb] = &[
     &mix::VERB,
     &pack::VERB,
     &plant::VERB,
+    &quota::VERB,
     &repeats::VERB,
     &semantic::VERB,
     &subset::VERB,

@@ -27,6 +27,7 @@ mod pdf;
 mod peft_review;
 mod provenance;
 mod questions;
+mod quota;
 mod regional;
 mod repeats;
 mod resume;
