@@ -224,7 +224,7 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metier_core::data::Document;
+    use metier_core::data::{Document, Metadata, Pieces};
     use std::collections::BTreeSet;
 
     /// 400 documents of two languages and three lengths, and a few held out.
@@ -234,9 +234,17 @@ mod tests {
             let mut writer = DocumentWriter::create(&folder.path().join(documents)).unwrap();
             let mut beside = DocumentWriter::create(&folder.path().join(attributes)).unwrap();
             for number in 0..count {
-                let mut document = Document { id: format!("{documents}{number}"), text: "é".repeat(1 + number % 3), ..Document::default() };
                 let language = if number % 4 == 0 { "fr" } else { "en" };
-                document.metadata.insert("language".to_owned(), language.into());
+                let document = Document {
+                    id: format!("{documents}{number}"),
+                    text: "é".repeat(1 + number % 3),
+                    source: "made".to_owned(),
+                    source_sha256: String::new(),
+                    license: "CC0-1.0".to_owned(),
+                    pieces: Pieces::default(),
+                    partial: Vec::new(),
+                    metadata: Metadata::from_iter([("language".to_owned(), language.into())]),
+                };
                 writer.write(&document).unwrap();
                 let said = json!({ "length": [[0, 1 + number % 3, (1 + number % 3) as f64]] });
                 beside.write(&json!({ "id": document.id, "attributes": said })).unwrap();

@@ -203,11 +203,9 @@ impl Worker {
             let rest = &text.as_bytes()[head.end()..text.len().min(head.end() + PEM_BYTES)];
             let sign = if head.as_str().starts_with('-') { PEM_END } else { PUTTY_END };
             let end = rest.windows(sign.len()).position(|window| window == sign.as_bytes()).map_or(head.end(), |at| {
-                let line = &rest[at..];
-                head.end() + at + line.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(line.len())
+                let inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b':');
+                head.end() + at + rest[at..].iter().take_while(|byte| inside(byte)).count()
             });
-            // The last line may hold letters of more than a byte, which the cut above may divide.
-            let end = (end..=text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
             self.keep(head.start()..end, PRIVATE_KEY);
         }
     }
