@@ -78,10 +78,9 @@ impl QuotaSettings {
     pub fn rules(&self, place: impl Fn(&str) -> Place) -> Result<Rules> {
         let (mut rules, mut faults) = (Rules::default(), Vec::new());
         if self.cells.is_empty() {
-            faults.push(
-                Fault::new(place("cells"), "no cell is given")
-                    .hint("write `cells = [{ name = \"french\", where = \"metadata.language = 'fr'\", documents = 1000 }]`"),
-            );
+            faults.push(Fault::new(place("cells"), "no cell is given").hint(
+                "write `cells = [{ name = \"french\", where = \"metadata.language = 'fr'\", documents = 1000 }]`",
+            ));
         }
         for (number, cell) in self.cells.iter().enumerate() {
             if self.cells[..number].iter().any(|other| other.name == cell.name) {
@@ -178,7 +177,8 @@ fn enough(settings: &QuotaSettings, has: &[u64]) -> Result<()> {
     if short.is_empty() {
         return Ok(());
     }
-    let message = format!("{} of {} cells have too few documents:{}", short.len(), settings.cells.len(), short.concat());
+    let message =
+        format!("{} of {} cells have too few documents:{}", short.len(), settings.cells.len(), short.concat());
     Err(Fault::new(Place::key("cells"), message).hint("want fewer, loosen the conditions, or add documents").into())
 }
 
@@ -191,8 +191,7 @@ fn write(
     dropped: &mut DocumentWriter,
 ) -> Result<[u64; 2]> {
     let mut documents = DocumentWriter::create(&out.join(names[0]))?;
-    let mut beside =
-        (!file.attributes.is_empty()).then(|| DocumentWriter::create(&out.join(names[1]))).transpose()?;
+    let mut beside = (!file.attributes.is_empty()).then(|| DocumentWriter::create(&out.join(names[1]))).transpose()?;
     let mut counts = [0, 0];
     let mut next = taken.map(|(taken, _)| taken.iter().copied().peekable());
     let work = |entry: &super::beside::Entry, document: Value| Ok((entry.line as u64 - 1, document));

@@ -17,7 +17,7 @@ use std::ops::Range;
 /// characters that both are. Of a language that is not known only `unknown_language` is said. A text in whose first 100 characters an XML declaration stands is an `xml_template`.
 ///
 /// # When to use
-/// To leave out code without any explanation, or that is nearly all comment: StarCoder kept shares from 0.01 to 0.8.
+/// To leave out code without any explanation, or that is nearly all comment: that paper's data kept shares from 0.01 to 0.8.
 ///
 /// # Differs from the paper in
 /// Dolma's `code_starcoder_taggers_v1` cuts Python with its own parser, and counts docstrings without quotes and comments without `#`; other
@@ -281,13 +281,21 @@ mod tests {
         let python = "\"\"\"All.\"\"\"\nx = '''# no''' # yes\ndef f(a=\"b\"):\n    r'doc'\n    g(\n'no')";
         let rust = "/* a /* b */ c */ let q = '\"'; // d\nlet s: &'static str = \"// no\"; // e";
         let cases: &[(&str, &str, &[&str])] = &[
-            ("c", "int a; // é one\nchar *b = \"// no\"; /* two\n */ c = '\"'; // three", &["// é one", "/* two\n */", "// three"]),
+            (
+                "c",
+                "int a; // é one\nchar *b = \"// no\"; /* two\n */ c = '\"'; // three",
+                &["// é one", "/* two\n */", "// three"],
+            ),
             ("src/lib.rs", rust, &["/* a /* b */ c */", "// d", "// e"]),
             ("rs", "let q = '\\''; // a\nlet p = '\\\\'; // b", &["// a", "// b"]),
             (".py", python, &["\"\"\"All.\"\"\"", "# yes", "'doc'"]),
             ("sh", "echo ${x#y} $# # yes\n# too", &["# yes", "# too"]),
             ("js", "let t = `a // no ${b}`; // yes", &["// yes"]),
-            ("rb", "=begin\none\n=end\nx # two\n=begin\nthree\n=end", &["=begin\none\n=end", "# two", "=begin\nthree\n=end"]),
+            (
+                "rb",
+                "=begin\none\n=end\nx # two\n=begin\nthree\n=end",
+                &["=begin\none\n=end", "# two", "=begin\nthree\n=end"],
+            ),
             ("sql", "select '--no', 'a\\' -- yes", &["-- yes"]),
             ("html", "<p># // <!-- one --> \"<!-- two", &["<!-- one -->", "<!-- two"]),
             ("tex", "50\\% of \"it % yes", &["% yes"]),

@@ -86,31 +86,55 @@ const ADDRESS: &str = r#"://[^\s:/?#\[\]@"'<>]+:([^\s:/?#\[\]@"'<>]+)@"#;
 const ASSIGNMENT: &str = concat!(
     r"(?i)(?:(?:api|auth|access|account|service|secret|private|priv|client|encryption|database|db|license|master|signing)[_-]?key",
     r"|(?:access|auth|api|bearer|refresh|session|bot)[_-]?token|pass(?:word|wd|phrase)|pwd|(?:db|database|key)[_-]?pass|secret|contrase(?:ñ|n)a|passwort|mot[_-]de[_-]passe)",
-    r#"([A-Za-z0-9_-]{0,40})["'`\]]{0,2}(?:\[[0-9]*\])?[ \t]{0,4}(?::=|=>|={1,3}|!==?|:)[ \t]{0,4}"#,
-    r#"(?:@?"([^"\s]+)"|'([^'\s]+)'|`([^`\s]+)`|([^\s"'`,;(){}\[\]<>]+))"#,
+    r#"([A-Za-z0-9_-]{0,40})[\\"'`\]]{0,4}(?:\[[0-9]*\])?[ \t]{0,4}(?::=|=>|={1,3}|!==?|:)[ \t]{0,4}"#,
+    r#"(?:@?\\?"([^"\\\s]+)\\?"|\\?'([^'\\\s]+)\\?'|`([^`\s]+)`|([^\s"'`,;(){}\[\]<>\\]+))"#,
 );
 /// Letters of a password or of what is quoted.
 const LENGTHS: std::ops::RangeInclusive<usize> = 4..=256;
 /// Fewest of what is assigned without quotation marks.
 const BARE_LENGTH: usize = 8;
 
-const QUOTED: &str = r#""([A-Za-z0-9+/=_-]{20,})"|'([A-Za-z0-9+/=_-]{20,})'|`([A-Za-z0-9+/=_-]{20,})`"#;
+const QUOTED: &str = r#""([A-Za-z0-9+/=_-]{20,})\\?"|'([A-Za-z0-9+/=_-]{20,})\\?'|`([A-Za-z0-9+/=_-]{20,})`"#;
 /// Longest quoted text of which the spread is looked at; longer ones are data.
 const SPREAD_LENGTH: usize = 512;
 
 /// Words at the end of a name that make it the name of something beside the secret.
 const BESIDE: &[&str] = &[
-    "count", "error", "expiry", "field", "file", "filename", "format", "header", "hint", "id", "input", "key", "label", "len",
-    "length", "manager", "message", "method", "name", "param", "path", "policy", "prefix", "prompt", "ref", "reset", "type", "uri", "url",
+    "count", "error", "expiry", "field", "file", "filename", "format", "header", "hint", "id", "input", "key", "label",
+    "len", "length", "manager", "message", "method", "name", "param", "path", "policy", "prefix", "prompt", "ref",
+    "reset", "type", "uri", "url",
 ];
 
 /// What stands where a secret would, in small letters without marks.
 const PLACEHOLDERS: &[&str] = &[
-    "apikey", "default", "disabled", "empty", "enabled", "false", "foobar", "hidden", "key", "mysecret", "none", "null",
-    "optional", "passphrase", "passwd", "password", "private", "required", "secret", "string", "token", "true", "undefined", "unknown",
+    "apikey",
+    "default",
+    "disabled",
+    "empty",
+    "enabled",
+    "false",
+    "foobar",
+    "hidden",
+    "key",
+    "mysecret",
+    "none",
+    "null",
+    "optional",
+    "passphrase",
+    "passwd",
+    "password",
+    "private",
+    "required",
+    "secret",
+    "string",
+    "token",
+    "true",
+    "undefined",
+    "unknown",
 ];
 /// What such a text begins with or holds.
-const FILLERS: &[&str] = &["changeme", "dummy", "example", "insert", "placeholder", "redacted", "replace", "sample", "todo", "xxxx", "your"];
+const FILLERS: &[&str] =
+    &["changeme", "dummy", "example", "insert", "placeholder", "redacted", "replace", "sample", "todo", "xxxx", "your"];
 
 struct Patterns {
     kinds: Vec<String>,
@@ -278,7 +302,12 @@ fn entropy(bytes: &[u8]) -> f64 {
         counts[usize::from(*byte)] += 1;
     }
     let all = bytes.len() as f64;
-    counts.iter().filter(|count| **count > 0).map(|count| f64::from(*count) / all).map(|share| -share * share.log2()).sum()
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / all)
+        .map(|share| -share * share.log2())
+        .sum()
 }
 
 /// Whether both parts before the signature are JSON.
@@ -348,7 +377,8 @@ mod tests {
         let mut spans = Vec::new();
         tagger.start().tag(&layout, &mut spans);
         let letters: Vec<char> = text.chars().collect();
-        let said = |span: &Span| (kinds[usize::from(span.kind)].clone(), letters[span.start..span.end].iter().collect());
+        let said =
+            |span: &Span| (kinds[usize::from(span.kind)].clone(), letters[span.start..span.end].iter().collect());
         spans.iter().filter(|span| span.kind != DOC).map(said).collect()
     }
 
@@ -390,7 +420,10 @@ mod tests {
             ("google_key", format!("AIza{}", word(35))),
             ("google_secret", format!("GOCSPX-{}", word(28))),
             ("huggingface_token", format!("hf_{}", letters(LETTERS, 34, seed))),
-            ("json_web_token", format!("{}.{}.{}", json("{\"alg\":\"HS256\"}"), json("{\"sub\":\"someone\"}"), word(43))),
+            (
+                "json_web_token",
+                format!("{}.{}.{}", json("{\"alg\":\"HS256\"}"), json("{\"sub\":\"someone\"}"), word(43)),
+            ),
             ("mailchimp_key", format!("{}-us12", hexadecimal(32))),
             ("npm_token", format!("npm_{}", word(36))),
             ("openai_key", format!("sk-proj-{}T3BlbkFJ{}", word(30), word(30))),
@@ -403,7 +436,13 @@ mod tests {
             ("stripe_key", format!("sk_live_{}", word(24))),
             ("telegram_token", format!("123456789:AA{}", word(33))),
             ("twilio_key", format!("SK{}", hexadecimal(32))),
-            ("private_key", format!("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{}\n-----END RSA PRIVATE KEY-----", word(64))),
+            (
+                "private_key",
+                format!(
+                    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{}\n-----END RSA PRIVATE KEY-----",
+                    word(64)
+                ),
+            ),
             ("private_key", format!("PuTTY-User-Key-File-2: ssh-rsa\n{}\nPrivate-MAC: {}", word(64), hexadecimal(40))),
             ("high_entropy_base64", letters(WORD, 48, seed)),
             ("high_entropy_hex", hexadecimal(40)),
@@ -417,7 +456,7 @@ mod tests {
         assert!(services.is_empty(), "never planted: {services:?}");
         for seed in 1..40 {
             for (kind, token) in tokens(seed) {
-                for (before, behind) in [("é \"", "\";\n"), ("x = '", "'"), ("`", "` and more")] {
+                for (before, behind) in [("é \"", "\";\n"), ("x = '", "'"), ("`", "` and more"), ("\\\"", "\\\"")] {
                     let text = format!("{before}{token}{behind}");
                     assert_eq!(found(&text), [(kind.to_owned(), token.clone())], "{text}");
                 }
@@ -435,6 +474,7 @@ mod tests {
             ("if (pwd == `kA93jfKq`) {", "kA93jfKq"),
             ("contraseña := \"abrete7sesamo\"", "abrete7sesamo"),
             ("char my_password[25] = \"ab1cd2ef\";", "ab1cd2ef"),
+            (r#"{"text": "{\"client_secret\": \"ab1cd2ef\"}"}"#, "ab1cd2ef"),
         ];
         for (text, value) in cases {
             assert_eq!(found(text), [("assigned".to_owned(), value.to_owned())], "{text}");

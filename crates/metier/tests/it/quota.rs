@@ -50,7 +50,8 @@ fn a_small_set_is_drawn_cell_by_cell() {
             _ => format!("char *password{number} = \"qk{number}-Zp91x\";"),
         };
         let language = ["py", "c", "c", "c"][number % 4];
-        lines += &format!("{}\n", serde_json::json!({ "text": text, "language": language }));
+        lines += &serde_json::json!({ "text": text, "language": language }).to_string();
+        lines.push('\n');
     }
     std::fs::write(folder.path().join("notes.jsonl"), lines).unwrap();
     let recipe = folder.path().join("quota.toml");
