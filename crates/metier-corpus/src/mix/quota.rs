@@ -96,7 +96,11 @@ impl QuotaSettings {
                     place: format!("cells[{number}].where"),
                     expression,
                 }),
-                Err(wrong) => faults.push(wrong.fault(place("cells"), &cell.condition)),
+                Err(wrong) => {
+                    let mut fault = wrong.fault(place("cells"), &cell.condition);
+                    fault.message = format!("cell `{}`: {}", cell.name, fault.message);
+                    faults.push(fault);
+                }
             }
         }
         Error::collect(rules, faults)
