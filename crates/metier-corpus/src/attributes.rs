@@ -1,7 +1,7 @@
 //! Attributes on disk: beside each file of documents, one JSON object a line for each of its documents, in their order.
 
 use crate::layout::Layout;
-use crate::tag::{Span, Tag, Tagger};
+use crate::tag::{Known, Span, Tag, Tagger};
 use metier_core::data::Document;
 use metier_core::{Error, Fault, Place, Result};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl<'a> Taggers<'a> {
         for (tagger, places) in worker.taggers.iter_mut().zip(&self.places) {
             worker.spans.clear();
             tagger
-                .tag_with(&worker.layout, &document.metadata, &mut worker.spans)
+                .tag_with(&worker.layout, &Known::of(document), &mut worker.spans)
                 .map_err(|error| error.in_file(&document.source))?;
             worker.placed.extend(worker.spans.iter().map(|span| (places[usize::from(span.kind)], *span)));
         }

@@ -1,9 +1,8 @@
-use super::{Span, Tag, Tagger, whole};
+use super::{Known, Span, Tag, Tagger, whole};
 use crate::hash;
 use crate::layout::Layout;
 use crate::list::{self, Words, folded};
 use aho_corasick::{AhoCorasick, MatchKind};
-use metier_core::data::Metadata;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -225,17 +224,17 @@ struct Worker {
 
 impl Tagger for Worker {
     fn tag(&mut self, layout: &Layout, spans: &mut Vec<Span>) {
-        self.say(layout, &Metadata::new(), spans);
+        self.say(layout, &Known::default(), spans);
     }
 
-    fn tag_with(&mut self, layout: &Layout, metadata: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
-        self.say(layout, metadata, spans);
+    fn tag_with(&mut self, layout: &Layout, known: &Known, spans: &mut Vec<Span>) -> Result<()> {
+        self.say(layout, known, spans);
         Ok(())
     }
 }
 
 impl Worker {
-    fn say(&mut self, layout: &Layout, metadata: &Metadata, spans: &mut Vec<Span>) {
+    fn say(&mut self, layout: &Layout, known: &Known, spans: &mut Vec<Span>) {
         let lists = Arc::clone(&self.lists);
         if !lists.words.is_empty() || lists.phrases.is_some() {
             self.text.clear();
@@ -262,7 +261,7 @@ impl Worker {
         if lists.domains.is_empty() && lists.urls.is_empty() {
             return;
         }
-        let found = metadata.get(&lists.url_key).and_then(serde_json::Value::as_str).and_then(address);
+        let found = known.value(&lists.url_key).and_then(serde_json::Value::as_str).and_then(address);
         let Some((host, rest)) = found else {
             spans.push(whole(layout, NO_URL, 1.0));
             return;
@@ -288,6 +287,7 @@ pub static PART: Part<dyn Tag> = Part::of::<Blocklist>("blocklist", 1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metier_core::data::Metadata;
 
     fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> Vec<PathBuf> {
         let path = folder.path().join(name);
@@ -300,7 +300,7 @@ mod tests {
         layout.set(text);
         let metadata: Metadata = url.map(|url| ("url".to_owned(), url.into())).into_iter().collect();
         let mut spans = Vec::new();
-        part.start().tag_with(&layout, &metadata, &mut spans).unwrap();
+        part.start().tag_with(&layout, &Known { source: "", metadata: Some(&metadata) }, &mut spans).unwrap();
         let letters: Vec<char> = text.chars().collect();
         let kinds = part.kinds();
         spans

@@ -1,6 +1,5 @@
-use super::{Span, Tag, Tagger, whole};
+use super::{Known, Span, Tag, Tagger, whole};
 use crate::layout::Layout;
-use metier_core::data::Metadata;
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
 use schemars::JsonSchema;
@@ -12,7 +11,7 @@ use std::ops::Range;
 /// Tags the comments of source code, and how much of a file they are.
 ///
 /// # How
-/// What stands under `key` in the document's metadata is the ending of the file's name (the reader must `keep` it) and decides the language. Each comment with its signs is a span
+/// What stands under `key` in the document's metadata is the ending of the file's name (the reader must `keep` it) and decides the language; where nothing stands there, the name of the file that the document was read from does. Each comment with its signs is a span
 /// `comment`; signs inside quoted text are none. In Python a string that is a statement is a `docstring`. `doc` is the share of the
 /// characters that both are. Of a language that is not known only `unknown_language` is said. A text in whose first 100 characters an XML declaration stands is an `xml_template`.
 ///
@@ -28,7 +27,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Comments {
-    /// Where the ending of the file's name stands in the metadata: a text as `py`, `.py` or a whole path.
+    /// Where the ending of the file's name stands in the metadata, if it does: a text as `py`, `.py` or a whole path.
     pub key: String,
 }
 
@@ -132,8 +131,8 @@ impl Tagger for Comments {
         tag(layout, "", spans);
     }
 
-    fn tag_with(&mut self, layout: &Layout, metadata: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
-        tag(layout, metadata.get(&self.key).and_then(Value::as_str).unwrap_or_default(), spans);
+    fn tag_with(&mut self, layout: &Layout, known: &Known, spans: &mut Vec<Span>) -> Result<()> {
+        tag(layout, known.value(&self.key).map_or(Some(known.source), Value::as_str).unwrap_or_default(), spans);
         Ok(())
     }
 }
@@ -264,6 +263,7 @@ pub static PART: Part<dyn Tag> = Part::of::<Comments>("comments", 1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metier_core::data::Metadata;
 
     fn found(ending: &str, text: &str) -> (Vec<String>, f64) {
         let mut layout = Layout::default();
@@ -309,6 +309,21 @@ mod tests {
             let inside: usize = comments.iter().map(|comment| comment.chars().count()).sum();
             let all = text.chars().count().max(1);
             assert!((share - inside as f64 / all as f64).abs() < 1e-12, "{ending}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_metadata_decides_and_then_the_name_of_the_file() {
+        let metadata = Metadata::from_iter([("ext".to_owned(), "py".into())]);
+        let mut layout = Layout::default();
+        layout.set("# a // b");
+        for (metadata, source, share) in
+            [(Some(&metadata), "a.c", 1.0), (None, "src/a.py", 1.0), (None, "src/a.c", 0.5), (None, "in.jsonl:1", -1.0)]
+        {
+            let mut spans = Vec::new();
+            Comments::default().start().tag_with(&layout, &Known { source, metadata }, &mut spans).unwrap();
+            let found = spans.iter().find(|span| span.kind == DOC).map_or(-1.0, |span| span.score);
+            assert!((found - share).abs() < 1e-12, "{source}: {found}");
         }
     }
 

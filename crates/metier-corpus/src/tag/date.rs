@@ -1,6 +1,5 @@
-use super::{Span, Tag, Tagger, whole};
+use super::{Known, Span, Tag, Tagger, whole};
 use crate::layout::Layout;
-use metier_core::data::Metadata;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use regex::Regex;
@@ -89,18 +88,18 @@ struct Worker(Arc<Dates>);
 
 impl Tagger for Worker {
     fn tag(&mut self, layout: &Layout, spans: &mut Vec<Span>) {
-        self.0.say(layout, &Metadata::new(), spans);
+        self.0.say(layout, &Known::default(), spans);
     }
 
-    fn tag_with(&mut self, layout: &Layout, metadata: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
-        self.0.say(layout, metadata, spans);
+    fn tag_with(&mut self, layout: &Layout, known: &Known, spans: &mut Vec<Span>) -> Result<()> {
+        self.0.say(layout, known, spans);
         Ok(())
     }
 }
 
 impl Dates {
-    fn say(&self, layout: &Layout, metadata: &Metadata, spans: &mut Vec<Span>) {
-        if let Some(year) = self.stated(metadata) {
+    fn say(&self, layout: &Layout, known: &Known, spans: &mut Vec<Span>) {
+        if let Some(year) = self.stated(known) {
             spans.push(whole(layout, YEAR, f64::from(year)));
             self.period(layout, year, spans);
             return;
@@ -124,8 +123,8 @@ impl Dates {
     }
 
     /// The year that the metadata states, if it states one.
-    fn stated(&self, metadata: &Metadata) -> Option<u32> {
-        let year = match metadata.get(&self.settings.key)? {
+    fn stated(&self, known: &Known) -> Option<u32> {
+        let year = match known.value(&self.settings.key)? {
             Value::Number(number) => u32::try_from(number.as_u64()?).ok()?,
             Value::String(text) => {
                 let mut years = self.year.find_iter(text).filter_map(|year| year.as_str().parse().ok());
@@ -199,6 +198,7 @@ pub static PART: Part<dyn Tag> = Part::of::<Date>("date", 1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metier_core::data::Metadata;
     use serde_json::json;
 
     fn said(settings: Date, text: &str, date: Value) -> Vec<(String, String, f64)> {
@@ -206,7 +206,7 @@ mod tests {
         let (mut layout, mut spans) = (Layout::default(), Vec::new());
         layout.set(text);
         let metadata = Metadata::from([("date".to_owned(), date)]);
-        part.start().tag_with(&layout, &metadata, &mut spans).unwrap();
+        part.start().tag_with(&layout, &Known { source: "", metadata: Some(&metadata) }, &mut spans).unwrap();
         let letters: Vec<char> = text.chars().collect();
         let kinds = part.kinds();
         let told = |span: &Span| {

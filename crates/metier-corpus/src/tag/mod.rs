@@ -34,9 +34,10 @@ pub use terms::Terms;
 
 use crate::layout::Layout;
 use metier_core::Result;
-use metier_core::data::Metadata;
+use metier_core::data::{Document, Metadata};
 use metier_core::part::{Part, Record};
 use metier_core::seam::Score;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A span of a text with a score. Which attribute it belongs to is `kind`, an index into [`Tag::kinds`].
@@ -77,13 +78,34 @@ pub trait Tag: Send + Sync {
     fn start(&self) -> Box<dyn Tagger>;
 }
 
+/// What is known of a document beside its text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// The file or address that it was read from.
+    pub source: &'a str,
+    /// What its reader kept of it.
+    pub metadata: Option<&'a Metadata>,
+}
+
+impl<'a> Known<'a> {
+    /// That of a document.
+    pub fn of(document: &'a Document) -> Self {
+        Self { source: &document.source, metadata: Some(&document.metadata) }
+    }
+
+    /// What the metadata has under a key.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        self.metadata?.get(key)
+    }
+}
+
 /// A tagger at work.
 pub trait Tagger: Send {
     /// Appends the spans of a text.
     fn tag(&mut self, layout: &Layout, spans: &mut Vec<Span>);
 
     /// The same of a document of which more than its text is known. What cannot be said of it is an error.
-    fn tag_with(&mut self, layout: &Layout, _metadata: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
+    fn tag_with(&mut self, layout: &Layout, _known: &Known, spans: &mut Vec<Span>) -> Result<()> {
         self.tag(layout, spans);
         Ok(())
     }

@@ -1,7 +1,6 @@
 use super::linear::paragraphs;
-use super::{Span, Tag, Tagger};
+use super::{Known, Span, Tag, Tagger};
 use crate::layout::{Layout, is_space};
-use metier_core::data::Metadata;
 use metier_core::part::{Build, Part};
 use metier_core::seam::{Score, ScoreRequest, Scored};
 use metier_core::{Error, Fault, Place, Result};
@@ -94,7 +93,7 @@ struct Worker {
 impl Tagger for Worker {
     fn tag(&mut self, _: &Layout, _: &mut Vec<Span>) {}
 
-    fn tag_with(&mut self, layout: &Layout, _: &Metadata, spans: &mut Vec<Span>) -> Result<()> {
+    fn tag_with(&mut self, layout: &Layout, _: &Known, spans: &mut Vec<Span>) -> Result<()> {
         let model = self.model.as_deref().ok_or_else(|| {
             let message = format!("there is no model called `{}`", self.settings.model);
             Error::from(Fault::new(Place::key("model"), message).hint("give the stage one: `model = \"...\"`"))
@@ -272,7 +271,7 @@ mod tests {
         part.give(Arc::clone(&model) as Arc<dyn Score>);
         let (mut layout, mut spans) = (Layout::default(), Vec::new());
         layout.set(text);
-        let done = part.start().tag_with(&layout, &Metadata::new(), &mut spans);
+        let done = part.start().tag_with(&layout, &Known::default(), &mut spans);
         let asked = std::mem::take(&mut *model.asked.lock().unwrap());
         (done, spans, asked)
     }
@@ -323,7 +322,7 @@ mod tests {
         let part = Perplexity::default().build(&Place::default()).unwrap();
         let mut layout = Layout::default();
         layout.set("text");
-        let said = part.start().tag_with(&layout, &Metadata::new(), &mut Vec::new()).unwrap_err().to_string();
+        let said = part.start().tag_with(&layout, &Known::default(), &mut Vec::new()).unwrap_err().to_string();
         assert!(said.contains("no model called `model`"), "{said}");
         let wrong = Perplexity { stride: 4096, ..Perplexity::default() };
         assert!(wrong.build(&Place::default()).is_err());
