@@ -20,7 +20,7 @@ pub(crate) use config::{place_of, read_config, whole};
 pub use documents::{MixReport, MixSettings, Replace, Source, mix};
 pub use expression::{Expression, Syntax, Wrong};
 pub use preset::Preset;
-pub use quota::{Cell, OF_DOCUMENT as QUOTA_OF_DOCUMENT, QuotaReport, QuotaSettings, quota};
+pub use quota::{Cell, QuotaReport, QuotaSettings, quota};
 pub use replace::{Replaced, Replacement};
 pub use rules::{Rule, Rules, Verdict};
 pub(crate) use shards::matching;

@@ -1,6 +1,6 @@
 //! So many documents of each cell: a language, a domain, a length.
 
-use super::beside::{Beside, check_attributes};
+use super::beside::{Beside, Entry, check_attributes};
 use super::documents::Source;
 use super::expression::Expression;
 use super::rules::{Rule, Rules};
@@ -68,10 +68,20 @@ impl QuotaReport {
 const NOT_DRAWN: &str = "not drawn";
 const OF_NONE: &str = "of no cell";
 /// Bytes held for each document that may be taken: what it drew, in heaps, and its number.
-pub const OF_DOCUMENT: u64 = 32;
+const OF_DOCUMENT: u64 = 32;
 
 impl QuotaSettings {
-    /// The conditions. `place` tells where a key is.
+    /// Documents wanted of all cells together.
+    pub fn wanted(&self) -> u64 {
+        self.cells.iter().fold(0, |sum, cell| sum.saturating_add(cell.documents))
+    }
+
+    /// Bytes held for the documents that are drawn.
+    pub fn memory(&self) -> u64 {
+        self.wanted().saturating_mul(OF_DOCUMENT)
+    }
+
+    /// The conditions, each as a rule that excludes what is not of its cell. `place` tells where a key is.
     ///
     /// # Errors
     /// All cells that cannot be: conditions that cannot be read, each with its column, names that are there twice, cells of nothing.
@@ -136,7 +146,7 @@ pub fn quota(
     // Of each cell those that drew the smallest numbers, the largest of them on top.
     let mut drawn: Vec<BinaryHeap<(u64, u64)>> = vec![BinaryHeap::new(); settings.cells.len()];
     let learned = &files[0];
-    let asked = |entry: &super::beside::Entry, document: Value| {
+    let asked = |entry: &Entry, document: Value| {
         cell_of(rules, &document).map_err(|message| learned.wrong(entry.line, message))
     };
     learned.each(0, asked, |group| {
@@ -198,7 +208,7 @@ fn write(
     let mut beside = (!file.attributes.is_empty()).then(|| DocumentWriter::create(&out.join(names[1]))).transpose()?;
     let mut counts = [0, 0];
     let mut next = taken.map(|(taken, _)| taken.iter().copied().peekable());
-    let work = |entry: &super::beside::Entry, document: Value| Ok((entry.line as u64 - 1, document));
+    let work = |entry: &Entry, document: Value| Ok((entry.line as u64 - 1, document));
     file.each(0, work, |group| {
         for (number, mut document) in group {
             let id = document["id"].clone();

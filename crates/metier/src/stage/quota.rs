@@ -6,7 +6,7 @@ use metier_core::Result;
 use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
-use metier_corpus::mix::{QUOTA_OF_DOCUMENT, QuotaReport, QuotaSettings, Rules, quota};
+use metier_corpus::mix::{QuotaReport, QuotaSettings, Rules, quota};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -56,12 +56,12 @@ impl Work for Quota {
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
         let flow = inputs.get("from").cloned().unwrap_or_default();
-        let wanted: u64 = self.settings.cells.iter().map(|cell| cell.documents).sum();
+        let wanted = self.settings.wanted();
         let share = flow.documents.map(|all| wanted as f64 / all.max(wanted).max(1) as f64);
         let written = flow.bytes.zip(share).map(|(bytes, share)| (bytes as f64 * share) as u64);
         let estimate = Estimate {
             rows: flow.documents,
-            memory_bytes: Some((256 << 20) + wanted * QUOTA_OF_DOCUMENT),
+            memory_bytes: Some(self.settings.memory().saturating_add(256 << 20)),
             disk_bytes: written.map(|written| written + flow.held_out_bytes.unwrap_or_default()),
             seconds: flow.bytes.map(|bytes| 2.0 * bytes as f64 / BYTES_PER_SECOND / machine.threads as f64),
             ..Estimate::default()
@@ -71,8 +71,7 @@ impl Work for Quota {
 
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
-        let wanted: u64 = self.settings.cells.iter().map(|cell| cell.documents).sum();
-        let _held = context.budget.reserve(wanted * QUOTA_OF_DOCUMENT, "the documents that are drawn")?;
+        let _held = context.budget.reserve(self.settings.memory(), "the documents that are drawn")?;
         let progress = Progress::new("documents", None, "documents");
         let from = &context.input("from")?.path;
         let report = quota(&self.settings, &self.rules, from, context.seed, context.work, &progress)?;

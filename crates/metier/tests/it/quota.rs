@@ -72,6 +72,8 @@ fn a_small_set_is_drawn_cell_by_cell() {
         "metadata.language ==>",
         &["quota.toml:24", "cell `python`: character 21", "metadata.language =="],
     );
+    let most = format!("documents = {}", i64::MAX);
+    run("documents = 12", &most, &["memory"]);
     run("\"python\"", "\"leaking\"", &["quota.toml", "two cells are called `leaking`"]);
     run("documents = 12", "documents = 0", &["`explained` takes no document"]);
 }
