@@ -27,7 +27,7 @@ impl Block for Iq4Nl {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 32, center: 128, has_minimum: false })
+        Some(Coding { step: 32, bits: 8, center: 128, has_minimum: false })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

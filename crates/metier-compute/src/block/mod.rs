@@ -101,6 +101,8 @@ const LEAST_STEP: usize = 16;
 pub struct Coding {
     /// Numbers that share a scale: 16 or 32.
     pub step: usize,
+    /// Bits that the largest code has.
+    pub bits: u8,
     /// The code of zero, or of the minimum.
     pub center: u8,
     /// Whether there are minima.

@@ -24,7 +24,7 @@ impl Block for Q2K {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 16, center: 0, has_minimum: true })
+        Some(Coding { step: 16, bits: 2, center: 0, has_minimum: true })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

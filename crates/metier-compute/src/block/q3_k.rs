@@ -25,7 +25,7 @@ impl Block for Q3K {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 16, center: 4, has_minimum: false })
+        Some(Coding { step: 16, bits: 3, center: 4, has_minimum: false })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

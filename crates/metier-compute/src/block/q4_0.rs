@@ -24,7 +24,7 @@ impl Block for Q4_0 {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: VALUES, center: 8, has_minimum: false })
+        Some(Coding { step: VALUES, bits: 4, center: 8, has_minimum: false })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

@@ -24,7 +24,7 @@ impl Block for Q4_1 {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: VALUES, center: 0, has_minimum: true })
+        Some(Coding { step: VALUES, bits: 4, center: 0, has_minimum: true })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

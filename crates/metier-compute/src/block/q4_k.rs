@@ -24,7 +24,7 @@ impl Block for Q4K {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 32, center: 0, has_minimum: true })
+        Some(Coding { step: 32, bits: 4, center: 0, has_minimum: true })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

@@ -24,7 +24,7 @@ impl Block for Q5_0 {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: VALUES, center: 16, has_minimum: false })
+        Some(Coding { step: VALUES, bits: 5, center: 16, has_minimum: false })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

@@ -25,7 +25,7 @@ impl Block for Q5K {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 32, center: 0, has_minimum: true })
+        Some(Coding { step: 32, bits: 5, center: 0, has_minimum: true })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

@@ -27,7 +27,7 @@ impl Block for Q6K {
     }
 
     fn coding(&self) -> Option<Coding> {
-        Some(Coding { step: 16, center: CENTER, has_minimum: false })
+        Some(Coding { step: 16, bits: 6, center: CENTER, has_minimum: false })
     }
 
     fn codes(&self, block: &[u8], out: &mut Codes) {

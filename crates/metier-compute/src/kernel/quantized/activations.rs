@@ -151,7 +151,7 @@ impl Activations {
     }
 
     pub fn coding(&self) -> Coding {
-        self.coding.unwrap_or(Coding { step: RUN, center: 0, has_minimum: false })
+        self.coding.unwrap_or(Coding { step: RUN, bits: 8, center: 0, has_minimum: false })
     }
 
     pub fn rows(&self) -> usize {

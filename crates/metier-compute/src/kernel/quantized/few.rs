@@ -2,14 +2,21 @@
 
 use super::activations::{ActivationRow, Activations};
 use super::{Lines, RUN, TURNS};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, stored::LARGEST_GROUP, vnni};
 use crate::block::Weight;
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
 
 /// Numbers of the weight in one piece of work, about.
 const PIECE: usize = 1 << 15;
 /// Rows of the weight that are read side by side.
 pub(super) const SIDE: usize = 4;
+/// How far behind the lines that are read the bytes lie that are asked for.
+#[cfg(target_arch = "x86_64")]
+pub(super) const AHEAD: usize = 2048;
 
 leveled! {
     /// The product of the only line of `line` with `x`.
@@ -40,7 +47,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
     for_each(weight.rows.div_ceil(step), weight.rows * weight.columns * 4, |index| {
         let mine = piece(index, step, weight.rows);
         #[cfg(target_arch = "x86_64")]
-        if super::vnni::few(out, x, weight, mine.clone(), add) {
+        if vnni::few(out, x, weight, mine.clone(), add) || avx2::few(out, x, weight, mine.clone(), add) {
             return;
         }
         let coding = x.coding();
@@ -58,4 +65,44 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
             }
         }
     });
+}
+
+/// The part of some lines' product for an instruction set: rows of the activations, lines of the weight.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
+
+/// Asks for part `group`, of `length` bytes, of the lines that follow. Lines are too short for the processor to see by itself
+/// where it goes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn fetch(next: *const u8, length: usize, group: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in (0..length).step_by(64) {
+        #[expect(unsafe_code, reason = "an instruction that every processor of this kind has")]
+        // SAFETY: asking for bytes that are not there does nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(group * length + line).cast());
+        }
+    }
+}
+
+/// Where group `whole` of `lines` can be read, of which they have a part: at addresses, and its number from there. A group has
+/// `bytes` bytes. Behind the end of a line lies the next, but for the last ones: `spare` takes their parts. `end` is the line
+/// behind the last.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn last_group<const N: usize>(
+    lines: [&[u8]; N],
+    weight: &Weight<'_>,
+    end: usize,
+    (bytes, whole): (usize, usize),
+    spare: &mut [[u8; LARGEST_GROUP]; N],
+) -> ([*const u8; N], usize) {
+    if end * lines[0].len() + bytes <= weight.bytes.len() {
+        return (lines.map(<[u8]>::as_ptr), whole);
+    }
+    for (spare, line) in spare.iter_mut().zip(lines) {
+        let rest = &line[whole * bytes..];
+        spare[..rest.len()].copy_from_slice(rest);
+    }
+    (spare.each_ref().map(|spare| spare.as_ptr()), 0)
 }

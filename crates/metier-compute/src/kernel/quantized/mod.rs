@@ -13,6 +13,8 @@
 //! Weights in NF4, whose levels are no whole numbers, become `f32` a tile at a time ([`nf4`]).
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod few;
 pub(crate) mod nf4;
 mod panel;
@@ -54,7 +56,7 @@ pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: boo
 leveled! {
     /// The numbers of one block.
     pub(crate) fn unfold(coded: &Codes, coding: Coding, out: &mut [f32]) {
-        let Coding { step, center, has_minimum } = coding;
+        let Coding { step, center, has_minimum, .. } = coding;
         for (part, (out, codes)) in out.chunks_mut(step).zip(coded.codes.chunks(step)).enumerate() {
             let (scale, minimum) = (coded.scales[part], coded.minima[part]);
             for (x, &code) in out.iter_mut().zip(codes) {
@@ -72,7 +74,7 @@ leveled! {
 /// Rows up to which the weight is read where it lies.
 fn most_few(weight: &Weight<'_>) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if vnni::has(weight) {
+    if vnni::has(weight) || avx2::has(weight) {
         return SOME;
     }
     let _ = weight;

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use super::activations::{ActivationTile, Activations};
 use super::{Lines, RUN, TURNS};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, vnni};
 use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
@@ -97,7 +99,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
 
 fn meet(out: &mut [[f32; LINES]; TILE], panel: &Panel, tile: ActivationTile<'_>, coding: Coding, groups: usize) {
     #[cfg(target_arch = "x86_64")]
-    if super::vnni::meet(out, panel, tile, coding, groups) {
+    if vnni::meet(out, panel, tile, coding, groups) || avx2::meet(out, panel, tile, coding, groups) {
         return;
     }
     for (row, out) in out.iter_mut().enumerate() {

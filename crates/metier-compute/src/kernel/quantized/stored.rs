@@ -124,6 +124,23 @@ fn turned([a, b, c, d]: [u32; SIDE]) -> __m128i {
     _mm_shuffle_epi8(lines, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15))
 }
 
+/// Scales and minima, of 6 bits, of the first or the second four steps of a block of `Q4_K`.
+///
+/// # Safety
+/// The block can be read.
+#[expect(unsafe_code, reason = "reads blocks by address")]
+#[inline]
+pub(super) unsafe fn scales_of_q4_k(block: *const u8, half: usize) -> (u32, u32) {
+    // SAFETY: the caller says so.
+    let [a, b, c] = unsafe { block.add(4).cast::<[u32; 3]>().read_unaligned() };
+    if half == 0 {
+        (a & 0x3f3f_3f3f, b & 0x3f3f_3f3f)
+    } else {
+        let low = 0x0f0f_0f0f;
+        ((c & low) | ((a >> 2) & 0x3030_3030), ((c >> 4) & low) | ((b >> 2) & 0x3030_3030))
+    }
+}
+
 /// A [`Stored`] whose blocks are steps of 32: bytes of a block, whether there are minima, where the codes begin, and how
 /// they are read from four runs of 16 bytes.
 macro_rules! of_blocks {
@@ -198,13 +215,7 @@ impl Stored for Q4K {
         let blocks = lines.map(|line| line.wrapping_add(group / 2 * 144));
         let parts = blocks.map(|block| {
             // SAFETY: the caller vouches for the line.
-            let [a, b, c] = unsafe { block.add(4).cast::<[u32; 3]>().read_unaligned() };
-            if group.is_multiple_of(2) {
-                (a & 0x3f3f_3f3f, b & 0x3f3f_3f3f)
-            } else {
-                let low = 0x0f0f_0f0f;
-                ((c & low) | ((a >> 2) & 0x3030_3030), ((c >> 4) & low) | ((b >> 2) & 0x3030_3030))
-            }
+            unsafe { scales_of_q4_k(block, group % 2) }
         });
         let number = |six: [u32; SIDE]| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(turned(six)));
         let (scales, depths) = (number(parts.map(|part| part.0)), number(parts.map(|part| part.1)));

@@ -5,16 +5,13 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{ActivationRow, ActivationTile, Activations};
-use super::few::SIDE;
+use super::few::{AHEAD, Few, SIDE, fetch, last_group};
 use super::panel::{FOUR, LINES, Panel, TILE};
 use super::stored::{LARGEST_GROUP, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
 use super::{FEW, RUN, TURNS};
 use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::{Level, level};
-
-/// How far behind the next four lines the bytes lie that are asked for.
-const AHEAD: usize = 2048;
 
 fn available() -> bool {
     level() >= Level::Avx512 && is_x86_feature_detected!("avx512vnni")
@@ -49,8 +46,6 @@ pub(super) fn few(out: Output, x: &Activations, weight: &Weight<'_>, mine: Range
     true
 }
 
-type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
-
 /// The function for `rows` rows.
 fn of_rows<S: Stored>(rows: usize) -> Few {
     const { assert!(FEW == 8) };
@@ -81,7 +76,6 @@ unsafe fn few_rows<S: Stored, const N: usize>(
     let whole = weight.columns / (TURNS * S::STEP);
     let cut = !weight.columns.is_multiple_of(TURNS * S::STEP);
     let length = weight.row(0).len();
-    let rest = if cut { length - whole * S::GROUP } else { 0 };
     for first in mine.clone().step_by(SIDE) {
         let count = SIDE.min(mine.end - first);
         // A line past the end is one that is there: its product is thrown away.
@@ -91,26 +85,17 @@ unsafe fn few_rows<S: Stored, const N: usize>(
         let mut sums = [_mm512_setzero_ps(); N];
         let next = at[0].wrapping_add(SIDE * length + AHEAD);
         for group in 0..whole {
-            fetch::<S>(next, group);
+            fetch(next, SIDE * S::GROUP_BYTES, group);
             // SAFETY: each line has `whole` groups.
             unsafe {
                 join::<S, N>(&mut sums, (at, places, group), u16::MAX, &rows, group);
             }
         }
-        if rest > 0 {
+        if cut {
             let mut spare = [[0_u8; LARGEST_GROUP]; SIDE];
-            // Behind the end of a line lies the next, but for the last ones.
-            let inside = (first + count) * length + S::GROUP <= weight.bytes.len();
-            let group = if inside {
-                (at, places, whole)
-            } else {
-                for (spare, line) in spare.iter_mut().zip(lines) {
-                    spare[..rest].copy_from_slice(&line[whole * S::GROUP..]);
-                }
-                let behind = spare.each_ref().map(|spare| spare.as_ptr());
-                (behind, S::places(behind), 0)
-            };
-            let valid = (1 << (rest * TURNS / S::GROUP * SIDE)) - 1;
+            let (at, last) = last_group(lines, weight, first + count, (S::GROUP, whole), &mut spare);
+            let group = (at, S::places(at), last);
+            let valid = (1 << (weight.columns / S::STEP % TURNS * SIDE)) - 1;
             // SAFETY: a group can be read at each line, or at its copy.
             unsafe {
                 join::<S, N>(&mut sums, group, valid, &rows, whole);
@@ -131,17 +116,6 @@ unsafe fn few_rows<S: Stored, const N: usize>(
                 out.merge(row * weight.rows + first, &four[..count], add);
             }
         }
-    }
-}
-
-/// Asks for the part of the lines that follow which is as long as group `group` of four lines. Lines are too short for the
-/// processor to see by itself where it goes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn fetch<S: Stored>(next: *const u8, group: usize) {
-    let length = SIDE * S::GROUP_BYTES;
-    for line in (0..length).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(group * length + line).cast());
     }
 }
 
@@ -174,7 +148,11 @@ unsafe fn join<S: Stored, const N: usize>(
         for (sum, row) in sums.iter_mut().zip(rows) {
             let values = row.codes.as_ptr().add(group * TURNS * S::STEP);
             let low = _mm512_loadu_si512(values.cast());
-            let mut whole = codes.map(|codes| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[0], low));
+            // No `map`: a function without the features would stand between.
+            let mut whole = [_mm512_setzero_si512(); SIDE];
+            for (whole, codes) in whole.iter_mut().zip(codes) {
+                *whole = _mm512_dpbusd_epi32(*whole, codes[0], low);
+            }
             if S::STEP > RUN {
                 let high = _mm512_loadu_si512(values.add(TURNS * RUN).cast());
                 for (whole, codes) in whole.iter_mut().zip(codes) {
