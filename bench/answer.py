@@ -10,7 +10,8 @@ the model, prints a line `{"ready": true, ...}`, and then for every line `go` on
 and prints its line; between turns it sleeps.
 
 `prefill` reads a prompt of 1,024 tokens, `decode` reads one token after the other 128 times, `batch` writes 128 tokens to
-each of eight texts of 16 tokens at once, the likeliest each time. Logits are made of the last token of each text only.
+each of eight texts of 16 tokens at once, the likeliest each time, `start` opens the model and reads 16 tokens. Logits are made of
+the last token of each text only.
 """
 
 import argparse
@@ -43,12 +44,22 @@ class Answerer:
         quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
         self.quiet = quiet
-        began = time.perf_counter()
-        model = llama_cpp.llama_model_default_params()
-        self.model = llama_cpp.llama_model_load_from_file(arguments.model.encode(), model)
-        if not self.model:
-            sys.exit(f"{arguments.model}: cannot be opened")
+        self.arguments = arguments
         self.texts = TEXTS if arguments.answer == "batch" else 1
+        self.batch = llama_cpp.llama_batch_init(PROMPT, 0, self.texts)
+        began = time.perf_counter()
+        self.open()
+        self.opening = time.perf_counter() - began
+        rounds = {"prefill": self.prefill, "decode": self.decode, "batch": self.many, "start": self.start}
+        self.round = rounds[arguments.answer]
+        self.tokens = {"prefill": PROMPT, "decode": REPLY, "batch": TEXTS * REPLY, "start": 1}[arguments.answer]
+        self.answer = arguments.answer
+
+    def open(self):
+        model = llama_cpp.llama_model_default_params()
+        self.model = llama_cpp.llama_model_load_from_file(self.arguments.model.encode(), model)
+        if not self.model:
+            sys.exit(f"{self.arguments.model}: cannot be opened")
         context = llama_cpp.llama_context_default_params()
         # Room for the longest work, as it is for us.
         context.n_ctx = max(PROMPT, self.texts * (BEGINNING + REPLY))
@@ -56,16 +67,11 @@ class Answerer:
         context.n_ubatch = 512
         context.n_seq_max = self.texts
         context.kv_unified = True
-        context.n_threads = context.n_threads_batch = arguments.threads
+        context.n_threads = context.n_threads_batch = self.arguments.threads
         self.context = llama_cpp.llama_init_from_model(self.model, context)
         self.memory = llama_cpp.llama_get_memory(self.context)
         vocabulary = llama_cpp.llama_model_get_vocab(self.model)
         self.vocabulary = llama_cpp.llama_vocab_n_tokens(vocabulary)
-        self.opening = time.perf_counter() - began
-        self.batch = llama_cpp.llama_batch_init(PROMPT, 0, self.texts)
-        self.round = {"prefill": self.prefill, "decode": self.decode, "batch": self.many}[arguments.answer]
-        self.tokens = {"prefill": PROMPT, "decode": REPLY, "batch": TEXTS * REPLY}[arguments.answer]
-        self.answer = arguments.answer
 
     def read(self, rows):
         """Adds rows of (token, place, text, whether logits are wanted) to their texts."""
@@ -87,6 +93,13 @@ class Answerer:
         ids = spread(self.vocabulary, PROMPT)
         self.read([(token, place, 0, place == PROMPT - 1) for place, token in enumerate(ids)])
         self.logits(PROMPT - 1)
+
+    def start(self):
+        llama_cpp.llama_free(self.context)
+        llama_cpp.llama_model_free(self.model)
+        self.open()
+        self.read([(token, place, 0, place == BEGINNING - 1) for place, token in enumerate(spread(self.vocabulary, BEGINNING))])
+        self.logits(BEGINNING - 1)
 
     def decode(self):
         for place, token in enumerate(spread(self.vocabulary, REPLY)):
@@ -130,7 +143,7 @@ def say(value):
 
 def main():
     parser = argparse.ArgumentParser(description="Prompts read and replies written by llama.cpp, timed.")
-    parser.add_argument("--answer", choices=["prefill", "decode", "batch"], required=True)
+    parser.add_argument("--answer", choices=["prefill", "decode", "batch", "start"], required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one turn")
     parser.add_argument("--threads", type=int, default=2)

@@ -67,12 +67,11 @@ impl ByteLevelBpe {
     /// each named.
     pub fn to_json(&self) -> Result<String> {
         let mut faults = Vec::new();
-        let pre_tokenizer = pre_tokenizer(&self.pre).unwrap_or_else(|| {
+        if !PRE_TOKENIZERS.contains(&&*self.pre) {
             let message = format!("the pre-tokenizer `{}` is not known", self.pre);
             let hint = format!("known: {}", PRE_TOKENIZERS.join(", "));
             faults.push(Fault::new(Place::key("tokenizer.ggml.pre"), message).hint(hint));
-            Value::Null
-        });
+        }
         if !self.kinds.is_empty() && self.kinds.len() != self.tokens.len() {
             faults.push(Fault::new(
                 Place::key("tokenizer.ggml.token_type"),
@@ -81,11 +80,14 @@ impl ByteLevelBpe {
         }
         let ids = ids_of(&self.tokens, "tokenizer.ggml.tokens", &mut faults);
         let mut merges = Vec::with_capacity(self.merges.len());
+        let mut made = String::new();
         for (place, merge) in self.merges.iter().enumerate() {
-            match merge.split_once(' ').filter(|(left, right)| {
-                let known = |token: &str| ids.contains_key(token);
-                known(left) && known(right) && known(&format!("{left}{right}"))
-            }) {
+            let pair = merge.split_once(' ').filter(|(left, right)| {
+                made.clear();
+                made.extend([*left, *right]);
+                [left, right, made.as_str()].iter().all(|token| ids.contains_key(token))
+            });
+            match pair {
                 Some(pair) => merges.push(pair),
                 None => faults.push(Fault::new(
                     Place::key("tokenizer.ggml.merges"),
@@ -94,13 +96,23 @@ impl ByteLevelBpe {
             }
         }
         Error::collect((), few(faults, "tokenizer.ggml"))?;
-        let mut model = BpeModel::new(numbered(&self.tokens), merges);
+        self.file(BpeModel::new(numbered(&self.tokens), merges)).to_json()
+    }
+
+    /// The same file with a vocabulary of added tokens only, and no merges.
+    pub(super) fn around(&self) -> Result<Value> {
+        let added = self.added().map(|(id, token, _)| (token, id)).collect();
+        serde_json::to_value(self.file(BpeModel::new(added, Vec::new())))
+            .map_err(|error| Error::program(format!("a tokenizer does not serialize: {error}")))
+    }
+
+    fn file<'a>(&self, mut model: BpeModel<'a>) -> TokenizerFile<BpeModel<'a>> {
         model.ignore_merges = WHOLE_WORDS.contains(&&*self.pre);
         let mut file = TokenizerFile::new(model);
         file.added_tokens = self.added_tokens();
-        file.pre_tokenizer = pre_tokenizer;
+        file.pre_tokenizer = pre_tokenizer(&self.pre).unwrap_or_default();
         file.decoder = byte_level(true, true);
-        file.to_json()
+        file
     }
 
     /// Bytes that no token stands for alone: they vanish when a text holds them. Bytes that UTF-8 never uses
@@ -114,19 +126,19 @@ impl ByteLevelBpe {
     }
 
     fn added_tokens(&self) -> Vec<Value> {
-        let kind = |id: usize| self.kinds.get(id).copied().unwrap_or(TokenKind::Normal);
-        self.tokens
-            .iter()
-            .enumerate()
-            .filter_map(|(id, content)| {
-                let special = match kind(id) {
-                    TokenKind::Control | TokenKind::Unknown => true,
-                    TokenKind::UserDefined => false,
-                    TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => return None,
-                };
-                Some(added_token(id, content, special, false))
-            })
-            .collect()
+        self.added().map(|(id, content, special)| added_token(id, content, special, false)).collect()
+    }
+
+    /// Tokens that are found in a text before it is split, with their ids, and whether they are special.
+    pub(super) fn added(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        self.tokens.iter().zip(&self.kinds).enumerate().filter_map(|(id, (content, kind))| {
+            let special = match kind {
+                TokenKind::Control | TokenKind::Unknown => true,
+                TokenKind::UserDefined => false,
+                TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => return None,
+            };
+            Some((id, content.as_str(), special))
+        })
     }
 }
 

@@ -4,12 +4,13 @@ use super::alphabet;
 use super::normalize::Charsmap;
 use super::pieces::{PieceModel, Pieces};
 use super::words::{Words, cut};
-use super::{bpe, marked};
+use super::{ByteLevelBpe, bpe, marked};
 use metier_core::data::TokenId;
 use metier_core::seam::{Encoded, Tokenize};
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 use tokenizers::{Encoding, Tokenizer};
 
 /// Longer tokens are no text that was learned.
@@ -21,10 +22,8 @@ const KNOWN_ENDS: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|e
 ///
 /// Truncation, padding and dropout that a file asks for are left out: ids are a function of the text.
 pub struct HuggingFace {
-    /// Reads special tokens in a text as such.
-    special: Tokenizer,
-    /// Reads them as plain text.
-    plain: Tokenizer,
+    library: Library,
+    ids: HashMap<Box<str>, TokenId>,
     /// The bytes of each id; `None` for ids the vocabulary leaves out.
     bytes: Vec<Option<Box<[u8]>>>,
     is_special: Vec<bool>,
@@ -34,7 +33,47 @@ pub struct HuggingFace {
     encoder: Option<Encoder>,
     begin: Option<TokenId>,
     ends: Vec<TokenId>,
-    fingerprint: String,
+    /// Whether SentencePiece's ids are given where the file's differ.
+    is_sentence_piece: bool,
+    fingerprint: OnceLock<String>,
+}
+
+/// The crate's tokenizers, which take as long to be read as all else together, and more memory: where texts are encoded
+/// here, they are read when something asks for them.
+struct Library {
+    /// The `tokenizer.json`.
+    text: Box<str>,
+    read: OnceLock<Tokenizers>,
+}
+
+struct Tokenizers {
+    /// Reads special tokens in a text as such.
+    special: Tokenizer,
+    /// Reads them as plain text.
+    plain: Tokenizer,
+}
+
+impl Library {
+    fn get(&self) -> Result<&Tokenizers> {
+        if self.read.get().is_none() {
+            let json = parsed(&self.text)?;
+            let made = Tokenizers::of(&json, read(&json)?)?;
+            // Another thread may have been first, with the same.
+            let _ = self.read.set(made);
+        }
+        self.read.get().ok_or_else(|| Error::program("a tokenizer that was read is gone"))
+    }
+}
+
+impl Tokenizers {
+    fn of(json: &Value, special: Tokenizer) -> Result<Self> {
+        let mut plain = match without_special_pieces(json) {
+            Some(json) => read(&json)?,
+            None => special.clone(),
+        };
+        plain.set_encode_special_tokens(true);
+        Ok(Self { special, plain })
+    }
 }
 
 /// What encodes without the crate.
@@ -45,48 +84,83 @@ enum Encoder {
     Marked(Box<marked::Encoder>),
 }
 
+impl Encoder {
+    fn of(json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
+        let bytes = bpe::Encoder::of(json, tokenizer).map(|encoder| Self::Bytes(Box::new(encoder)));
+        bytes.or_else(|| marked::Encoder::of(json, tokenizer).map(|encoder| Self::Marked(Box::new(encoder))))
+    }
+
+    /// That of a vocabulary, where `json` and `tokenizer` are what stands around it.
+    fn of_byte_level(vocabulary: &ByteLevelBpe, json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
+        let tokens = vocabulary.tokens.iter().enumerate();
+        let ids = tokens.map(|(id, token)| (token.as_str(), id as TokenId)).collect();
+        let mut made = String::new();
+        let pairs = vocabulary.merges.iter().map(|merge| merge.split_once(' '));
+        let merges: Vec<_> = pairs
+            .map(|pair| pair.and_then(|(left, right)| bpe::merge_of(left, right, &ids, &mut made)))
+            .collect::<Option<_>>()?;
+        bpe::Encoder::of_parts(json, tokenizer, &ids, &merges).map(|encoder| Self::Bytes(Box::new(encoder)))
+    }
+}
+
 impl HuggingFace {
     /// The tokenizer that a `tokenizer.json` describes.
     pub fn from_json(text: &str) -> Result<Self> {
-        let mut json: Value = serde_json::from_str(text).map_err(|error| {
-            Error::user(Place::default().at(error.line(), error.column()), format!("this is no JSON: {error}"))
-        })?;
-        if !json.get("model").is_some_and(Value::is_object) {
-            return Err(Error::user(Place::key("model"), "this is no tokenizer: the object `model` is missing")
-                .hint("a tokenizer.json is the file that the `tokenizers` library writes"));
-        }
-        json["truncation"] = Value::Null;
-        json["padding"] = Value::Null;
-        if json["model"].get("dropout").is_some() {
-            json["model"]["dropout"] = Value::Null;
-        }
-        check_charsmaps(&json["normalizer"])?;
-        check_merges(&json["model"])?;
+        let json = parsed(text)?;
         let special = read(&json)?;
-        let mut plain = match without_special_pieces(&json) {
-            Some(json) => read(&json)?,
-            None => special.clone(),
+        let vocabulary = special.get_vocab(true);
+        let vocabulary = vocabulary.iter().map(|(token, &id)| (id, token.as_str())).collect();
+        let added = special.get_added_tokens_decoder().into_iter();
+        let added = added.map(|(id, token)| (id, token.content, token.special)).collect();
+        let out = Self::of(text, &json, &special, Encoder::of(&json, &special), vocabulary, added)?;
+        if !out.encodes_all() {
+            let _ = out.library.read.set(Tokenizers::of(&json, special)?);
+        }
+        Ok(out)
+    }
+
+    /// The tokenizer of a vocabulary and its `tokenizer.json`, which was written here and is not read where that can be spared.
+    pub fn from_byte_level(vocabulary: &ByteLevelBpe, text: &str) -> Result<Self> {
+        let json = vocabulary.around()?;
+        let around = read(&json)?;
+        let Some(encoder) = Encoder::of_byte_level(vocabulary, &json, &around) else {
+            return Self::from_json(text);
         };
-        plain.set_encode_special_tokens(true);
-        let style = Style::of(&json);
-        let (bytes, is_special) = byte_table(&special, &style)?;
-        let ends = KNOWN_ENDS.iter().filter_map(|name| special.token_to_id(name)).collect();
-        let begin = begin_of_text(&special);
-        let encoder = bpe::Encoder::of(&json, &special)
-            .map(|encoder| Encoder::Bytes(Box::new(encoder)))
-            .or_else(|| marked::Encoder::of(&json, &special).map(|encoder| Encoder::Marked(Box::new(encoder))));
+        let tokens = vocabulary.tokens.iter().enumerate().map(|(id, token)| (id as TokenId, token.as_str())).collect();
+        let added = vocabulary.added().map(|(id, token, special)| (id as TokenId, token.to_owned(), special)).collect();
+        Self::of(text, &json, &around, Some(encoder), tokens, added)
+    }
+
+    /// The tokenizer of a file; `around` puts a begin-of-text token where it does.
+    fn of(
+        text: &str,
+        json: &Value,
+        around: &Tokenizer,
+        encoder: Option<Encoder>,
+        vocabulary: Vec<(TokenId, &str)>,
+        added: Vec<(TokenId, String, bool)>,
+    ) -> Result<Self> {
+        let style = Style::of(json);
+        let (bytes, is_special, ids) = byte_table(vocabulary, added, &style)?;
+        let ends = KNOWN_ENDS.iter().filter_map(|name| ids.get(*name).copied()).collect();
         Ok(Self {
-            special,
-            plain,
+            library: Library { text: text.into(), read: OnceLock::new() },
+            ids,
             bytes,
             is_special,
             is_byte_level: matches!(style, Style::ByteLevel),
-            can_cut: can_cut(&json),
+            can_cut: can_cut(json),
             encoder,
-            begin,
+            begin: begin_of_text(around),
             ends,
-            fingerprint: fingerprint(&json),
+            is_sentence_piece: false,
+            fingerprint: OnceLock::new(),
         })
+    }
+
+    /// Whether the crate is never asked but for texts whose normal form is another.
+    pub(super) fn encodes_all(&self) -> bool {
+        self.is_byte_level && matches!(self.encoder, Some(Encoder::Bytes(_)))
     }
 
     /// The tokenizer of a SentencePiece vocabulary, with SentencePiece's ids. Those of its `tokenizer.json` are the same but for
@@ -100,12 +174,9 @@ impl HuggingFace {
         let mut out = Self::from_json(text)?;
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::program(format!("a tokenizer does not read: {error}")))?;
-        if let Some(encoder) = marked::Encoder::of_pieces(pieces, &json, &out.special) {
+        if let Some(encoder) = marked::Encoder::of_pieces(pieces, &json, &out.library.get()?.special) {
             out.encoder = Some(Encoder::Marked(Box::new(encoder)));
-            if pieces.model == PieceModel::Unigram || !pieces.replacements.is_empty() {
-                out.fingerprint =
-                    blake3::hash(format!("sentencepiece {}", out.fingerprint).as_bytes()).to_hex().to_string();
-            }
+            out.is_sentence_piece = pieces.model == PieceModel::Unigram || !pieces.replacements.is_empty();
         }
         Ok(out)
     }
@@ -162,7 +233,12 @@ impl HuggingFace {
         Encoded { ids, ends }
     }
 
-    fn ends_of(&self, text: &str, tokenizer: &Tokenizer, ids: &[TokenId]) -> Result<Vec<usize>> {
+    fn tokenizer(&self, special: bool) -> Result<&Tokenizer> {
+        let Tokenizers { special: reading, plain } = self.library.get()?;
+        Ok(if special { reading } else { plain })
+    }
+
+    fn ends_of(&self, text: &str, special: bool, ids: &[TokenId]) -> Result<Vec<usize>> {
         let mut at = 0;
         let mut ends = Vec::with_capacity(ids.len());
         for &id in ids {
@@ -176,7 +252,7 @@ impl HuggingFace {
         if ends.len() == ids.len() && at == text.len() {
             return Ok(ends);
         }
-        let encoding = tokenizer.encode(text, false).map_err(|error| refused(error.as_ref()))?;
+        let encoding = self.tokenizer(special)?.encode(text, false).map_err(|error| refused(error.as_ref()))?;
         Ok(self.ends_by_offsets(text, ids, &encoding))
     }
 
@@ -209,7 +285,6 @@ impl Tokenize for HuggingFace {
             return Ok(encoder.encode(texts, special, true));
         }
         let pieces = self.pieces(texts);
-        let tokenizer = if special { &self.special } else { &self.plain };
         let mut ids = match &self.encoder {
             Some(Encoder::Bytes(encoder)) => {
                 let ids = encoder.encode(&pieces.concat(), special);
@@ -219,7 +294,8 @@ impl Tokenize for HuggingFace {
                 }
                 ids
             }
-            _ => tokenizer
+            _ => self
+                .tokenizer(special)?
                 .encode_batch_fast(pieces.concat(), false)
                 .map_err(|error| refused(error.as_ref()))?
                 .iter()
@@ -232,7 +308,7 @@ impl Tokenize for HuggingFace {
             let mut encoded = Encoded::default();
             let mut before = 0;
             for (piece, mut ids) in pieces.into_iter().zip(&mut ids) {
-                let ends = self.ends_of(piece, tokenizer, &ids)?;
+                let ends = self.ends_of(piece, special, &ids)?;
                 encoded.ids.append(&mut ids);
                 encoded.ends.extend(ends.into_iter().map(|end| before + end));
                 before += piece.len();
@@ -244,7 +320,7 @@ impl Tokenize for HuggingFace {
 
     fn decode(&self, ids: &[TokenId], special: bool) -> Result<String> {
         if !self.is_byte_level {
-            return self.special.decode(ids, !special).map_err(|error| refused(error.as_ref()));
+            return self.tokenizer(true)?.decode(ids, !special).map_err(|error| refused(error.as_ref()));
         }
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
@@ -260,7 +336,7 @@ impl Tokenize for HuggingFace {
     }
 
     fn id_of(&self, token: &str) -> Option<TokenId> {
-        self.special.token_to_id(token)
+        self.ids.get(token).copied()
     }
 
     fn begin_of_text(&self) -> Option<TokenId> {
@@ -272,7 +348,15 @@ impl Tokenize for HuggingFace {
     }
 
     fn fingerprint(&self) -> String {
-        self.fingerprint.clone()
+        let made = self.fingerprint.get_or_init(|| {
+            // It was read when this was made.
+            let file = fingerprint(&parsed(&self.library.text).unwrap_or_default());
+            if !self.is_sentence_piece {
+                return file;
+            }
+            blake3::hash(format!("sentencepiece {file}").as_bytes()).to_hex().to_string()
+        });
+        made.clone()
     }
 }
 
@@ -284,6 +368,25 @@ fn concatenated(mut pieces: impl Iterator<Item = Vec<TokenId>>) -> Vec<TokenId> 
         ids.append(&mut piece);
     }
     ids
+}
+
+/// A `tokenizer.json` without what makes ids depend on more than the text, checked as far as the crate does not.
+fn parsed(text: &str) -> Result<Value> {
+    let mut json: Value = serde_json::from_str(text).map_err(|error| {
+        Error::user(Place::default().at(error.line(), error.column()), format!("this is no JSON: {error}"))
+    })?;
+    if !json.get("model").is_some_and(Value::is_object) {
+        return Err(Error::user(Place::key("model"), "this is no tokenizer: the object `model` is missing")
+            .hint("a tokenizer.json is the file that the `tokenizers` library writes"));
+    }
+    json["truncation"] = Value::Null;
+    json["padding"] = Value::Null;
+    if json["model"].get("dropout").is_some() {
+        json["model"]["dropout"] = Value::Null;
+    }
+    check_charsmaps(&json["normalizer"])?;
+    check_merges(&json["model"])?;
+    Ok(json)
 }
 
 /// Refuses a table of replacements that the crate would follow out of its bounds.
@@ -411,19 +514,22 @@ fn collect_steps<'a>(step: &'a Value, out: &mut Vec<&'a Value>) {
     }
 }
 
-type ByteTable = (Vec<Option<Box<[u8]>>>, Vec<bool>);
+/// The bytes of each id, whether it is special, and the ids by their tokens.
+type ByteTable = (Vec<Option<Box<[u8]>>>, Vec<bool>, HashMap<Box<str>, TokenId>);
 
-fn byte_table(tokenizer: &Tokenizer, style: &Style) -> Result<ByteTable> {
-    let vocabulary = tokenizer.get_vocab(true);
-    let size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
+fn byte_table(
+    mut vocabulary: Vec<(TokenId, &str)>,
+    added: Vec<(TokenId, String, bool)>,
+    style: &Style,
+) -> Result<ByteTable> {
+    let size = vocabulary.iter().map(|(id, _)| *id).max().map_or(0, |id| id as usize + 1);
     if size > 4 * vocabulary.len() + (1 << 16) {
         let message = format!("the highest id is {}, and there are only {} tokens", size - 1, vocabulary.len());
         return Err(Error::user(Place::key("model.vocab"), message));
     }
     let mut bytes = vec![None; size];
-    let mut pairs: Vec<(u32, String)> = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
-    pairs.sort_unstable();
-    for pair in pairs.windows(2) {
+    vocabulary.sort_unstable();
+    for pair in vocabulary.windows(2) {
         if let [(first, one), (second, other)] = pair
             && first == second
         {
@@ -431,22 +537,24 @@ fn byte_table(tokenizer: &Tokenizer, style: &Style) -> Result<ByteTable> {
             return Err(Error::user(Place::key("model.vocab"), message));
         }
     }
-    for (id, token) in pairs {
+    let mut ids = HashMap::with_capacity(vocabulary.len());
+    for (id, token) in vocabulary {
         if token.len() > LONGEST_TOKEN {
             let message = format!("the token with the id {id} has {} bytes", token.len());
             let error = Error::user(Place::key("model.vocab"), message);
             return Err(error.hint(format!("tokens of up to {LONGEST_TOKEN} bytes are read")));
         }
-        bytes[id as usize] = Some(style.bytes_of(&token).into_boxed_slice());
+        bytes[id as usize] = Some(style.bytes_of(token).into_boxed_slice());
+        ids.insert(token.into(), id);
     }
     let mut special = vec![false; size];
-    for (id, token) in tokenizer.get_added_tokens_decoder() {
+    for (id, content, is_special) in added {
         if let Some(place) = bytes.get_mut(id as usize) {
-            *place = Some(token.content.as_bytes().into());
-            special[id as usize] = token.special;
+            *place = Some(content.into_bytes().into());
+            special[id as usize] = is_special;
         }
     }
-    Ok((bytes, special))
+    Ok((bytes, special, ids))
 }
 
 /// The token that the file's template puts before a text.

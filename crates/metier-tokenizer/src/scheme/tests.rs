@@ -182,3 +182,33 @@ proptest! {
         prop_assert_eq!(from, text.len());
     }
 }
+
+proptest! {
+    /// The vocabulary of a GGUF file, and its `tokenizer.json` read as anyone's, without tokens of some bytes: both give the ids of the
+    /// crate, where what stood beside a lost byte is merged.
+    #[test]
+    fn vocabularies_without_some_bytes_are_those_of_the_crate(text in "(\\PC|#|##|[abthe#]{1,90}|the | {1,5}|<\\|im_end\\|>){0,30}") {
+        let mut vocabulary = vocabulary("smollm");
+        for (byte, other) in [(b'#', "nothing"), (0xa9, "Ġab")] {
+            let lost = vocabulary.tokens.iter().position(|token| *token == character_of(byte).to_string()).unwrap();
+            vocabulary.tokens[lost] = other.to_owned();
+        }
+        vocabulary.merges.retain(|merge| merge != "Ã ©");
+        vocabulary.tokens.push("ab".to_owned());
+        vocabulary.kinds.push(TokenKind::Normal);
+        vocabulary.merges.extend(["a b", "Ġ ab"].map(str::to_owned));
+        let json = vocabulary.to_json().unwrap();
+        let theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        let read = HuggingFace::from_json(&json).unwrap();
+        let found = HuggingFace::from_byte_level(&vocabulary, &json).unwrap();
+        prop_assert!(read.encodes_all() && found.encodes_all());
+        prop_assert_eq!(read.fingerprint(), found.fingerprint());
+        prop_assert_eq!((read.id_of("<|im_end|>"), read.id_of("ab")), (found.id_of("<|im_end|>"), found.id_of("ab")));
+        prop_assert_eq!(read.end_of_text(), found.end_of_text());
+        let encoded = encode(&found, &text, true);
+        let expected = theirs.encode(text.as_str(), false).unwrap();
+        prop_assert_eq!(&encoded.ids, expected.get_ids());
+        prop_assert_eq!(encode(&read, &text, true), encoded);
+        prop_assert_eq!(encode(&read, &text, false), encode(&found, &text, false));
+    }
+}

@@ -18,6 +18,8 @@ pub enum Work {
     Decode,
     /// Writing 128 tokens to each of eight texts of 16 at once, the likeliest each time
     Batch,
+    /// Opening the model again, and the first token after a prompt of 16
+    Start,
 }
 
 /// Tokens of a prompt.
@@ -50,16 +52,23 @@ pub struct Measured {
     pub peak_rss_bytes: u64,
 }
 
-/// Answers for `duration`, three times at least; `begun` is when the model began to be opened.
+/// Answers for `duration`, three times at least; `open` opens the model again, and `begun` is when it was opened first.
 ///
 /// # Errors
 /// When the model's context is shorter than the work, or the memory does not suffice.
-pub fn measure(work: Work, decoder: &Decoder, begun: Instant, duration: Duration) -> Result<Measured> {
+pub fn measure(
+    work: Work,
+    decoder: &Decoder,
+    open: impl Fn() -> Result<Decoder>,
+    begun: Instant,
+    duration: Duration,
+) -> Result<Measured> {
     let open_seconds = begun.elapsed().as_secs_f64();
     let (tokens, longest) = match work {
         Work::Prefill => (PROMPT, PROMPT),
         Work::Decode => (REPLY, REPLY),
         Work::Batch => (TEXTS * REPLY, BEGINNING + REPLY),
+        Work::Start => (1, BEGINNING),
     };
     let context = decoder.config().context_length;
     if context < longest {
@@ -81,6 +90,7 @@ pub fn measure(work: Work, decoder: &Decoder, begun: Instant, duration: Duration
                 }
             }
             Work::Batch => together(decoder)?,
+            Work::Start => drop(Session::new(&open()?).feed(&spread(decoder, 0, BEGINNING))?),
         }
         seconds.push(began.elapsed().as_secs_f64());
     }
@@ -104,7 +114,9 @@ impl Measured {
     /// Fills in which ceiling bounds the work and how much of it was reached.
     pub fn compare(&mut self, work: Work, decoder: &Decoder, ceilings: &Ceilings) {
         let (name, needed, limit) = match work {
-            Work::Decode => ("read_bytes_per_second", weight_bytes(decoder) as f64, ceilings.read_bytes_per_second),
+            Work::Decode | Work::Start => {
+                ("read_bytes_per_second", weight_bytes(decoder) as f64, ceilings.read_bytes_per_second)
+            }
             Work::Batch => {
                 let needed = weight_bytes(decoder) as f64 / TEXTS as f64;
                 ("read_bytes_per_second", needed, ceilings.read_bytes_per_second)

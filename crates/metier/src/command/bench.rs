@@ -175,8 +175,9 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
 
 fn answer(work: Work, model: &Path, duration: Duration, global: &Global) -> Result<Verdict> {
     let begun = Instant::now();
-    let decoder = Decoder::from_checkpoint_as_stored(&crate::stage::open_checkpoint(model)?)?;
-    let mut measured = answer::measure(work, &decoder, begun, duration)?;
+    let open = || Decoder::from_checkpoint_as_stored(&crate::stage::open_checkpoint(model)?);
+    let decoder = open()?;
+    let mut measured = answer::measure(work, &decoder, open, begun, duration)?;
     let ceilings = kernel::measure_ceilings(Duration::from_secs(2));
     measured.compare(work, &decoder, &ceilings);
     if global.json {

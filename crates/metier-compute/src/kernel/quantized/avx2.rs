@@ -327,8 +327,9 @@ unsafe fn few_rows<S: Stored, const N: usize>(
     for first in mine.clone().step_by(PAIR) {
         let count = PAIR.min(mine.end - first);
         // A line past the end is one that is there: its product is thrown away.
-        let lines: [&[u8]; PAIR] = std::array::from_fn(|side| weight.row(first + side.min(count - 1)));
-        let at = lines.map(<[u8]>::as_ptr);
+        let bytes = &weight.bytes[first * length..];
+        let lines = [&bytes[..length], &bytes[(count - 1) * length..][..length]];
+        let at = [lines[0].as_ptr(), lines[1].as_ptr()];
         let mut sums = [_mm256_setzero_ps(); N];
         let next = at[0].wrapping_add(PAIR * length + AHEAD);
         for group in 0..whole {

@@ -113,11 +113,15 @@ impl Metadata {
         }
     }
 
-    pub(super) fn texts(&self, key: &str) -> Result<Option<&[String]>> {
-        match self.get(key) {
+    /// Takes the texts out: a vocabulary is too much to be there twice.
+    pub(super) fn take_texts(&mut self, key: &str) -> Result<Option<Vec<String>>> {
+        match self.values.get_mut(key) {
             None => Ok(None),
-            Some(Value::Texts(texts)) => Ok(Some(texts)),
-            Some(other) => Err(self.wrong_kind(key, "an array of texts", other)),
+            Some(Value::Texts(texts)) => Ok(Some(std::mem::take(texts))),
+            Some(other) => {
+                let kind = other.kind();
+                Err(self.fault(key, format!("expected an array of texts, found {kind}")).into())
+            }
         }
     }
 

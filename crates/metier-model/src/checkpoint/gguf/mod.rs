@@ -33,8 +33,8 @@ use std::sync::Arc;
 /// Opens a GGUF file.
 pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let map = store::map_file(path)?;
-    let Header { metadata, tensors } = header::read(path, &map)?;
-    let described = tokenizer::read(&metadata)?;
+    let Header { mut metadata, tensors } = header::read(path, &map)?;
+    let described = tokenizer::read(&mut metadata)?;
     let (config, tensors) = model(path, &metadata, &tensors, &map, described.tokens)?;
     let chat_template = metadata.text("tokenizer.chat_template")?.map(str::to_owned);
     Ok(Checkpoint {
@@ -70,7 +70,7 @@ fn model(
 
 /// How many of a model's tensors a file has, after all checks.
 pub(super) fn count_tensors(path: &Path, bytes: &[u8]) -> Result<usize> {
-    let Header { metadata, tensors } = header::read(path, bytes)?;
-    let described = tokenizer::read(&metadata)?;
+    let Header { mut metadata, tensors } = header::read(path, bytes)?;
+    let described = tokenizer::read(&mut metadata)?;
     Ok(model(path, &metadata, &tensors, bytes, described.tokens)?.1.len())
 }

@@ -16,7 +16,7 @@ pub(super) struct Described {
     pub tokens: usize,
 }
 
-pub(super) fn read(metadata: &Metadata) -> Result<Described> {
+pub(super) fn read(metadata: &mut Metadata) -> Result<Described> {
     let key = "tokenizer.ggml.model";
     let ((tokenizer, json, tokens), begins_texts) = match metadata.text(key)?.unwrap_or_default() {
         "gpt2" => (byte_level_bpe(metadata)?, false),
@@ -46,7 +46,7 @@ pub(super) fn read(metadata: &Metadata) -> Result<Described> {
 type Read = (HuggingFace, String, usize);
 
 /// A byte-level vocabulary, its `tokenizer.json` and its number of tokens.
-fn byte_level_bpe(metadata: &Metadata) -> Result<Read> {
+fn byte_level_bpe(metadata: &mut Metadata) -> Result<Read> {
     let key = "tokenizer.ggml.add_space_prefix";
     if metadata.boolean(key)? == Some(true) {
         return Err(metadata.fault(key, "true is not followed").hint("known: false").into());
@@ -58,12 +58,12 @@ fn byte_level_bpe(metadata: &Metadata) -> Result<Read> {
         pre: metadata.text("tokenizer.ggml.pre")?.unwrap_or("gpt-2").to_owned(),
     };
     let json = vocabulary.to_json().map_err(|error| error.in_file(path(metadata)))?;
-    let tokenizer = HuggingFace::from_json(&json).map_err(|error| error.in_file(path(metadata)))?;
+    let tokenizer = HuggingFace::from_byte_level(&vocabulary, &json).map_err(|error| error.in_file(path(metadata)))?;
     Ok((tokenizer, json, vocabulary.tokens.len()))
 }
 
 /// A vocabulary of pieces with scores, its `tokenizer.json` and its number of tokens.
-fn pieces(metadata: &Metadata) -> Result<Read> {
+fn pieces(metadata: &mut Metadata) -> Result<Read> {
     let key = "tokenizer.ggml.scores";
     let kinds = kinds(metadata)?;
     let mut tokens = texts(metadata, "tokenizer.ggml.tokens")?;
@@ -92,9 +92,8 @@ fn path(metadata: &Metadata) -> PathBuf {
     metadata.fault("", "").place.file.unwrap_or_default()
 }
 
-fn texts(metadata: &Metadata, key: &str) -> Result<Vec<String>> {
-    let texts = metadata.texts(key)?.ok_or_else(|| metadata.fault(key, "the key is missing"))?;
-    Ok(texts.to_vec())
+fn texts(metadata: &mut Metadata, key: &str) -> Result<Vec<String>> {
+    metadata.take_texts(key)?.ok_or_else(|| metadata.fault(key, "the key is missing").into())
 }
 
 fn kinds(metadata: &Metadata) -> Result<Vec<TokenKind>> {
@@ -171,13 +170,14 @@ mod tests {
 
     #[test]
     fn pieces_with_scores_encode_by_their_scores() {
-        let ids = |prefix, text| read(&llama(prefix)).unwrap().tokenizer.encode(&[text], true).unwrap().remove(0).ids;
+        let ids =
+            |prefix, text| read(&mut llama(prefix)).unwrap().tokenizer.encode(&[text], true).unwrap().remove(0).ids;
         // `ab` has a higher score than the space with `a`; both ways lead to the whole.
         assert_eq!(ids(None, "ab"), [9]);
         assert_eq!(ids(Some(false), "ab"), [8]);
         assert_eq!(ids(Some(false), "a  b</s>"), [5, 3, 6, 2]);
         assert_eq!(ids(Some(false), "\u{e9}"), [10 + 0xc3, 10 + 0xa9]);
-        let described = read(&llama(None)).unwrap();
+        let described = read(&mut llama(None)).unwrap();
         assert_eq!((described.tokens, described.tokenizer.begin_of_text()), (266, Some(1)));
         assert_eq!(described.tokenizer.end_of_text(), [2]);
         assert_eq!(described.tokenizer.decode(&[9, 7], false).unwrap(), "ab a");

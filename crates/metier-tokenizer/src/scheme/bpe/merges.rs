@@ -206,15 +206,30 @@ pub(in crate::scheme) fn listed_merges(
     model: &Value,
     vocabulary: &HashMap<&str, TokenId>,
 ) -> Option<Vec<(TokenId, TokenId, TokenId)>> {
-    let merge = |merge: &Value| {
-        let (left, right) = match merge {
-            Value::String(text) => text.split_once(' ')?,
-            _ => (merge[0].as_str()?, merge[1].as_str()?),
-        };
-        let made = vocabulary.get([left, right].concat().as_str())?;
-        Some((*vocabulary.get(left)?, *vocabulary.get(right)?, *made))
-    };
-    model["merges"].as_array()?.iter().map(merge).collect()
+    let mut made = String::new();
+    model["merges"]
+        .as_array()?
+        .iter()
+        .map(|merge| {
+            let (left, right) = match merge {
+                Value::String(text) => text.split_once(' ')?,
+                _ => (merge[0].as_str()?, merge[1].as_str()?),
+            };
+            merge_of(left, right, vocabulary, &mut made)
+        })
+        .collect()
+}
+
+/// The ids of a pair and of what it becomes, for which `made` has room.
+pub(in crate::scheme) fn merge_of(
+    left: &str,
+    right: &str,
+    vocabulary: &HashMap<&str, TokenId>,
+    made: &mut String,
+) -> Option<(TokenId, TokenId, TokenId)> {
+    made.clear();
+    made.extend([left, right]);
+    Some((*vocabulary.get(left)?, *vocabulary.get(right)?, *vocabulary.get(made.as_str())?))
 }
 
 fn pair(left: TokenId, right: TokenId) -> u64 {

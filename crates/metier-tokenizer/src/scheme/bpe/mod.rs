@@ -8,7 +8,7 @@ mod cache;
 mod merges;
 
 pub(super) use added::Added;
-pub(super) use merges::{IDS, Merges, Scratch, listed_merges};
+pub(super) use merges::{IDS, Merges, Scratch, listed_merges, merge_of};
 
 use super::alphabet;
 use super::normalize::Normalizer;
@@ -24,14 +24,18 @@ use tokenizers::Tokenizer;
 
 /// Words that are looked up together.
 const BATCH: usize = 256;
+/// In the place of a byte's token where the vocabulary has none: the byte vanishes, as it does in the `tokenizers` crate.
+const NO_TOKEN: TokenId = TokenId::MAX;
 
 /// An encoder for texts, with what its threads remember from earlier ones.
 pub(super) struct Encoder {
     normalizer: Normalizer,
     words: Words,
     merges: Merges,
-    /// The token of each byte.
+    /// The token of each byte, or [`NO_TOKEN`].
     bytes: [TokenId; 256],
+    /// Whether each has one.
+    has_all_bytes: bool,
     /// The tokens by their bytes, when a part that is a token stays whole whatever the merges say.
     whole: Option<HashMap<Box<[u8]>, TokenId>>,
     /// Tokens found in a text before it is split: all of them, and without the special ones.
@@ -79,24 +83,36 @@ impl Encoder {
     /// here.
     pub(super) fn of(json: &Value, tokenizer: &Tokenizer) -> Option<Self> {
         let model = &json["model"];
-        let is_empty = |key: &str| model[key].is_null() || model[key] == "";
-        if model["type"] != "BPE" || !is_empty("continuing_subword_prefix") || !is_empty("end_of_word_suffix") {
-            return None;
-        }
-        let words = Words::of(&json["pre_tokenizer"])?;
         let vocabulary: HashMap<&str, TokenId> = model["vocab"]
             .as_object()?
             .iter()
             .map(|(token, id)| Some((token.as_str(), TokenId::try_from(id.as_u64()?).ok()?)))
             .collect::<Option<_>>()?;
-        let mut bytes = [0; 256];
+        let merges = listed_merges(model, &vocabulary)?;
+        Self::of_parts(json, tokenizer, &vocabulary, &merges)
+    }
+
+    /// The same with tokens and merges that the file need not have.
+    pub(super) fn of_parts(
+        json: &Value,
+        tokenizer: &Tokenizer,
+        vocabulary: &HashMap<&str, TokenId>,
+        merges: &[(TokenId, TokenId, TokenId)],
+    ) -> Option<Self> {
+        let model = &json["model"];
+        let is_empty = |key: &str| model[key].is_null() || model[key] == "";
+        if model["type"] != "BPE" || !is_empty("continuing_subword_prefix") || !is_empty("end_of_word_suffix") {
+            return None;
+        }
+        let words = Words::of(&json["pre_tokenizer"])?;
+        let mut bytes = [NO_TOKEN; 256];
         for (byte, id) in (0..=255).zip(&mut bytes) {
-            *id = *vocabulary.get(alphabet::character_of(byte).to_string().as_str())?;
-            if *id >= IDS {
-                return None;
+            match vocabulary.get(alphabet::character_of(byte).to_string().as_str()) {
+                Some(&known) if known < IDS => *id = known,
+                None if is_empty("unk_token") && model["byte_fallback"] != true => {}
+                _ => return None,
             }
         }
-        let merges = listed_merges(model, &vocabulary)?;
         let whole = (model["ignore_merges"] == true).then(|| {
             vocabulary.iter().filter_map(|(token, &id)| Some((alphabet::bytes_of(token)?.into(), id))).collect()
         });
@@ -107,7 +123,8 @@ impl Encoder {
         Some(Self {
             normalizer: Normalizer::of(&json["normalizer"])?,
             words,
-            merges: Merges::new(&merges)?,
+            merges: Merges::new(merges)?,
+            has_all_bytes: !bytes.contains(&NO_TOKEN),
             bytes,
             whole,
             special,
@@ -116,9 +133,10 @@ impl Encoder {
         })
     }
 
-    /// Whether a text is surely its own normal form, so that its tokens are its bytes.
+    /// Whether a text is surely its own normal form and has a token for each byte, so that its tokens are its bytes.
     pub(super) fn keeps(&self, text: &str) -> bool {
-        self.normalizer.keeps(text)
+        let known = |byte: u8| self.bytes[usize::from(byte)] != NO_TOKEN;
+        self.normalizer.keeps(text) && (self.has_all_bytes || text.bytes().all(known))
     }
 
     /// The ids of each text, the texts shared out among threads.
@@ -209,6 +227,9 @@ impl Encoder {
         }
         let found = self.merged(word, scratch);
         ids.extend_from_slice(found);
+        if found.is_empty() {
+            return;
+        }
         if word.len() > cache::SHORT {
             cache.keep_long(word, found);
         } else {
@@ -218,7 +239,7 @@ impl Encoder {
 
     /// The ids of a word.
     fn merged<'a>(&self, word: &[u8], scratch: &'a mut Scratch) -> &'a [TokenId] {
-        let symbols = word.iter().map(|&byte| self.bytes[usize::from(byte)]);
+        let symbols = word.iter().map(|&byte| self.bytes[usize::from(byte)]).filter(|&token| token != NO_TOKEN);
         match self.whole.as_ref().and_then(|whole| whole.get(word)) {
             Some(&id) => scratch.one(id),
             None => self.merges.apply(symbols, scratch),
