@@ -126,12 +126,6 @@ unsafe fn portable(left: *const f32, right: *const f32, steps: usize, sums: &mut
     // SAFETY: as the caller promises.
     let (left, right) =
         unsafe { (std::slice::from_raw_parts(left, steps * STEP), std::slice::from_raw_parts(right, steps * STEP)) };
-    add_panels(left, right, sums);
-}
-
-#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
-#[inline(always)]
-fn add_panels(left: &[f32], right: &[f32], sums: &mut [f32; AREA]) {
     for (left, right) in left.as_chunks::<STEP>().0.iter().zip(right.as_chunks::<STEP>().0) {
         let (first, second) = right.split_at(SIDE * SIDE);
         for (line, sums) in sums.as_chunks_mut::<LINES>().0.iter_mut().enumerate() {
@@ -152,25 +146,62 @@ fn add_panels(left: &[f32], right: &[f32], sums: &mut [f32; AREA]) {
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
-    use super::{AREA, LINES, SIDE, STEP, add_panels};
+    use super::{AREA, LINES, SIDE, STEP};
     #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
     use std::arch::x86_64::*;
 
     /// Lines whose sums are in registers at a time.
     const TOGETHER: usize = 8;
 
-    /// By AVX2.
+    /// By AVX2: fewer lines with half of their columns at a time, as it has fewer registers.
     #[expect(unsafe_code, reason = "reads panels by pointer")]
     pub(super) unsafe fn narrow(left: *const f32, right: *const f32, steps: usize, sums: &mut [f32; AREA]) {
+        const TOGETHER: usize = 4;
+        const LANES: usize = 8;
+        #[expect(unsafe_code, reason = "reads panels by pointer")]
         #[target_feature(enable = "avx2,fma")]
-        fn run(left: &[f32], right: &[f32], sums: &mut [f32; AREA]) {
-            add_panels(left, right, sums);
+        unsafe fn run(left: *const f32, right: *const f32, steps: usize, sums: &mut [f32; AREA]) {
+            for (group, out) in sums.as_chunks_mut::<{ TOGETHER * LINES }>().0.iter_mut().enumerate() {
+                for half in 0..2 {
+                    let mut sums = [[_mm256_setzero_ps(); 2]; TOGETHER];
+                    for (step, pair) in (0..steps).flat_map(|step| (0..SIDE).map(move |pair| (step, pair))) {
+                        // SAFETY: the panels are `steps` long.
+                        unsafe {
+                            let right = right.add(step * STEP + (half * SIDE + pair) * SIDE);
+                            let first = both(_mm256_loadu_si256(right.cast()));
+                            let columns = [first, both(_mm256_loadu_si256(right.add(LANES).cast()))];
+                            let left = left.add(step * STEP + group * TOGETHER * SIDE + pair);
+                            for (line, sums) in sums.iter_mut().enumerate() {
+                                let word = both(_mm256_set1_epi32((*left.add(line * SIDE)).to_bits() as i32));
+                                for (sum, columns) in sums.iter_mut().zip(columns) {
+                                    *sum = _mm256_fmadd_ps(
+                                        word[1],
+                                        columns[1],
+                                        _mm256_fmadd_ps(word[0], columns[0], *sum),
+                                    );
+                                }
+                            }
+                        }
+                    }
+                    for (sums, out) in sums.into_iter().zip(out.as_chunks_mut::<LINES>().0) {
+                        let out = &mut out.as_chunks_mut::<SIDE>().0[half];
+                        for (sum, out) in sums.into_iter().zip(out.as_chunks_mut::<LANES>().0) {
+                            // SAFETY: a quarter of a line is one vector.
+                            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), sum) };
+                        }
+                    }
+                }
+            }
+        }
+        /// The elements of each pair.
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        fn both(words: __m256i) -> [__m256; 2] {
+            let odd = _mm256_and_si256(words, _mm256_set1_epi32(-0x1_0000));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(odd)]
         }
         // SAFETY: as the caller promises; chosen only where the processor has the features.
-        unsafe {
-            let panel = |start| std::slice::from_raw_parts(start, steps * STEP);
-            run(panel(left), panel(right), sums);
-        }
+        unsafe { run(left, right, steps, sums) }
     }
 
     /// The kernel of a module that has `dot`: adds the products of a pair, given as one word, and pairs of 16 columns.
