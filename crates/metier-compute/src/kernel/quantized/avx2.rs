@@ -384,10 +384,10 @@ unsafe fn join<S: Stored, const N: usize>(
             (scales, minima) = (_mm256_and_ps(scales, there), _mm256_and_ps(minima, there));
         }
         for (sum, row) in sums.iter_mut().zip(rows) {
-            let values = row.codes.as_ptr().add(group * TURNS * S::STEP).cast::<__m256i>();
-            let low = [_mm256_loadu_si256(values), _mm256_loadu_si256(values.add(1))];
+            let values = row.codes.as_ptr().add(group * TURNS * S::STEP);
+            let low = [_mm256_loadu_si256(values.cast()), _mm256_loadu_si256(values.add(2 * RUN).cast())];
             let high = if S::STEP > RUN {
-                [_mm256_loadu_si256(values.add(2)), _mm256_loadu_si256(values.add(3))]
+                [_mm256_loadu_si256(values.add(4 * RUN).cast()), _mm256_loadu_si256(values.add(6 * RUN).cast())]
             } else {
                 low
             };
