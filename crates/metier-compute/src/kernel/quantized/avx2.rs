@@ -25,11 +25,6 @@ fn available() -> bool {
     level() >= Level::Avx2 && is_x86_feature_detected!("f16c")
 }
 
-/// Whether [`few`] is for these weights on this processor.
-pub(super) fn has(weight: &Weight<'_>) -> bool {
-    available() && matches!(weight.block.name(), "Q4_0" | "Q4_1" | "Q4_K" | "Q6_K" | "Q8_0")
-}
-
 /// How a group, four steps, of a line is read. Blocks of 32 numbers are a step each; those of 256 are whole groups.
 trait Stored {
     /// Numbers of a step.
@@ -274,28 +269,19 @@ impl Stored for Q6K {
     }
 }
 
-/// The lines `mine` of [`super::few::multiply`]; false when the processor or the type is none for it. Lines that were read
-/// for the first rows are near for the others.
-pub(super) fn few(out: Output, x: &Activations, weight: &Weight<'_>, mine: Range<usize>, add: bool) -> bool {
-    if !has(weight) {
-        return false;
+/// The function for lines of `weight` and `rows` rows; none when the processor or the type is none for it.
+pub(super) fn few(weight: &Weight<'_>, rows: usize) -> Option<Few> {
+    if !available() {
+        return None;
     }
-    for first in (0..x.rows()).step_by(FEW) {
-        let rows = first..(first + FEW).min(x.rows());
-        let run = match weight.block.name() {
-            "Q4_0" => of_rows::<Q4_0>(rows.len()),
-            "Q4_1" => of_rows::<Q4_1>(rows.len()),
-            "Q4_K" => of_rows::<Q4K>(rows.len()),
-            "Q6_K" => of_rows::<Q6K>(rows.len()),
-            _ => of_rows::<Q8_0>(rows.len()),
-        };
-        #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
-        // SAFETY: the processor has the features.
-        unsafe {
-            run(out, (x, rows), weight, mine.clone(), add);
-        }
-    }
-    true
+    Some(match weight.block.name() {
+        "Q4_0" => of_rows::<Q4_0>(rows),
+        "Q4_1" => of_rows::<Q4_1>(rows),
+        "Q4_K" => of_rows::<Q4K>(rows),
+        "Q6_K" => of_rows::<Q6K>(rows),
+        "Q8_0" => of_rows::<Q8_0>(rows),
+        _ => return None,
+    })
 }
 
 /// The function for `rows` rows.

@@ -1,9 +1,9 @@
 //! A few rows: the weight is read once, where it lies.
 
 use super::activations::{ActivationRow, Activations};
-use super::{Lines, RUN, TURNS};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, stored::LARGEST_GROUP, vnni};
+use super::{FEW, avx2, stored::LARGEST_GROUP, vnni};
+use super::{Lines, RUN, TURNS};
 use crate::block::Weight;
 use crate::kernel::matmul::Output;
 use crate::kernel::threads::{for_each, piece};
@@ -47,7 +47,17 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
     for_each(weight.rows.div_ceil(step), weight.rows * weight.columns * 4, |index| {
         let mine = piece(index, step, weight.rows);
         #[cfg(target_arch = "x86_64")]
-        if vnni::few(out, x, weight, mine.clone(), add) || avx2::few(out, x, weight, mine.clone(), add) {
+        if reads_stored(weight) {
+            // Lines that were read for the first rows are near for the others.
+            for first in (0..x.rows()).step_by(FEW) {
+                let rows = first..(first + FEW).min(x.rows());
+                let Some(run) = stored(weight, rows.len()) else { return };
+                #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
+                // SAFETY: the processor has the features, and the columns `mine` belong to this piece.
+                unsafe {
+                    run(out, (x, rows), weight, mine.clone(), add);
+                }
+            }
             return;
         }
         let coding = x.coding();
@@ -70,6 +80,18 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
 /// The part of some lines' product for an instruction set: rows of the activations, lines of the weight.
 #[cfg(target_arch = "x86_64")]
 pub(super) type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
+
+/// The best one here for lines of `weight` and `rows` rows.
+#[cfg(target_arch = "x86_64")]
+fn stored(weight: &Weight<'_>, rows: usize) -> Option<Few> {
+    vnni::few(weight, rows).or_else(|| avx2::few(weight, rows))
+}
+
+/// Whether special instructions read this weight where it lies.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn reads_stored(weight: &Weight<'_>) -> bool {
+    stored(weight, 1).is_some()
+}
 
 /// Asks for part `group`, of `length` bytes, of the lines that follow. Lines are too short for the processor to see by itself
 /// where it goes.

@@ -74,7 +74,7 @@ leveled! {
 /// Rows up to which the weight is read where it lies.
 fn most_few(weight: &Weight<'_>) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if vnni::has(weight) || avx2::has(weight) {
+    if few::reads_stored(weight) {
         return SOME;
     }
     let _ = weight;
