@@ -29,8 +29,13 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root);
-    // Set for us by the outer cargo; the inner one sets its own.
-    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    // Set for us by the outer cargo; the inner one sets its own. Scripts that build a crate name them as what they depend on, so
+    // the crate and all that needs it would be built anew.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
