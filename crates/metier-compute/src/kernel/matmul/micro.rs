@@ -230,7 +230,7 @@ macro_rules! tile {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx512::transposed;
+pub(super) use {avx2::transpose, avx512::transposed};
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
@@ -414,7 +414,13 @@ mod avx2 {
 
     /// As [`super::Transpose`].
     #[expect(unsafe_code, reason = "reads rows and writes steps by pointer")]
-    unsafe fn transpose(from: *const f32, row_step: usize, rows: usize, to: *mut f32, to_step: usize) {
+    pub(in super::super) unsafe fn transpose(
+        from: *const f32,
+        row_step: usize,
+        rows: usize,
+        to: *mut f32,
+        to_step: usize,
+    ) {
         for half in [0, LANES] {
             for steps in [0, LANES] {
                 // SAFETY: as the caller promises; this kernel is chosen only where the processor has the features.

@@ -80,6 +80,8 @@ fn packer() -> Packer {
         level if level >= Level::Avx512Bf16 => wide::bf16::tile,
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => wide::integer::tile,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => wide::narrow::tile,
         _ => tile,
     }
 }
@@ -279,6 +281,76 @@ mod wide {
         }
 
         packer!("avx512f,avx512bw,avx512bf16");
+    }
+
+    /// With AVX2: whole tiles, of which nearly all are.
+    pub(super) mod narrow {
+        #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
+        use super::*;
+
+        const LANES: usize = 8;
+
+        /// As [`super::Packer`].
+        #[expect(unsafe_code, reason = "reads lines by pointer")]
+        pub(in super::super) unsafe fn tile(to: &mut [f32; SIDE * SIDE], from: &Source, turn: bool) {
+            // SAFETY: as the caller promises; chosen only where the processor has the features. A tile to be turned is whole.
+            unsafe {
+                if from.lines < SIDE || from.depth < 2 * SIDE {
+                    return super::super::tile(to, from, turn);
+                }
+                let mut straight = [0.0; SIDE * SIDE];
+                let rows = if turn { &mut straight } else { &mut *to };
+                if from.along {
+                    vectors::<true>(rows, from);
+                } else {
+                    vectors::<false>(rows, from);
+                }
+                if turn {
+                    crate::kernel::matmul::micro::transpose(straight.as_ptr(), SIDE, SIDE, to.as_mut_ptr(), SIDE);
+                }
+            }
+        }
+
+        #[expect(unsafe_code, reason = "reads lines by pointer")]
+        #[target_feature(enable = "avx2")]
+        unsafe fn vectors<const ALONG: bool>(to: &mut [f32; SIDE * SIDE], from: &Source) {
+            for (row, to) in to.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
+                for (half, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                    let (start, next) = if ALONG {
+                        (row * from.step + half * 2 * LANES, LANES)
+                    } else {
+                        (2 * row * from.step + half * LANES, from.step)
+                    };
+                    // SAFETY: the caller vouches for the lines and the depth of a whole tile; half a row is one vector.
+                    unsafe {
+                        let start = from.start.add(start);
+                        let (first, second) = (_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(next)));
+                        let (first, second) = (rounded(first), rounded(second));
+                        let words = if ALONG {
+                            let pairs =
+                                _mm256_packus_epi32(_mm256_srli_epi32::<16>(first), _mm256_srli_epi32::<16>(second));
+                            _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs)
+                        } else {
+                            let second = _mm256_and_si256(second, _mm256_set1_epi32(-0x1_0000));
+                            _mm256_or_si256(_mm256_srli_epi32::<16>(first), second)
+                        };
+                        _mm256_storeu_si256(to.as_mut_ptr().cast(), words);
+                    }
+                }
+            }
+        }
+
+        /// The upper halves are the rounded elements, to nearest and ties to even; what is no number stays none.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn rounded(values: __m256) -> __m256i {
+            let bits = _mm256_castps_si256(values);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let strange = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(values, values));
+            let none = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+            _mm256_blendv_epi8(sum, none, strange)
+        }
     }
 
     /// A mask of the first `count` lanes.
