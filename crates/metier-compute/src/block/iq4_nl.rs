@@ -7,7 +7,7 @@ use super::{Block, Codes, Coding};
 pub(super) struct Iq4Nl;
 
 /// What the codes stand for: ggml's levels, which lie closer around zero as weights do.
-const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(crate) const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 impl Block for Iq4Nl {
     fn name(&self) -> &'static str {

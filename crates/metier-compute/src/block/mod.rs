@@ -47,6 +47,8 @@ mod superblock;
 mod tests;
 
 use crate::kernel::quantized;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use iq4_nl::LEVELS as IQ4_NL_LEVELS;
 use metier_core::{Error, Place, Result};
 pub use nf4::Nf4;
 pub(crate) use nf4::{BLOCK as NF4_BLOCK, LEVELS};

@@ -2,9 +2,11 @@
 
 mod bars;
 mod plot;
+mod waterfall;
 
 pub use bars::{Bars, short};
 pub use plot::{Plot, figure};
+pub use waterfall::{Row, Waterfall};
 
 use serde_json::Value;
 use std::fmt::Write;
@@ -19,7 +21,7 @@ table{border-collapse:collapse;margin:.4em 0 1em}td,th{padding:.25em .6em;text-a
 svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}\
 .plot text{fill:var(--soft)}.plot .grid{stroke:var(--faint)}.plot .axis{stroke:var(--soft);fill:none}\
 .plot .raw,.plot .line{fill:none;stroke:var(--line);stroke-width:1.6;stroke-linejoin:round}.plot .raw{opacity:.4;stroke-width:1}\
-.plot .band{fill:var(--line);opacity:.2}.plot .dot{fill:var(--line)}\
+.plot .band{fill:var(--line);opacity:.2}.plot .dot{fill:var(--line)}.plot .gain{fill:#009e73}.plot .loss{fill:var(--mark)}\
 .plot .mark{stroke:var(--mark);stroke-dasharray:5 4}.plot text.mark{fill:var(--mark);stroke:none}\
 .grid{display:flex;flex-wrap:wrap;gap:.6em 2em}figure{margin:0;max-width:380px}figure h3{overflow-wrap:anywhere;font-size:1em}\
 figcaption{color:var(--soft)}\

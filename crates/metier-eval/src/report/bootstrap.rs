@@ -207,7 +207,7 @@ fn compared(first: f64, second: f64) -> [f64; 4] {
     [first, second, second - first, (second / first - 1.0) * 100.0]
 }
 
-fn same_windows(base: &Evaluation, other: &Evaluation) -> Result<()> {
+pub(super) fn same_windows(base: &Evaluation, other: &Evaluation) -> Result<()> {
     let place = || Place::key("the two evaluations");
     let hint = "compare evaluations of the same texts with the same `window_bytes`, `max_windows` and seed";
     if base.windows.len() != other.windows.len() {
@@ -238,7 +238,7 @@ fn same_windows(base: &Evaluation, other: &Evaluation) -> Result<()> {
 }
 
 /// The windows' numbers, grouped by what is drawn together.
-fn groups(evaluation: &Evaluation) -> Result<(Resampled, Vec<Vec<usize>>)> {
+pub(super) fn groups(evaluation: &Evaluation) -> Result<(Resampled, Vec<Vec<usize>>)> {
     let documents = evaluation.by_document();
     if documents.len() >= FEW_DOCUMENTS {
         return Ok((Resampled::Documents, documents.into_values().collect()));
@@ -250,7 +250,7 @@ fn groups(evaluation: &Evaluation) -> Result<(Resampled, Vec<Vec<usize>>)> {
     Ok((Resampled::Windows, (0..evaluation.windows.len()).map(|window| vec![window]).collect()))
 }
 
-fn sums(evaluation: &Evaluation, groups: &[Vec<usize>]) -> Vec<Amount> {
+pub(super) fn sums(evaluation: &Evaluation, groups: &[Vec<usize>]) -> Vec<Amount> {
     groups
         .iter()
         .map(|group| {
@@ -259,12 +259,12 @@ fn sums(evaluation: &Evaluation, groups: &[Vec<usize>]) -> Vec<Amount> {
         .collect()
 }
 
-fn added(amounts: &[Amount], drawn: &[usize]) -> Amount {
+pub(super) fn added(amounts: &[Amount], drawn: &[usize]) -> Amount {
     drawn.iter().fold(Amount::default(), |sum, &group| sum.plus(amounts[group]))
 }
 
 /// Draws `count` of `count` groups with replacement, `resamples` times.
-fn draw(count: usize, resamples: usize, seed: Seed, mut each: impl FnMut(&[usize])) {
+pub(super) fn draw(count: usize, resamples: usize, seed: Seed, mut each: impl FnMut(&[usize])) {
     let seed = seed.derive("bootstrap");
     let mut drawn = vec![0; count];
     for resample in 0..resamples {

@@ -57,7 +57,7 @@ fn few_documents(rows: &[(&str, Resampled)]) -> String {
 }
 
 /// Columns two spaces apart, the first to the left and the others to the right.
-fn align(rows: &[Vec<String>]) -> String {
+pub(super) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()

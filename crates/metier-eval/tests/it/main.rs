@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what the tests share may fail as a test does")]
 
+mod balance;
 mod bootstrap;
 mod model;
 mod questions;

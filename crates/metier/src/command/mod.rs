@@ -157,6 +157,8 @@ enum Verb {
     Eval(stage::Arguments),
     #[command(name = "judge")]
     Judge(stage::Arguments),
+    #[command(name = "balance")]
+    Balance(stage::Arguments),
     #[command(name = "merge")]
     Merge(stage::Arguments),
     #[command(name = "fit")]
@@ -235,6 +237,7 @@ pub fn execute(arguments: Arguments) -> Result<Verdict> {
         Verb::Dedupe(verb) => dedupe::execute(&verb, &global),
         Verb::Create(verb) => stage::execute("create", &verb, &global),
         Verb::Judge(verb) => stage::execute("judge", &verb, &global),
+        Verb::Balance(verb) => stage::execute("balance", &verb, &global),
         Verb::Blend(verb) => stage::execute("blend", &verb, &global),
         Verb::Quota(verb) => stage::execute("quota", &verb, &global),
         Verb::Repeats(verb) => stage::execute("repeats", &verb, &global),

@@ -86,7 +86,7 @@ fn read_settings(table: &Table) -> Result<Box<dyn Work>> {
     }
 }
 
-fn windows_file(set: &str) -> String {
+pub(super) fn windows_file(set: &str) -> String {
     format!("windows-{set}.jsonl")
 }
 

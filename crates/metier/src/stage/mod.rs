@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod advise;
+mod balance;
 mod blend;
 mod compare;
 mod create;
@@ -52,6 +53,7 @@ const SHARE_OF_PEAK: f64 = 0.6;
 /// Every stage verb, in alphabetical order.
 pub static VERBS: &[&Verb] = &[
     &advise::VERB,
+    &balance::VERB,
     &blend::VERB,
     &compare::VERB,
     &create::VERB,

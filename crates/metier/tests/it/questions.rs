@@ -52,6 +52,34 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
     };
     assert!(rows(&facts.join("questions.jsonl")).iter().all(|row| choices(row).len() == 4));
 
+    let weigh = |arguments: &[&str]| {
+        let mut command = metier(folder.path());
+        let given = ["balance", "evaluations.before=before", "evaluations.after=after", "resamples=100"];
+        command.args(given).args(arguments);
+        command
+    };
+    let sets = [r#"speciality=["facts"]"#, r#"versatility=["general"]"#];
+    let order = r#"steps=["before", "after"]"#;
+    let weighed = json(&fine(&mut weigh(&[order, sets[0], sets[1], "--json"])));
+    let folder_of = artifact(&weighed, "balance");
+    let record = fs::read(folder_of.join("record.json")).unwrap();
+    let figures = serde_json::from_slice::<serde_json::Value>(&record).unwrap()["figures"].clone();
+    let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures:#}"));
+    let mean = (figure("after.speciality") + figure("after.versatility")) / 2.0;
+    assert!((figure("after.unified") - mean).abs() < 1e-12);
+    let won = figure("after.unified") - figure("before.unified");
+    assert!((figure("after.unified_change") - won).abs() < 1e-12);
+    assert!(figures["before.unified_change"].is_null());
+    let page = fs::read_to_string(folder_of.join("report.html")).unwrap();
+    assert!(page.contains("points were won and lost") && page.contains(">facts</text>"));
+    refused(&mut weigh(&[order, r#"speciality=["facts", "general"]"#, sets[1]]), &["`general` counts twice"]);
+    refused(
+        &mut weigh(&[r#"steps=["before", "aftr"]"#, sets[0], sets[1]]),
+        &["did you mean `after`?", "none of the `steps`"],
+    );
+    refused(&mut weigh(&[r#"steps=["before"]"#, r#"speciality=[]"#, sets[1]]), &["weighed alone", "no set is named"]);
+    refused(&mut weigh(&[order, r#"speciality=["fact"]"#, sets[1]]), &["not measured on `fact`"]);
+
     let own = folder.path().join("own.jsonl");
     fs::write(&own, "{\"question\": \"1 + 1?\", \"answer\": \"2\"}\n{\"question\": \"1 + 2?\", \"answer\": \"3\"}\n")
         .unwrap();

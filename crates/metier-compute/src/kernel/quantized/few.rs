@@ -2,7 +2,7 @@
 
 use super::activations::{ActivationRow, Activations};
 #[cfg(target_arch = "x86_64")]
-use super::{FEW, avx2, stored::LARGEST_GROUP, vnni};
+use super::{FEW, avx2, vnni};
 use super::{Lines, RUN, TURNS};
 use crate::block::Weight;
 use crate::kernel::matmul::Output;
@@ -17,6 +17,9 @@ pub(super) const SIDE: usize = 4;
 /// How far behind the lines that are read the bytes lie that are asked for.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AHEAD: usize = 2048;
+/// Bytes of the largest group that may stand cut at the end of a line.
+#[cfg(target_arch = "x86_64")]
+pub(super) const LARGEST_GROUP: usize = 4 * 34;
 
 leveled! {
     /// The product of the only line of `line` with `x`.
@@ -127,4 +130,22 @@ pub(super) fn last_group<const N: usize>(
         spare[..rest.len()].copy_from_slice(rest);
     }
     (spare.each_ref().map(|spare| spare.as_ptr()), 0)
+}
+
+/// Scales and minima, of 6 bits, of the first or the second four steps of a block of `Q4_K` or `Q5_K`.
+///
+/// # Safety
+/// The block can be read.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "reads blocks by address")]
+#[inline]
+pub(super) unsafe fn scales_of_q4_k(block: *const u8, half: usize) -> (u32, u32) {
+    // SAFETY: the caller says so.
+    let [a, b, c] = unsafe { block.add(4).cast::<[u32; 3]>().read_unaligned() };
+    if half == 0 {
+        (a & 0x3f3f_3f3f, b & 0x3f3f_3f3f)
+    } else {
+        let low = 0x0f0f_0f0f;
+        ((c & low) | ((a >> 2) & 0x3030_3030), ((c >> 4) & low) | ((b >> 2) & 0x3030_3030))
+    }
 }

@@ -19,8 +19,6 @@ mod few;
 pub(crate) mod nf4;
 mod panel;
 #[cfg(target_arch = "x86_64")]
-mod stored;
-#[cfg(target_arch = "x86_64")]
 mod vnni;
 
 use super::matmul::Output;

@@ -3,10 +3,7 @@
 #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
 use std::arch::x86_64::*;
 
-use super::few::SIDE;
-
-/// Bytes of the largest group that may stand cut at the end of a line.
-pub(super) const LARGEST_GROUP: usize = 4 * 34;
+use crate::kernel::quantized::few::{SIDE, scales_of_q4_k};
 
 /// How a group, four steps, of a line is read. Blocks of 32 numbers are a step each; those of 256 are whole groups.
 pub(super) trait Stored {
@@ -122,23 +119,6 @@ unsafe fn half_of_lines(lines: [*const u8; SIDE], place: usize) -> __m512 {
 fn turned([a, b, c, d]: [u32; SIDE]) -> __m128i {
     let lines = _mm_setr_epi32(a as i32, b as i32, c as i32, d as i32);
     _mm_shuffle_epi8(lines, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15))
-}
-
-/// Scales and minima, of 6 bits, of the first or the second four steps of a block of `Q4_K`.
-///
-/// # Safety
-/// The block can be read.
-#[expect(unsafe_code, reason = "reads blocks by address")]
-#[inline]
-pub(super) unsafe fn scales_of_q4_k(block: *const u8, half: usize) -> (u32, u32) {
-    // SAFETY: the caller says so.
-    let [a, b, c] = unsafe { block.add(4).cast::<[u32; 3]>().read_unaligned() };
-    if half == 0 {
-        (a & 0x3f3f_3f3f, b & 0x3f3f_3f3f)
-    } else {
-        let low = 0x0f0f_0f0f;
-        ((c & low) | ((a >> 2) & 0x3030_3030), ((c >> 4) & low) | ((b >> 2) & 0x3030_3030))
-    }
 }
 
 /// A [`Stored`] whose blocks are steps of 32: bytes of a block, whether there are minima, where the codes begin, and how

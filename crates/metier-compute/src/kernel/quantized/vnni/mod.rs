@@ -5,13 +5,15 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{ActivationRow, ActivationTile, Activations};
-use super::few::{AHEAD, Few, SIDE, fetch, last_group};
+use super::few::{AHEAD, Few, LARGEST_GROUP, SIDE, fetch, last_group};
 use super::panel::{FOUR, LINES, Panel, TILE};
-use super::stored::{LARGEST_GROUP, Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
 use super::{FEW, RUN, TURNS};
 use crate::block::{Coding, Weight};
 use crate::kernel::matmul::Output;
 use crate::kernel::{Level, level};
+use stored::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, Stored};
+
+mod stored;
 
 fn available() -> bool {
     level() >= Level::Avx512 && is_x86_feature_detected!("avx512vnni")
