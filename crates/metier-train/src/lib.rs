@@ -27,6 +27,7 @@
 //! tokens of each document were trained on, written at the end), `validation.jsonl` (one [`ValidationRecord`] a line, where there
 //! are packs to measure on) and, while it runs, `scratch/checkpoint-*.bin`.
 
+mod average;
 pub mod checkpoint;
 mod dashboard;
 mod importance;

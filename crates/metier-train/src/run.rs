@@ -106,7 +106,8 @@ pub struct TrainReport {
 /// Trains the weights of `decoder` that are trainable on the documents of `sources`: a pack, or several.
 ///
 /// `decoder` must be as it was before the first step, also when the run goes on from a checkpoint: its weights
-/// are part of what tells one run from another. At the end it holds the trained weights.
+/// are part of what tells one run from another. At the end it holds the trained weights, or their average where [`TrainSettings::average`]
+/// asks for it.
 ///
 /// # Errors
 /// When there is nothing to train or to train on, memory or disk do not suffice, the loss is no number (with the
@@ -124,6 +125,7 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     if plan.trainable == 0 {
         return Err(Error::program("no weight of the model is trainable: attach an adapter first"));
     }
+    check_average(decoder, run.settings)?;
     let other = other_of(decoder, run)?;
     let (context, most) = (run.settings.context, decoder.config().context_length);
     // A window of examples may be longer than any of them.
@@ -133,9 +135,10 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         let message = format!("{context} tokens are more than the {most} the model can attend to");
         return Err(Error::user(Place::key("context"), message).hint(format!("write at most {most}")));
     }
-    let _state = run.budget.reserve(plan.state_bytes, "gradients and what the optimizer keeps").map_err(|error| {
-        hinted(error, "raise the limit with `--memory`, or train an adapter such as `lora` in place of all weights")
-    })?;
+    let _state =
+        run.budget.reserve(plan.state_bytes, "gradients and what is kept beside the weights").map_err(|error| {
+            hinted(error, "raise the limit with `--memory`, or train an adapter such as `lora` in place of all weights")
+        })?;
     let _activations =
         run.budget.reserve(plan.activation_bytes, "the activations of a group of windows").map_err(|error| {
             hinted(error, "raise the limit with `--memory`, set `recompute = true` or `micro_batch = 1`, or choose a shorter `context`")
@@ -150,7 +153,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         trainer.restore(&found)?;
     }
     let mut log = trainer.begin_log()?;
-    validation.begin(trainer.decoder(), trainer.done())?;
+    let done = trainer.done();
+    trainer.look(|decoder| validation.begin(decoder, done))?;
     validation.spent = Duration::ZERO;
     let mut watch = Watch::new(run, &plan, sources, trainer.done())?;
     let started = Instant::now();
@@ -169,7 +173,7 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         trainer.append(&mut log)?;
         let done = trainer.done();
         watch.step(&trainer.history, began.elapsed().as_secs_f64(), work, trainer.decoder())?;
-        validation.measure(trainer.decoder(), done)?;
+        trainer.look(|decoder| validation.measure(decoder, done))?;
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
             || (seconds > 0 && saved_at.elapsed() >= Duration::from_secs(seconds))
@@ -180,6 +184,7 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
             watch.tell(&Event::Checkpoint { step: done })?;
         }
     }
+    trainer.keep();
     let shares = trainer.write_sampled()?;
 
     let history = trainer.history;
@@ -213,6 +218,15 @@ fn hinted(mut error: Error, hint: &str) -> Error {
         fault.hint = Some(hint.to_owned());
     }
     error
+}
+
+/// Refuses an average of weights that an adapter sets between steps: what it set to 0 would not be 0 in the average.
+fn check_average(decoder: &Decoder, settings: &TrainSettings) -> Result<()> {
+    if settings.average > 0.0 && decoder.upkeep().is_some() {
+        let message = "the adapter drops ranks while it is trained, and an average would bring them back";
+        return Err(Error::user(Place::key("average"), message).hint("leave `average` out, or choose `lora`"));
+    }
+    Ok(())
 }
 
 /// Refuses shards that teach something else than the objective learns.

@@ -39,6 +39,11 @@ pub struct TrainSettings {
     /// every gradient as it is.
     #[schemars(range(min = 0.0))]
     pub clip: f64,
+    /// How slowly the moving average of the weights follows them, such as 0.999; that average is then what is measured on the packs under
+    /// `validation` and what is kept at the end. After step `t` the average moves by `1 - min(average, (1 + t) / (10 + t))` of the way
+    /// to the weights. 0 keeps the weights themselves.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub average: f64,
     /// Weights that learn faster or slower than the optimizer's rate; the first entry that names a weight decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<OwnRate>,
@@ -101,6 +106,7 @@ impl Default for TrainSettings {
             recompute: false,
             precision: Numbers::F32,
             clip: 1.0,
+            average: 0.0,
             rates: Vec::new(),
             validate: None,
             checkpoint_every: 100,
@@ -136,6 +142,12 @@ impl TrainSettings {
                     .hint("write a number from 0 on; 0 turns clipping off"),
             );
         }
+        if !(0.0..1.0).contains(&self.average) {
+            faults.push(
+                Fault::new(key_place(place, "average"), format!("{} is out of range", self.average))
+                    .hint("write a number from 0 to below 1, such as 0.999; 0 keeps the weights themselves"),
+            );
+        }
         Error::collect((), faults)
     }
 
@@ -155,6 +167,10 @@ impl TrainSettings {
             "precision": self.precision,
             "clip": self.clip,
         });
+        // What came later is named only where it is used, so that results from before keep their names.
+        if self.average > 0.0 {
+            identity["average"] = serde_json::json!(self.average);
+        }
         if !self.rates.is_empty() {
             identity["rates"] = serde_json::json!(self.rates);
         }
@@ -218,10 +234,10 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let settings = TrainSettings { steps: 0, context: 1, clip: f64::NAN, ..TrainSettings::default() };
+        let settings = TrainSettings { steps: 0, context: 1, clip: f64::NAN, average: 1.0, ..TrainSettings::default() };
         let error = settings.check(&Place::key("stage.train")).unwrap_err();
         let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
-        assert_eq!(keys, ["stage.train.steps", "stage.train.context", "stage.train.clip"]);
+        assert_eq!(keys, ["steps", "context", "clip", "average"].map(|key| format!("stage.train.{key}")));
     }
 
     #[test]

@@ -53,6 +53,9 @@ impl<'a> Trainer<'a> {
         let mut learner = Learner::new(decoder, &*run.parts.optimizer.part, &run.settings.rates)?;
         learner.precision = run.settings.precision.into();
         learner.soft_mask = run.soft_mask;
+        if run.settings.average > 0.0 {
+            learner.keep_average(run.settings.average);
+        }
         Ok(Self {
             learner,
             sources,
@@ -69,6 +72,19 @@ impl<'a> Trainer<'a> {
     /// The model as it is now.
     pub(crate) fn decoder(&self) -> &Decoder {
         self.learner.decoder
+    }
+
+    /// What `look` makes of the model as it would be kept now: with the average of its weights, where there is one.
+    pub(crate) fn look<T>(&mut self, look: impl FnOnce(&Decoder) -> T) -> T {
+        self.learner.exchange();
+        let seen = look(self.learner.decoder);
+        self.learner.exchange();
+        seen
+    }
+
+    /// Ends the run: the model is left as it is kept.
+    pub(crate) fn keep(&mut self) {
+        self.learner.exchange();
     }
 
     pub(crate) fn done(&self) -> u64 {

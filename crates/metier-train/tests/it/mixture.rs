@@ -5,6 +5,7 @@ use metier_core::data::TokenId;
 use metier_core::memory::Budget;
 use metier_core::seed::Seed;
 use metier_core::{Result, stop};
+use metier_model::Decoder;
 use metier_tokenizer::pack::Shards;
 use metier_train::sampler::{Mixture, Packed, Random, Request, Sampler, Stream};
 use metier_train::settings::chosen;
@@ -18,14 +19,15 @@ fn others() -> Vec<Vec<TokenId>> {
     (0..5).map(|n| (0..40 + 3 * n).map(|at| (at * 7 + n) % 64).collect()).collect()
 }
 
-struct Mixed {
-    bench: Bench,
-    packs: Vec<(String, Shards)>,
-    held_out: Vec<(String, Shards)>,
+/// Two packs to learn from, and the first documents of each to measure on.
+pub struct Mixed {
+    pub bench: Bench,
+    pub packs: Vec<(String, Shards)>,
+    pub held_out: Vec<(String, Shards)>,
 }
 
 impl Mixed {
-    fn new(share: f64) -> Self {
+    pub fn new(share: f64) -> Self {
         let mut bench = Bench::new();
         let pack = |name: &str, documents: &[Vec<TokenId>]| {
             (name.to_owned(), shards(&bench.folder.path().join(format!("pack-{name}")), documents))
@@ -39,7 +41,19 @@ impl Mixed {
         Self { bench, packs, held_out }
     }
 
-    fn train(&self, validated: bool, work: &Path, stop: &dyn Fn() -> bool) -> Result<(Trained, TrainReport)> {
+    pub fn train(&self, validated: bool, work: &Path, stop: &dyn Fn() -> bool) -> Result<(Trained, TrainReport)> {
+        let mut decoder = decoder();
+        let report = self.train_model(&mut decoder, validated, work, stop)?;
+        Ok((Trained::new(&decoder, &report, work), report))
+    }
+
+    pub fn train_model(
+        &self,
+        decoder: &mut Decoder,
+        validated: bool,
+        work: &Path,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<TrainReport> {
         metier_core::progress::set_mode(metier_core::progress::Mode::Silent);
         let run = Run {
             settings: &self.bench.settings,
@@ -54,10 +68,8 @@ impl Mixed {
             tell: None,
             tokenizer: None,
         };
-        let mut decoder = decoder();
         let held_out = if validated { &self.held_out[..] } else { &[] };
-        let report = train(&mut decoder, Sources::new(&self.packs, held_out)?, &run)?;
-        Ok((Trained::new(&decoder, &report, work), report))
+        train(decoder, Sources::new(&self.packs, held_out)?, &run)
     }
 }
 

@@ -5,6 +5,7 @@ use metier_compute::{ParameterId, Parameters, Tape, Tensor, Var, op};
 use metier_core::{Result, stop};
 use metier_model::Decoder;
 use metier_model::layer::{StepDone, Upkeep};
+use metier_train::TrainSettings;
 use metier_train::optimizer::{Adamw, Adamw8bit};
 use metier_train::settings::chosen;
 use std::cell::Cell;
@@ -236,6 +237,10 @@ fn what_an_adapter_keeps_between_steps_is_resumed() {
     bench.train_model(&mut whole, &bench.work("whole"), &never).unwrap();
     let count = whole.parameters.find("count").unwrap();
     assert!((whole.parameters.get(count).data()[0] - 7.0).abs() < 1e-6, "7 steps are counted");
+    let averaged = TrainSettings { average: 0.9, ..bench.settings.clone() };
+    let averaged = Bench { settings: averaged, ..Bench::new() };
+    let refused = averaged.train_model(&mut counting(), &averaged.work("averaged"), &never).unwrap_err();
+    assert_eq!(refused.faults[0].place.key.as_deref(), Some("average"), "{refused}");
     let mut plain = decoder();
     bench.train_model(&mut plain, &bench.work("plain"), &never).unwrap();
     assert_ne!(ends(&plain)[..], ends(&whole)[..ends(&plain).len()]);
