@@ -161,6 +161,21 @@ impl<'a> Learner<'a> {
         self.upkeep.as_ref().map_or(&[], |upkeep| upkeep.kept())
     }
 
+    /// Names and values of the weights that a step changes, those that an adapter changes too.
+    pub(crate) fn weights(&self) -> Vec<(String, &[f32])> {
+        let of =
+            |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).data());
+        self.trainable.iter().chain(self.kept()).map(of).collect()
+    }
+
+    /// Lets `fill` write each of [`Learner::weights`], in their order, and forgets the average.
+    pub(crate) fn fill_weights(&mut self, mut fill: impl FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.average = None;
+        let kept = self.upkeep.as_ref().map_or(&[][..], |upkeep| upkeep.kept());
+        let mut all = self.trainable.iter().chain(kept);
+        all.try_for_each(|id| fill(self.decoder.parameters.get_mut(*id).data_mut()))
+    }
+
     /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it; what an adapter
     /// keeps; and the average of each weight.
     pub fn tensors(&self) -> Vec<(String, usize)> {

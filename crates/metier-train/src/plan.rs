@@ -31,7 +31,7 @@ pub struct Plan {
     pub state_bytes: u64,
     /// Memory of the activations of one group of windows.
     pub activation_bytes: u64,
-    /// Disk space of the checkpoints: two that are kept and one being written.
+    /// Disk space of the checkpoints: two that are kept and one being written, and as many of weights alone where a loss is guarded.
     pub checkpoint_bytes: u64,
 }
 
@@ -84,6 +84,6 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         // Weights that change are kept as they were, too, where a loss refers to them.
         state_bytes: changed + if reference { 4 * trained } else { 0 },
         activation_bytes: memory.activations.saturating_add(memory.head),
-        checkpoint_bytes: 3 * changed,
+        checkpoint_bytes: 3 * (changed + if settings.guard.is_empty() { 0 } else { 4 * trained }),
     })
 }

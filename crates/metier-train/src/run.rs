@@ -1,13 +1,14 @@
 //! The loop that joins the parts.
 
 use crate::checkpoint::{Checkpoints, Found};
+use crate::guard::{Guard, Guarded};
 use crate::objective::Other;
 use crate::plan::plan;
 use crate::settings::{Parts, TrainSettings};
 use crate::soft_mask::SoftMask;
 use crate::sources::Sources;
 use crate::trainer::{Trainer, Work};
-use crate::validation::{Validation, ValidationRecord};
+use crate::validation::{HeldOut, Validation, ValidationRecord};
 use crate::watch::{Event, Tell, Watch};
 use metier_core::memory::Budget;
 use metier_core::seam::Tokenize;
@@ -67,7 +68,8 @@ pub struct StepRecord {
 /// What came of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainReport {
-    /// Steps done, those before a resume included.
+    /// Steps done, those before a resume included; where a guarded loss ended the run, only those of the weights that are kept. So are
+    /// the other numbers of steps.
     pub steps: u64,
     /// Tokens predicted, those before a resume included.
     pub tokens: u64,
@@ -78,6 +80,12 @@ pub struct TrainReport {
     /// What was measured on held-out windows.
     #[serde(skip)]
     pub validation: Vec<ValidationRecord>,
+    /// Each held-out window before the first step and with the weights that are kept.
+    #[serde(skip)]
+    pub held_out: Vec<HeldOut>,
+    /// What the guarded losses say, where there are any.
+    #[serde(skip)]
+    pub guarded: Option<Guarded>,
     /// Number of weights that were changed.
     pub trainable: u64,
     /// Mean loss of the first tenth of the steps, at most 20.
@@ -98,7 +106,7 @@ pub struct TrainReport {
     pub share_of_peak: Option<f64>,
     /// What the user should know, such as a torn checkpoint that was passed over.
     pub notes: Vec<String>,
-    /// One record a step.
+    /// One record a step, of all steps done.
     #[serde(skip)]
     pub history: Vec<StepRecord>,
 }
@@ -111,11 +119,14 @@ pub struct TrainReport {
 ///
 /// # Errors
 /// When there is nothing to train or to train on, memory or disk do not suffice, the loss is no number (with the
-/// step and its documents), a checkpoint belongs to another run, or [`Run::stop`] asked for the end; in
-/// the last case, and after a kill, the same call goes on from the newest checkpoint.
+/// step and its documents), a guarded loss rose by more than it may before anything was learned,
+/// a checkpoint belongs to another run, or [`Run::stop`] asked for the end; in the last case, and after a kill, the same call goes on
+/// from the newest checkpoint.
 pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &Run<'_>) -> Result<TrainReport> {
     let sources = &sources.into();
     run.settings.check(&Place::default())?;
+    let validation: Vec<&str> = sources.validation().iter().map(|(name, _)| name.as_str()).collect();
+    run.settings.check_guard(&validation)?;
     check_lesson(sources, run)?;
     let stream = sources.stream(run.settings.context)?;
     let windows = run.settings.steps.saturating_mul(run.settings.sequences as u64);
@@ -144,10 +155,13 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
             hinted(error, "raise the limit with `--memory`, set `recompute = true` or `micro_batch = 1`, or choose a shorter `context`")
         })?;
 
-    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, sources, run))?;
+    let fingerprint = fingerprint(decoder, sources, run);
+    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint.clone())?;
+    let mut guard = Guard::open(run, fingerprint)?;
     let mut validation = Validation::new(sources, run.settings, run.work)?;
     let mut trainer = Trainer::new(decoder, sources, &stream, run, other)?;
-    let (found, notes) = checkpoints.newest()?;
+    validation.before(trainer.decoder())?;
+    let (found, mut notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
     if let Some(found) = found {
         trainer.restore(&found)?;
@@ -155,12 +169,13 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     let mut log = trainer.begin_log()?;
     let done = trainer.done();
     trainer.look(|decoder| validation.begin(decoder, done))?;
+    guard.look(&validation.records, &mut trainer)?;
     validation.spent = Duration::ZERO;
     let mut watch = Watch::new(run, &plan, sources, trainer.done())?;
     let started = Instant::now();
     let (mut saved, mut saved_at) = (resumed_from, Instant::now());
     let mut here = Work::default();
-    while trainer.done() < run.settings.steps {
+    while trainer.done() < run.settings.steps && !guard.ends() {
         let began = Instant::now();
         let Some(work) = trainer.step()? else {
             if saved != Some(trainer.done()) {
@@ -174,33 +189,43 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         let done = trainer.done();
         watch.step(&trainer.history, began.elapsed().as_secs_f64(), work, trainer.decoder())?;
         trainer.look(|decoder| validation.measure(decoder, done))?;
+        guard.look(&validation.records, &mut trainer)?;
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
             || (seconds > 0 && saved_at.elapsed() >= Duration::from_secs(seconds))
             || done == run.settings.steps
+            || guard.ends()
         {
             trainer.save(&checkpoints)?;
             (saved, saved_at) = (Some(done), Instant::now());
             watch.tell(&Event::Checkpoint { step: done })?;
         }
     }
-    trainer.keep();
-    let shares = trainer.write_sampled()?;
-
-    let history = trainer.history;
     let apart = watch.sampling() + validation.spent;
     let seconds = started.elapsed().saturating_sub(apart).as_secs_f64().max(1e-9);
-    let (loss_first, loss_last) = ends(&history);
+    let (back, why) = guard.back()?.unzip();
+    notes.extend(why);
+    trainer.keep(back.as_ref())?;
+    let steps = back.map_or(trainer.done(), |found| found.step());
+    let shares = trainer.write_sampled(steps)?;
+    let held_out = validation.after(trainer.decoder())?;
+
+    let history = trainer.history;
+    let kept = &history[..steps as usize];
+    let (loss_first, loss_last) = ends(kept);
+    let part = steps as f64 / run.settings.steps as f64;
     let report = TrainReport {
-        steps: history.len() as u64,
-        tokens: history.iter().map(|record| record.tokens).sum(),
-        epochs: plan.epochs,
+        steps,
+        tokens: kept.iter().map(|record| record.tokens).sum(),
+        epochs: plan.epochs.map(|epochs| epochs * part),
         shares,
         validation: validation.records,
+        held_out,
+        guarded: guard.guarded,
         trainable: plan.trainable,
         loss_first,
         loss_last,
-        flop: plan.flop,
+        flop: plan.flop * part,
         resumed_from,
         seconds,
         tokens_per_second: here.tokens as f64 / seconds,

@@ -5,11 +5,13 @@ use crate::optimizer::{Adamw, Optimizer};
 use crate::rates::OwnRate;
 use crate::sampler::{Packed, Sampler};
 use crate::schedule::{Cosine, Schedule};
+use crate::sources::known;
 use metier_compute::kernel::Precision;
 use metier_core::part::{Build, Chosen};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The loop's own settings. What it learns from, and how, is said by the [`Parts`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,11 @@ pub struct TrainSettings {
     /// How often the loss on the packs under `validation` is measured, and on how much of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate: Option<Validate>,
+    /// Packs under `validation`, each with the most by which its loss may rise over that before the first step, as a share of it:
+    /// `{ general = 0.02 }`. A measurement at which one has risen by more ends the training, and the weights of the last measurement at
+    /// which none had are kept.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guard: BTreeMap<String, f64>,
     /// Steps between two checkpoints at most. Does not change the result.
     #[schemars(range(min = 1))]
     pub checkpoint_every: u64,
@@ -109,6 +116,7 @@ impl Default for TrainSettings {
             average: 0.0,
             rates: Vec::new(),
             validate: None,
+            guard: BTreeMap::new(),
             checkpoint_every: 100,
             checkpoint_seconds: 60,
         }
@@ -148,7 +156,30 @@ impl TrainSettings {
                     .hint("write a number from 0 to below 1, such as 0.999; 0 keeps the weights themselves"),
             );
         }
+        for (name, most) in self.guard.iter().filter(|(_, most)| !(**most >= 0.0 && most.is_finite())) {
+            faults.push(
+                Fault::new(key_place(place, &format!("guard.{name}")), format!("{most} is no share"))
+                    .hint("write a number from 0 on, such as 0.02 for two percent"),
+            );
+        }
         Error::collect((), faults)
+    }
+
+    /// Refuses to guard a loss that is not measured; `names` are those of the packs under `validation`.
+    ///
+    /// # Errors
+    /// Each name that is not one of them.
+    pub fn check_guard(&self, names: &[&str]) -> Result<()> {
+        if names.is_empty() && !self.guard.is_empty() {
+            return Err(Error::user(Place::key("guard"), "there is nothing to measure on")
+                .hint("name held-out shards under `validation`"));
+        }
+        let unknown = self.guard.keys().filter(|name| !names.contains(&name.as_str()));
+        let fault = |name: &String| {
+            let message = format!("no pack under `validation` is called `{name}`");
+            Fault::new(Place::key(format!("guard.{name}")), message).hint(known(name, names))
+        };
+        Error::collect((), unknown.map(fault).collect())
     }
 
     /// Windows computed at once: never more than a step has.
@@ -176,6 +207,9 @@ impl TrainSettings {
         }
         if let Some(validate) = self.validate {
             identity["validate"] = serde_json::json!(validate);
+        }
+        if !self.guard.is_empty() {
+            identity["guard"] = serde_json::json!(self.guard);
         }
         identity
     }
@@ -234,10 +268,17 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let settings = TrainSettings { steps: 0, context: 1, clip: f64::NAN, average: 1.0, ..TrainSettings::default() };
+        let settings = TrainSettings {
+            steps: 0,
+            context: 1,
+            clip: f64::NAN,
+            average: 1.0,
+            guard: [("old".to_owned(), -0.1)].into(),
+            ..TrainSettings::default()
+        };
         let error = settings.check(&Place::key("stage.train")).unwrap_err();
         let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
-        assert_eq!(keys, ["steps", "context", "clip", "average"].map(|key| format!("stage.train.{key}")));
+        assert_eq!(keys, ["steps", "context", "clip", "average", "guard.old"].map(|key| format!("stage.train.{key}")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::packed::Permutation;
 use super::{Request, Sampler, Source, Stream};
-use metier_core::fault::near_miss;
+use crate::sources::known;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -67,10 +67,8 @@ impl Mixture {
         let mut faults = Vec::new();
         for (name, share) in &self.shares {
             if !names.contains(&name.as_str()) {
-                let near = near_miss(name, names.iter().copied());
-                let hint =
-                    near.map_or(format!("known: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
-                faults.push(Fault::new(key(name), format!("no source is called `{name}`")).hint(hint));
+                let fault = Fault::new(key(name), format!("no source is called `{name}`"));
+                faults.push(fault.hint(known(name, names)));
             }
             if !(0.0..=1.0).contains(share) {
                 let fault = Fault::new(key(name), format!("{share} is no share"));
@@ -189,10 +187,8 @@ impl Sampler for Mixture {
             );
         }
         if !names.contains(&critical.as_str()) {
-            let near = near_miss(critical, names.iter().copied());
-            let hint = near.map_or(format!("known: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
             let message = format!("no source is called `{critical}`");
-            faults.push(Fault::new(Place::key("sampler.critical"), message).hint(hint));
+            faults.push(Fault::new(Place::key("sampler.critical"), message).hint(known(critical, names)));
         }
         if names.len() != 2 {
             let message = format!("a critical ratio is for two sources, and there are {}", names.len());

@@ -8,6 +8,7 @@ mod distill;
 mod errors;
 mod examples;
 mod families;
+mod guard;
 mod importance;
 mod kit;
 mod lead;
