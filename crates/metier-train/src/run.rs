@@ -129,8 +129,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     run.settings.check_guard(&validation)?;
     check_lesson(sources, run)?;
     let stream = sources.stream(run.settings.context)?;
-    let windows = run.settings.steps.saturating_mul(run.settings.sequences as u64);
-    run.parts.sampler.part.check(&stream, run.settings.context, windows)?;
+    let TrainSettings { context, steps, sequences, .. } = *run.settings;
+    run.parts.sampler.part.check(&stream, context, steps, sequences)?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {

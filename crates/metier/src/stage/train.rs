@@ -66,7 +66,7 @@ pub static VERB: Verb = Verb {
             kind: Kind::Shards,
             required: true,
             many: true,
-            text: "the shards to learn from: of one stage, or of several by name, for the sampler `mixture` to take shares of",
+            text: "the shards to learn from: of one stage, or of several by name, for `mixture` or `curriculum` to take shares of",
         },
         InputSlot {
             key: "validation",
@@ -154,7 +154,8 @@ impl Work for Train {
     fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
         let sampler = &self.parts.sampler.part;
         let mut faults = Faults::default();
-        faults.take(sampler.check_sources(&named(inputs, "from").map(|(name, _)| name).collect::<Vec<_>>()));
+        let sources: Vec<_> = named(inputs, "from").map(|(name, _)| name).collect();
+        faults.take(sampler.check_sources(&sources, self.settings.steps));
         let mut refuse = |key: &str, message: &str, hint: &str| {
             faults.0.push(Fault::new(Place::key(key), message).hint(hint));
         };

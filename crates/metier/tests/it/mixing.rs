@@ -102,6 +102,22 @@ fn faults_of_mixtures_come_with_their_lines() {
     check(&[&format!("{shares}={{ domain = 0.5, general = 0.6 }}")], &["sampler", "sum to 1.1, not to 1"]);
     check(&[&format!("{shares}={{ domian = 0.5 }}")], &["no source is called `domian`", "did you mean `domain`?"]);
     check(&[&format!("{shares}={{}}")], &["no shares are given"]);
+    let phases = "sweep-half.sampler={ method = \"curriculum\", phases = ";
+    check(
+        &[&format!("{phases}[{{ shares = {{ domian = 1.0 }} }}, {{ shares = {{ domain = 0.5, general = 0.6 }} }}] }}")],
+        &[
+            "sampler.phases[0].shares.domian",
+            "did you mean `domain`?",
+            "sampler.phases[0].steps",
+            "phases[1].shares: the",
+        ],
+    );
+    check(
+        &[&format!(
+            "{phases}[{{ steps = 900000, shares = {{ domain = 0.0 }} }}, {{ shares = {{ domain = 0.5 }} }}] }}"
+        )],
+        &["sampler.phases[1]: it begins after 900000 steps"],
+    );
     check(&["critical-once.sampler.shares={ domain = 0.5 }"], &["there are shares and a critical ratio"]);
     check(&["critical-once.sampler={ method = \"packed\" }"], &["law", "takes nothing from a law"]);
     check(&["sweep-half.sampler={ method = \"mixture\", critical = \"domain\" }"], &["name a stage `fit` under `law`"]);
