@@ -2,6 +2,7 @@
 
 use crate::kit::{Trained, decoder, never};
 use crate::mixture::Mixed;
+use crate::resume::copy;
 use metier_core::stop;
 use metier_train::optimizer::Adamw;
 use metier_train::page::Told;
@@ -100,6 +101,27 @@ fn a_stop_at_any_moment_keeps_the_same_weights() {
         }
         let (again, ..) = run("whole", &|| panic!("a step was begun")).unwrap();
         again.assert_same(&whole, "again");
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_keeps_the_same_weights() {
+    let (mut mixed, _) = guarded();
+    // Good measurements come after the checkpoint that a killed run goes back to.
+    mixed.bench.settings.checkpoint_every = 8;
+    let work = mixed.bench.work("whole");
+    let moment = Cell::new(0);
+    let photograph = || {
+        copy(&work, &mixed.bench.folder.path().join(format!("killed-{}", moment.get())));
+        moment.set(moment.get() + 1);
+        false
+    };
+    let (whole, report) = mixed.train(true, &work, &photograph).unwrap();
+    assert!(report.guarded.unwrap().breach.is_some() && moment.get() > 16);
+    for moment in 0..moment.get() {
+        let work = mixed.bench.folder.path().join(format!("killed-{moment}"));
+        let (resumed, _) = mixed.train(true, &work, &never).unwrap();
+        resumed.assert_same(&whole, &format!("killed at moment {moment}"));
     }
 }
 

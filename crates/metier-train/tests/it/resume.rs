@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -66,19 +66,22 @@ fn bits_that_are_kept_in_words_are_resumed_as_they_were() {
 
 #[test]
 fn a_kill_at_any_moment_resumes_to_the_same_bytes() {
-    let bench = Bench::new();
-    let work = bench.work("whole");
-    let moment = Cell::new(0);
-    let photograph = || {
-        copy(&work, &bench.folder.path().join(format!("killed-{}", moment.get())));
-        moment.set(moment.get() + 1);
-        false
-    };
-    let whole = bench.train(&work, &photograph).unwrap();
-    assert_eq!(moment.get(), MOMENTS);
-    for moment in 0..MOMENTS {
-        let work = bench.folder.path().join(format!("killed-{moment}"));
-        bench.train(&work, &never).unwrap().assert_same(&whole, &format!("killed at moment {moment}"));
+    for average in [0.0, 0.9] {
+        let mut bench = Bench::new();
+        bench.settings.average = average;
+        let work = bench.work("whole");
+        let moment = Cell::new(0);
+        let photograph = || {
+            copy(&work, &bench.folder.path().join(format!("killed-{}", moment.get())));
+            moment.set(moment.get() + 1);
+            false
+        };
+        let whole = bench.train(&work, &photograph).unwrap();
+        assert_eq!(moment.get(), MOMENTS);
+        for moment in 0..MOMENTS {
+            let work = bench.folder.path().join(format!("killed-{moment}"));
+            bench.train(&work, &never).unwrap().assert_same(&whole, &format!("killed at moment {moment}, {average}"));
+        }
     }
 }
 
