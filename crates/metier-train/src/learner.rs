@@ -1,5 +1,6 @@
 //! The weights that learn: their gradients, and what the optimizer keeps about them.
 
+use crate::average::Average;
 use crate::optimizer::{Optimizer, Update, Weights};
 use crate::rates::{OwnRate, Share, shares};
 use crate::soft_mask::SoftMask;
@@ -28,6 +29,7 @@ pub struct Learner<'a> {
     /// For each of `trainable` the optimizer's tensors.
     state: Vec<Vec<Tensor>>,
     gradients: Gradients,
+    average: Option<Average>,
 }
 
 impl<'a> Learner<'a> {
@@ -60,7 +62,20 @@ impl<'a> Learner<'a> {
             upkeep,
             state,
             gradients,
+            average: None,
         })
+    }
+
+    /// Keeps a moving average of the weights from here on, before the first step; `decay` is from 0 to below 1.
+    pub fn keep_average(&mut self, decay: f64) {
+        self.average = Some(Average::new(decay, &self.decoder.parameters, &self.trainable));
+    }
+
+    /// Puts the average in the place of the weights, and these in its own, if one is kept.
+    pub fn exchange(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.exchange(&mut self.decoder.parameters);
+        }
     }
 
     /// Forgets the gradients of the step before.
@@ -131,9 +146,14 @@ impl<'a> Learner<'a> {
                 *number = before + share.times as f32 * (*number - before);
             }
         }
-        let Some(upkeep) = &self.upkeep else { return Ok(()) };
-        let done = StepDone { gradients: &self.gradients, scale, step: step - 1, steps };
-        upkeep.after_step(&mut self.decoder.parameters, done)
+        if let Some(upkeep) = &self.upkeep {
+            let done = StepDone { gradients: &self.gradients, scale, step: step - 1, steps };
+            upkeep.after_step(&mut self.decoder.parameters, done)?;
+        }
+        if let Some(average) = &mut self.average {
+            average.add(&self.decoder.parameters, step);
+        }
+        Ok(())
     }
 
     /// What an adapter changes between steps.
@@ -141,8 +161,23 @@ impl<'a> Learner<'a> {
         self.upkeep.as_ref().map_or(&[], |upkeep| upkeep.kept())
     }
 
-    /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it; and what an adapter
-    /// keeps.
+    /// Names and values of the weights that a step changes, those that an adapter changes too.
+    pub(crate) fn weights(&self) -> Vec<(String, &[f32])> {
+        let of =
+            |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).data());
+        self.trainable.iter().chain(self.kept()).map(of).collect()
+    }
+
+    /// Lets `fill` write each of [`Learner::weights`], in their order, and forgets the average.
+    pub(crate) fn fill_weights(&mut self, mut fill: impl FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        self.average = None;
+        let kept = self.upkeep.as_ref().map_or(&[][..], |upkeep| upkeep.kept());
+        let mut all = self.trainable.iter().chain(kept);
+        all.try_for_each(|id| fill(self.decoder.parameters.get_mut(*id).data_mut()))
+    }
+
+    /// Names and lengths of every tensor that a step changes: a weight, then what the optimizer keeps about it; what an adapter
+    /// keeps; and the average of each weight.
     pub fn tensors(&self) -> Vec<(String, usize)> {
         let mut tensors = Vec::new();
         for (id, state) in self.trainable.iter().zip(&self.state) {
@@ -154,6 +189,9 @@ impl<'a> Learner<'a> {
         let of =
             |id: &ParameterId| (self.decoder.parameters.name(*id).to_owned(), self.decoder.parameters.get(*id).len());
         tensors.extend(kept.map(of));
+        let averages = self.average.as_ref().map_or(&[][..], Average::values);
+        let names = self.trainable.iter().map(|id| format!("{}/average", self.decoder.parameters.name(*id)));
+        tensors.extend(names.zip(averages.iter().map(Tensor::len)));
         tensors
     }
 
@@ -162,7 +200,8 @@ impl<'a> Learner<'a> {
         let trained = self.trainable.iter().zip(&self.state).flat_map(|(id, state)| {
             std::iter::once(self.decoder.parameters.get(*id).data()).chain(state.iter().map(Tensor::data))
         });
-        trained.chain(self.kept().iter().map(|id| self.decoder.parameters.get(*id).data()))
+        let kept = self.kept().iter().map(|id| self.decoder.parameters.get(*id).data());
+        trained.chain(kept).chain(self.average.iter().flat_map(Average::values).map(Tensor::data))
     }
 
     /// Lets `fill` write each of [`Learner::tensors`], in their order.
@@ -178,6 +217,9 @@ impl<'a> Learner<'a> {
         }
         for id in self.upkeep.as_ref().map_or(&[][..], |upkeep| upkeep.kept()) {
             fill(self.decoder.parameters.get_mut(*id).data_mut())?;
+        }
+        for average in self.average.iter_mut().flat_map(Average::values_mut) {
+            fill(average.data_mut())?;
         }
         Ok(())
     }

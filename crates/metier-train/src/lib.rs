@@ -9,6 +9,7 @@
 //! | [`sampler`] | which tokens next |
 //! | [`run`] | the loop that joins them |
 //! | [`Sources`] | the packs it learns from and is measured on |
+//! | [`Guarded`] | whether a held-out loss rose by more than it may |
 //! | [`watch`] | what a run tells while it lasts |
 //! | [`page`] | what a run was like, to be seen in a browser |
 //! | [`checkpoint`] | how a killed run goes on as if nothing had happened |
@@ -25,10 +26,12 @@
 //! # Files
 //! Under the work folder of a run: `loss.jsonl` (one [`run::StepRecord`] a line), `sampled.json` (how many
 //! tokens of each document were trained on, written at the end), `validation.jsonl` (one [`ValidationRecord`] a line, where there
-//! are packs to measure on) and, while it runs, `scratch/checkpoint-*.bin`.
+//! are packs to measure on) and, while it runs, `scratch/checkpoint-*.bin` and, where a loss is guarded, `scratch/kept/checkpoint-*.bin`.
 
+mod average;
 pub mod checkpoint;
 mod dashboard;
+mod guard;
 mod importance;
 mod learner;
 mod measure;
@@ -48,6 +51,7 @@ mod trainer;
 mod validation;
 pub mod watch;
 
+pub use guard::{Breach, Guarded};
 pub use importance::{Family, Importance, ImportanceSettings, Measured};
 pub use learner::Learner;
 pub use measure::squared_gradients;
@@ -58,5 +62,5 @@ pub use run::{Run, StepRecord, TrainReport, train};
 pub use settings::{Numbers, Parts, TrainSettings, Validate};
 pub use soft_mask::{SoftMask, normalized};
 pub use sources::Sources;
-pub use validation::{VALIDATION_FILE, ValidationRecord, read_validation, validation_tokens};
+pub use validation::{HeldOut, VALIDATION_FILE, ValidationRecord, read_validation, validation_tokens};
 pub use watch::Event;

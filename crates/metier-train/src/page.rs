@@ -1,8 +1,9 @@
 //! A run as a part of an HTML page: its curves, its settings, the documents it learned from most.
 
+use crate::guard::Guarded;
 use crate::run::{StepRecord, ends};
 use crate::validation::{VALIDATION_FILE, ValidationRecord, read_validation};
-use metier_core::page::{Plot, table};
+use metier_core::page::{Plot, escaped, table};
 use metier_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -75,13 +76,21 @@ impl Told {
     /// key of its result.
     pub fn section(&self, settings: &Value) -> String {
         let history = &self.history;
-        let (first, last) = ends(history);
-        let tokens: u64 = history.iter().map(|record| record.tokens).sum();
+        let guard: BTreeMap<String, f64> = settings
+            .pointer("/settings/guard")
+            .and_then(|guard| serde_json::from_value(guard.clone()).ok())
+            .unwrap_or_default();
+        let guarded = Guarded::new(&guard, &self.validation);
+        let kept = guarded.as_ref().map_or(history.len(), |guarded| history.len().min(guarded.kept as usize));
+        let kept = &history[..kept];
+        let (first, last) = ends(kept);
+        let tokens: u64 = kept.iter().map(|record| record.tokens).sum();
         let mut out = format!(
             "<p>{} steps, {tokens} tokens predicted. Mean loss of the first tenth of the steps (at most 20): {first:.4}, \
              of the last: {last:.4}.</p>\n",
-            history.len(),
+            kept.len(),
         );
+        write_guarded(&guard, guarded.as_ref(), &mut out);
         let clip = settings.pointer("/settings/clip").and_then(Value::as_f64).filter(|clip| *clip > 0.0);
         let mut plot = |title, figure: fn(&StepRecord) -> f32, smooth, mark| {
             let points: Vec<_> = history.iter().map(|record| (record.step, f64::from(figure(record)))).collect();
@@ -160,6 +169,20 @@ impl Told {
         }
         numbers
     }
+}
+
+/// The most by which losses may rise, and by how much they did.
+fn write_guarded(guard: &BTreeMap<String, f64>, guarded: Option<&Guarded>, out: &mut String) {
+    let Some(guarded) = guarded else { return };
+    if let Some(breach) = &guarded.breach {
+        let told = escaped(&breach.told());
+        let _ = writeln!(out, "<p>Ended early: {told}. The weights of step {} are kept.</p>", guarded.kept);
+    }
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    let most = |name: &str| guard.get(name).map_or_else(String::new, |most| percent(*most));
+    let rows: Vec<_> =
+        guarded.rises.iter().map(|(name, rise)| vec![name.clone(), percent(*rise), most(name)]).collect();
+    *out += &table(&["guarded loss", "risen by, at the step that is kept", "allowed"], &rows, 1);
 }
 
 /// A number that is written with the few digits that tell an `f32` from its neighbors, as in [`LOSS_FILE`].

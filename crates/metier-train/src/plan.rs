@@ -27,11 +27,11 @@ pub struct Plan {
     pub flop: f64,
     /// Memory of all weights.
     pub weight_bytes: u64,
-    /// Memory of the gradients and of what the optimizer keeps.
+    /// Memory of the gradients, of what the optimizer keeps and of the average of the weights.
     pub state_bytes: u64,
     /// Memory of the activations of one group of windows.
     pub activation_bytes: u64,
-    /// Disk space of the checkpoints: two that are kept and one being written.
+    /// Disk space of the checkpoints: two that are kept and one being written, and as many of weights alone where a loss is guarded.
     pub checkpoint_bytes: u64,
 }
 
@@ -64,7 +64,8 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
             parts.optimizer.part.state(Weights { shape: tensor.shape(), of_vocabulary })
         })
         .sum();
-    let changed = 4 * (trained + states as u64);
+    let averaged = if settings.average > 0.0 { trained } else { 0 };
+    let changed = 4 * (trained + states as u64 + averaged);
     let context = stream.map_or(settings.context, |stream| (settings.context as u64).min(stream.tokens()) as usize);
     let tokens = settings.steps.saturating_mul(settings.sequences as u64).saturating_mul(context as u64);
     let sampler = &parts.sampler.part;
@@ -83,6 +84,6 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
         // Weights that change are kept as they were, too, where a loss refers to them.
         state_bytes: changed + if reference { 4 * trained } else { 0 },
         activation_bytes: memory.activations.saturating_add(memory.head),
-        checkpoint_bytes: 3 * changed,
+        checkpoint_bytes: 3 * (changed + if settings.guard.is_empty() { 0 } else { 4 * trained }),
     })
 }

@@ -1,13 +1,14 @@
 //! The loop that joins the parts.
 
 use crate::checkpoint::{Checkpoints, Found};
+use crate::guard::{Guard, Guarded};
 use crate::objective::Other;
 use crate::plan::plan;
 use crate::settings::{Parts, TrainSettings};
 use crate::soft_mask::SoftMask;
 use crate::sources::Sources;
 use crate::trainer::{Trainer, Work};
-use crate::validation::{Validation, ValidationRecord};
+use crate::validation::{HeldOut, Validation, ValidationRecord};
 use crate::watch::{Event, Tell, Watch};
 use metier_core::memory::Budget;
 use metier_core::seam::Tokenize;
@@ -67,7 +68,8 @@ pub struct StepRecord {
 /// What came of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainReport {
-    /// Steps done, those before a resume included.
+    /// Steps done, those before a resume included; where a guarded loss ended the run, only those of the weights that are kept. So are
+    /// the other numbers of steps.
     pub steps: u64,
     /// Tokens predicted, those before a resume included.
     pub tokens: u64,
@@ -78,6 +80,12 @@ pub struct TrainReport {
     /// What was measured on held-out windows.
     #[serde(skip)]
     pub validation: Vec<ValidationRecord>,
+    /// Each held-out window before the first step and with the weights that are kept.
+    #[serde(skip)]
+    pub held_out: Vec<HeldOut>,
+    /// What the guarded losses say, where there are any.
+    #[serde(skip)]
+    pub guarded: Option<Guarded>,
     /// Number of weights that were changed.
     pub trainable: u64,
     /// Mean loss of the first tenth of the steps, at most 20.
@@ -98,7 +106,7 @@ pub struct TrainReport {
     pub share_of_peak: Option<f64>,
     /// What the user should know, such as a torn checkpoint that was passed over.
     pub notes: Vec<String>,
-    /// One record a step.
+    /// One record a step, of all steps done.
     #[serde(skip)]
     pub history: Vec<StepRecord>,
 }
@@ -106,24 +114,29 @@ pub struct TrainReport {
 /// Trains the weights of `decoder` that are trainable on the documents of `sources`: a pack, or several.
 ///
 /// `decoder` must be as it was before the first step, also when the run goes on from a checkpoint: its weights
-/// are part of what tells one run from another. At the end it holds the trained weights.
+/// are part of what tells one run from another. At the end it holds the trained weights, or their average where [`TrainSettings::average`]
+/// asks for it.
 ///
 /// # Errors
 /// When there is nothing to train or to train on, memory or disk do not suffice, the loss is no number (with the
-/// step and its documents), a checkpoint belongs to another run, or [`Run::stop`] asked for the end; in
-/// the last case, and after a kill, the same call goes on from the newest checkpoint.
+/// step and its documents), a guarded loss rose by more than it may before anything was learned,
+/// a checkpoint belongs to another run, or [`Run::stop`] asked for the end; in the last case, and after a kill, the same call goes on
+/// from the newest checkpoint.
 pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &Run<'_>) -> Result<TrainReport> {
     let sources = &sources.into();
     run.settings.check(&Place::default())?;
+    let validation: Vec<&str> = sources.validation().iter().map(|(name, _)| name.as_str()).collect();
+    run.settings.check_guard(&validation)?;
     check_lesson(sources, run)?;
     let stream = sources.stream(run.settings.context)?;
-    let windows = run.settings.steps.saturating_mul(run.settings.sequences as u64);
-    run.parts.sampler.part.check(&stream, run.settings.context, windows)?;
+    let TrainSettings { context, steps, sequences, .. } = *run.settings;
+    run.parts.sampler.part.check(&stream, context, steps, sequences)?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
         return Err(Error::program("no weight of the model is trainable: attach an adapter first"));
     }
+    check_average(decoder, run.settings)?;
     let other = other_of(decoder, run)?;
     let (context, most) = (run.settings.context, decoder.config().context_length);
     // A window of examples may be longer than any of them.
@@ -133,30 +146,36 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         let message = format!("{context} tokens are more than the {most} the model can attend to");
         return Err(Error::user(Place::key("context"), message).hint(format!("write at most {most}")));
     }
-    let _state = run.budget.reserve(plan.state_bytes, "gradients and what the optimizer keeps").map_err(|error| {
-        hinted(error, "raise the limit with `--memory`, or train an adapter such as `lora` in place of all weights")
-    })?;
+    let _state =
+        run.budget.reserve(plan.state_bytes, "gradients and what is kept beside the weights").map_err(|error| {
+            hinted(error, "raise the limit with `--memory`, or train an adapter such as `lora` in place of all weights")
+        })?;
     let _activations =
         run.budget.reserve(plan.activation_bytes, "the activations of a group of windows").map_err(|error| {
             hinted(error, "raise the limit with `--memory`, set `recompute = true` or `micro_batch = 1`, or choose a shorter `context`")
         })?;
 
-    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint(decoder, sources, run))?;
+    let fingerprint = fingerprint(decoder, sources, run);
+    let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint.clone())?;
+    let mut guard = Guard::open(run, fingerprint)?;
     let mut validation = Validation::new(sources, run.settings, run.work)?;
     let mut trainer = Trainer::new(decoder, sources, &stream, run, other)?;
-    let (found, notes) = checkpoints.newest()?;
+    validation.before(trainer.decoder())?;
+    let (found, mut notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
     if let Some(found) = found {
         trainer.restore(&found)?;
     }
     let mut log = trainer.begin_log()?;
-    validation.begin(trainer.decoder(), trainer.done())?;
+    let done = trainer.done();
+    trainer.look(|decoder| validation.begin(decoder, done))?;
+    guard.look(&validation.records, &mut trainer)?;
     validation.spent = Duration::ZERO;
     let mut watch = Watch::new(run, &plan, sources, trainer.done())?;
     let started = Instant::now();
     let (mut saved, mut saved_at) = (resumed_from, Instant::now());
     let mut here = Work::default();
-    while trainer.done() < run.settings.steps {
+    while trainer.done() < run.settings.steps && !guard.ends() {
         let began = Instant::now();
         let Some(work) = trainer.step()? else {
             if saved != Some(trainer.done()) {
@@ -169,33 +188,44 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
         trainer.append(&mut log)?;
         let done = trainer.done();
         watch.step(&trainer.history, began.elapsed().as_secs_f64(), work, trainer.decoder())?;
-        validation.measure(trainer.decoder(), done)?;
+        trainer.look(|decoder| validation.measure(decoder, done))?;
+        guard.look(&validation.records, &mut trainer)?;
         let seconds = run.settings.checkpoint_seconds;
         if done.is_multiple_of(run.settings.checkpoint_every)
             || (seconds > 0 && saved_at.elapsed() >= Duration::from_secs(seconds))
             || done == run.settings.steps
+            || guard.ends()
         {
             trainer.save(&checkpoints)?;
             (saved, saved_at) = (Some(done), Instant::now());
             watch.tell(&Event::Checkpoint { step: done })?;
         }
     }
-    let shares = trainer.write_sampled()?;
-
-    let history = trainer.history;
     let apart = watch.sampling() + validation.spent;
     let seconds = started.elapsed().saturating_sub(apart).as_secs_f64().max(1e-9);
-    let (loss_first, loss_last) = ends(&history);
+    let (back, why) = guard.back()?.unzip();
+    notes.extend(why);
+    trainer.keep(back.as_ref())?;
+    let steps = back.map_or(trainer.done(), |found| found.step());
+    let shares = trainer.write_sampled(steps)?;
+    let held_out = validation.after(trainer.decoder())?;
+
+    let history = trainer.history;
+    let kept = &history[..steps as usize];
+    let (loss_first, loss_last) = ends(kept);
+    let part = steps as f64 / run.settings.steps as f64;
     let report = TrainReport {
-        steps: history.len() as u64,
-        tokens: history.iter().map(|record| record.tokens).sum(),
-        epochs: plan.epochs,
+        steps,
+        tokens: kept.iter().map(|record| record.tokens).sum(),
+        epochs: plan.epochs.map(|epochs| epochs * part),
         shares,
         validation: validation.records,
+        held_out,
+        guarded: guard.guarded,
         trainable: plan.trainable,
         loss_first,
         loss_last,
-        flop: plan.flop,
+        flop: plan.flop * part,
         resumed_from,
         seconds,
         tokens_per_second: here.tokens as f64 / seconds,
@@ -213,6 +243,15 @@ fn hinted(mut error: Error, hint: &str) -> Error {
         fault.hint = Some(hint.to_owned());
     }
     error
+}
+
+/// Refuses an average of weights that an adapter sets between steps: what it set to 0 would not be 0 in the average.
+fn check_average(decoder: &Decoder, settings: &TrainSettings) -> Result<()> {
+    if settings.average > 0.0 && decoder.upkeep().is_some() {
+        let message = "the adapter drops ranks while it is trained, and an average would bring them back";
+        return Err(Error::user(Place::key("average"), message).hint("leave `average` out, or choose `lora`"));
+    }
+    Ok(())
 }
 
 /// Refuses shards that teach something else than the objective learns.

@@ -5,11 +5,13 @@ use crate::optimizer::{Adamw, Optimizer};
 use crate::rates::OwnRate;
 use crate::sampler::{Packed, Sampler};
 use crate::schedule::{Cosine, Schedule};
+use crate::sources::known;
 use metier_compute::kernel::Precision;
 use metier_core::part::{Build, Chosen};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The loop's own settings. What it learns from, and how, is said by the [`Parts`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,12 +41,22 @@ pub struct TrainSettings {
     /// every gradient as it is.
     #[schemars(range(min = 0.0))]
     pub clip: f64,
+    /// How slowly the moving average of the weights follows them, such as 0.999; that average is then what is measured on the packs under
+    /// `validation` and what is kept at the end. After step `t` the average moves by `1 - min(average, (1 + t) / (10 + t))` of the way
+    /// to the weights. 0 keeps the weights themselves.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub average: f64,
     /// Weights that learn faster or slower than the optimizer's rate; the first entry that names a weight decides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<OwnRate>,
     /// How often the loss on the packs under `validation` is measured, and on how much of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate: Option<Validate>,
+    /// Packs under `validation`, each with the most by which its loss may rise over that before the first step, as a share of it:
+    /// `{ general = 0.02 }`. A measurement at which one has risen by more ends the training, and the weights of the last measurement at
+    /// which none had are kept.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guard: BTreeMap<String, f64>,
     /// Steps between two checkpoints at most. Does not change the result.
     #[schemars(range(min = 1))]
     pub checkpoint_every: u64,
@@ -101,8 +113,10 @@ impl Default for TrainSettings {
             recompute: false,
             precision: Numbers::F32,
             clip: 1.0,
+            average: 0.0,
             rates: Vec::new(),
             validate: None,
+            guard: BTreeMap::new(),
             checkpoint_every: 100,
             checkpoint_seconds: 60,
         }
@@ -136,7 +150,36 @@ impl TrainSettings {
                     .hint("write a number from 0 on; 0 turns clipping off"),
             );
         }
+        if !(0.0..1.0).contains(&self.average) {
+            faults.push(
+                Fault::new(key_place(place, "average"), format!("{} is out of range", self.average))
+                    .hint("write a number from 0 to below 1, such as 0.999; 0 keeps the weights themselves"),
+            );
+        }
+        for (name, most) in self.guard.iter().filter(|(_, most)| !(**most >= 0.0 && most.is_finite())) {
+            faults.push(
+                Fault::new(key_place(place, &format!("guard.{name}")), format!("{most} is no share"))
+                    .hint("write a number from 0 on, such as 0.02 for two percent"),
+            );
+        }
         Error::collect((), faults)
+    }
+
+    /// Refuses to guard a loss that is not measured; `names` are those of the packs under `validation`.
+    ///
+    /// # Errors
+    /// Each name that is not one of them.
+    pub fn check_guard(&self, names: &[&str]) -> Result<()> {
+        if names.is_empty() && !self.guard.is_empty() {
+            return Err(Error::user(Place::key("guard"), "there is nothing to measure on")
+                .hint("name held-out shards under `validation`"));
+        }
+        let unknown = self.guard.keys().filter(|name| !names.contains(&name.as_str()));
+        let fault = |name: &String| {
+            let message = format!("no pack under `validation` is called `{name}`");
+            Fault::new(Place::key(format!("guard.{name}")), message).hint(known(name, names))
+        };
+        Error::collect((), unknown.map(fault).collect())
     }
 
     /// Windows computed at once: never more than a step has.
@@ -155,11 +198,18 @@ impl TrainSettings {
             "precision": self.precision,
             "clip": self.clip,
         });
+        // What came later is named only where it is used, so that results from before keep their names.
+        if self.average > 0.0 {
+            identity["average"] = serde_json::json!(self.average);
+        }
         if !self.rates.is_empty() {
             identity["rates"] = serde_json::json!(self.rates);
         }
         if let Some(validate) = self.validate {
             identity["validate"] = serde_json::json!(validate);
+        }
+        if !self.guard.is_empty() {
+            identity["guard"] = serde_json::json!(self.guard);
         }
         identity
     }
@@ -218,10 +268,17 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let settings = TrainSettings { steps: 0, context: 1, clip: f64::NAN, ..TrainSettings::default() };
+        let settings = TrainSettings {
+            steps: 0,
+            context: 1,
+            clip: f64::NAN,
+            average: 1.0,
+            guard: [("old".to_owned(), -0.1)].into(),
+            ..TrainSettings::default()
+        };
         let error = settings.check(&Place::key("stage.train")).unwrap_err();
         let keys: Vec<_> = error.faults.iter().filter_map(|fault| fault.place.key.as_deref()).collect();
-        assert_eq!(keys, ["stage.train.steps", "stage.train.context", "stage.train.clip"]);
+        assert_eq!(keys, ["steps", "context", "clip", "average", "guard.old"].map(|key| format!("stage.train.{key}")));
     }
 
     #[test]

@@ -3,9 +3,16 @@
 use crate::sampler::Stream;
 use crate::trainer::together;
 use metier_core::data::TokenId;
+use metier_core::fault::near_miss;
 use metier_core::{Error, Place, Result};
 use metier_tokenizer::pack::{DocumentEntry, ExampleSummary, Lesson, Shards};
 use std::ops::Range;
+
+/// What to write in place of a name that is not known, as a hint.
+pub(crate) fn known(name: &str, names: &[&str]) -> String {
+    let near = near_miss(name, names.iter().copied());
+    near.map_or_else(|| format!("known: {}", names.join(", ")), |near| format!("did you mean `{near}`?"))
+}
 
 /// What a single source is called.
 const ONLY: &str = "from";

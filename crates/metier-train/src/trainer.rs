@@ -53,6 +53,9 @@ impl<'a> Trainer<'a> {
         let mut learner = Learner::new(decoder, &*run.parts.optimizer.part, &run.settings.rates)?;
         learner.precision = run.settings.precision.into();
         learner.soft_mask = run.soft_mask;
+        if run.settings.average > 0.0 {
+            learner.keep_average(run.settings.average);
+        }
         Ok(Self {
             learner,
             sources,
@@ -69,6 +72,34 @@ impl<'a> Trainer<'a> {
     /// The model as it is now.
     pub(crate) fn decoder(&self) -> &Decoder {
         self.learner.decoder
+    }
+
+    /// What `look` makes of the model as it would be kept now: with the average of its weights, where there is one.
+    pub(crate) fn look<T>(&mut self, look: impl FnOnce(&Decoder) -> T) -> T {
+        self.learner.exchange();
+        let seen = look(self.learner.decoder);
+        self.learner.exchange();
+        seen
+    }
+
+    /// Saves the weights as they would be kept now.
+    pub(crate) fn save_weights(&mut self, checkpoints: &Checkpoints) -> Result<()> {
+        let step = self.done();
+        self.learner.exchange();
+        let saved = checkpoints.save(step, "", &self.learner.weights());
+        self.learner.exchange();
+        saved
+    }
+
+    /// Ends the run: the model is left as it is kept, or as it was saved by [`Trainer::save_weights`].
+    pub(crate) fn keep(&mut self, saved: Option<&Found>) -> Result<()> {
+        let Some(saved) = saved else {
+            self.learner.exchange();
+            return Ok(());
+        };
+        let expected: Vec<_> = self.learner.weights().into_iter().map(|(name, values)| (name, values.len())).collect();
+        let mut restoring = saved.restore(&expected)?;
+        self.learner.fill_weights(|values| restoring.fill(values))
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -217,12 +248,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Writes how many tokens of each document were predicted in all steps. Gives the share of each source among the tokens gone
+    /// Writes how many tokens of each document were predicted in the first `steps`. Gives the share of each source among the tokens gone
     /// through, where there are several.
-    pub(crate) fn write_sampled(&self) -> Result<Vec<(String, f64)>> {
+    pub(crate) fn write_sampled(&self, steps: u64) -> Result<Vec<(String, f64)>> {
         let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
         let mut through: BTreeMap<&str, u64> = BTreeMap::new();
-        for step in 0..self.done() {
+        for step in 0..steps {
             for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
                 let (source, document) = self.sources.document(piece.document);
                 let first = u64::from(self.sources.lead(piece.document).is_none());

@@ -36,9 +36,31 @@ pub struct ValidationRecord {
     pub predicted: u64,
 }
 
+/// The held-out windows of a pack, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldOut {
+    /// The name of the pack.
+    pub name: String,
+    /// For each window the sum of `-ln p` over its predicted tokens, in nats: before the first step, and with the weights that are kept.
+    pub nats: Vec<[f64; 2]>,
+    /// For each window how many tokens are predicted.
+    pub predicted: Vec<u64>,
+}
+
+/// What is measured on a pack.
+struct Set {
+    name: String,
+    /// Windows that are computed at once.
+    groups: Vec<Group>,
+    /// Each window by itself.
+    windows: Vec<Group>,
+    /// For each window its loss before the first step, as in [`HeldOut`].
+    before: Vec<f64>,
+}
+
 /// The held-out windows of every pack, and what was measured on them.
 pub(crate) struct Validation {
-    sets: Vec<(String, Vec<Group>)>,
+    sets: Vec<Set>,
     every: u64,
     steps: u64,
     tokens_per_step: u64,
@@ -67,9 +89,12 @@ impl Validation {
             let all = Packed {}.steps_per_epoch(&stream, context, 1).unwrap_or_default() as usize;
             let request = Request { step: 0, sequences: windows.min(all), context, seed };
             let windows = Packed {}.windows(&stream, &request);
-            let groups = windows.chunks(settings.rows());
-            let groups = groups.map(|windows| Causal {}.batch(&segments(&own, &stream, windows)?));
-            sets.push((name.clone(), groups.collect::<Result<Vec<_>>>().map_err(named)?));
+            let groups = |rows: usize| -> Result<Vec<Group>> {
+                let groups = windows.chunks(rows);
+                groups.map(|windows| Causal {}.batch(&segments(&own, &stream, windows)?)).collect()
+            };
+            let (groups, windows) = (groups(settings.rows()).map_err(named)?, groups(1).map_err(named)?);
+            sets.push(Set { name: name.clone(), groups, windows, before: Vec::new() });
         }
         Ok(Self {
             sets,
@@ -102,7 +127,7 @@ impl Validation {
         let known: BTreeSet<(u64, &str)> =
             self.records.iter().map(|record| (record.step, record.name.as_str())).collect();
         let mut wanted = (0..done).filter(|step| self.is_due(*step));
-        if let Some(gone) = wanted.find(|step| self.sets.iter().any(|(name, _)| !known.contains(&(*step, name)))) {
+        if let Some(gone) = wanted.find(|step| self.sets.iter().any(|set| !known.contains(&(*step, &set.name)))) {
             let message = format!("the losses of step {gone} are gone, and cannot be measured again at step {done}");
             return Err(Error::file(&self.path, message).hint("remove the stage's work folder to begin anew"));
         }
@@ -113,6 +138,26 @@ impl Validation {
         self.measure(decoder, done)
     }
 
+    /// Measures each window with the model as it is before the first step. A run that goes on does so again: its model begins the same.
+    pub(crate) fn before(&mut self, decoder: &Decoder) -> Result<()> {
+        for set in &mut self.sets {
+            let windows = set.windows.iter();
+            set.before = windows.map(|window| nats(decoder, window, self.precision)).collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    /// Measures each window with the model that is kept.
+    pub(crate) fn after(&self, decoder: &Decoder) -> Result<Vec<HeldOut>> {
+        let of = |set: &Set| {
+            let windows = set.windows.iter().zip(&set.before);
+            let nats = windows.map(|(window, before)| Ok([*before, nats(decoder, window, self.precision)?]));
+            let predicted = set.windows.iter().map(|window| Causal {}.weight(window) as u64).collect();
+            Ok(HeldOut { name: set.name.clone(), nats: nats.collect::<Result<_>>()?, predicted })
+        };
+        self.sets.iter().map(of).collect()
+    }
+
     /// Measures after a step, if it is one of those to measure after. The lines are on the disk before a checkpoint of the step is.
     pub(crate) fn measure(&mut self, decoder: &Decoder, step: u64) -> Result<()> {
         if self.sets.is_empty() || !self.is_due(step) {
@@ -120,17 +165,11 @@ impl Validation {
         }
         let began = Instant::now();
         let mut lines = String::new();
-        for (name, groups) in &self.sets {
+        for Set { name, groups, .. } in &self.sets {
             let (mut sum, mut predicted) = (0.0, 0.0);
             for group in groups {
-                let weight = Causal {}.weight(group);
-                if weight > 0.0 {
-                    let mut tape = Tape::inference(&decoder.parameters);
-                    tape.set_precision(self.precision);
-                    let loss = decoder.loss(&mut tape, &group.rows)?;
-                    sum += weight * f64::from(tape.value(loss)?.item()?);
-                    predicted += weight;
-                }
+                sum += nats(decoder, group, self.precision)?;
+                predicted += Causal {}.weight(group);
             }
             let loss = sum / predicted;
             if !loss.is_finite() {
@@ -150,6 +189,18 @@ impl Validation {
         self.spent += began.elapsed();
         Ok(())
     }
+}
+
+/// The sum of `-ln p` over the predicted tokens of a group.
+fn nats(decoder: &Decoder, group: &Group, precision: Precision) -> Result<f64> {
+    let weight = Causal {}.weight(group);
+    if weight <= 0.0 {
+        return Ok(0.0);
+    }
+    let mut tape = Tape::inference(&decoder.parameters);
+    tape.set_precision(precision);
+    let loss = decoder.loss(&mut tape, &group.rows)?;
+    Ok(weight * f64::from(tape.value(loss)?.item()?))
 }
 
 fn line(record: &ValidationRecord) -> Result<String> {
@@ -174,6 +225,7 @@ pub fn read_validation(path: &Path) -> Result<Vec<ValidationRecord>> {
 /// Tokens of windows that a run of these settings measures on for each pack, all its measurements together.
 pub fn validation_tokens(settings: &TrainSettings) -> u64 {
     let Validate { every, windows } = settings.validate.unwrap_or_default();
-    let times = settings.steps / every.max(1) + 1 + u64::from(!settings.steps.is_multiple_of(every.max(1)));
+    // Before the first step and at the end each window is measured by itself, too.
+    let times = settings.steps / every.max(1) + 3 + u64::from(!settings.steps.is_multiple_of(every.max(1)));
     times.saturating_mul(windows as u64).saturating_mul(settings.context as u64)
 }

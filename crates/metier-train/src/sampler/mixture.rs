@@ -1,8 +1,8 @@
 //! Windows of several sources in fixed shares.
 
-use super::packed::Permutation;
-use super::{Request, Sampler, Source, Stream};
-use metier_core::fault::near_miss;
+use super::shares::{Draw, PARTS, names, parts, place, undrawn, windows_of};
+use super::{Request, Sampler, Stream};
+use crate::sources::known;
 use metier_core::part::{Build, Part};
 use metier_core::{Error, Fault, Place, Result};
 use schemars::JsonSchema;
@@ -55,97 +55,14 @@ impl Default for Mixture {
     }
 }
 
-/// Shares are whole multiples of one of this many parts.
-const PARTS: u64 = 1_000_000_000;
-/// Sums of shares may be off by this, as thirds are.
-const ROUNDING: f64 = 1e-6;
-
 impl Mixture {
     /// The share of each of these sources in [`PARTS`]; they sum to it.
     fn parts(&self, names: &[&str]) -> Result<Vec<u64>> {
-        let key = |name: &str| Place::key(format!("sampler.shares.{name}"));
-        let mut faults = Vec::new();
-        for (name, share) in &self.shares {
-            if !names.contains(&name.as_str()) {
-                let near = near_miss(name, names.iter().copied());
-                let hint =
-                    near.map_or(format!("known: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
-                faults.push(Fault::new(key(name), format!("no source is called `{name}`")).hint(hint));
-            }
-            if !(0.0..=1.0).contains(share) {
-                let fault = Fault::new(key(name), format!("{share} is no share"));
-                faults.push(fault.hint("write a number from 0 to 1"));
-            }
-        }
-        Error::collect((), faults)?;
-        let sum: f64 = self.shares.values().sum();
-        let unnamed: Vec<&&str> = names.iter().filter(|name| !self.shares.contains_key(**name)).collect();
-        let refuse = |message: String, hint: &str| Err(Error::user(Place::key("sampler.shares"), message).hint(hint));
-        match unnamed[..] {
-            _ if self.shares.is_empty() => {
-                return refuse(
-                    "no shares are given".to_owned(),
-                    "write `shares = { NAME = 0.25 }` with names of `from`",
-                );
-            }
-            [first, second, ..] => {
-                let message = format!("neither `{first}` nor `{second}` has a share");
-                return refuse(message, "at most one source may be left out: it gets the rest");
-            }
-            [] if (sum - 1.0).abs() > ROUNDING => {
-                let message = format!("the shares sum to {sum}, not to 1");
-                return refuse(message, "change one, or leave one out: it gets the rest");
-            }
-            [one] if sum > 1.0 + ROUNDING => {
-                let message = format!("the shares sum to {sum}, which leaves no rest for `{one}`");
-                return refuse(message, "the shares of all sources sum to 1");
-            }
-            _ => {}
-        }
-        let given = |name: &str| self.shares.get(name).map(|share| (share * PARTS as f64).round() as u64);
-        let mut parts: Vec<u64> = names.iter().map(|name| given(name).unwrap_or(0)).collect();
-        // The one that is left out gets the rest; else the largest takes what rounding left or lacks.
-        let open = names.iter().position(|name| given(name).is_none());
-        let at = open.or_else(|| (0..parts.len()).max_by_key(|at| parts[*at]));
-        if let Some(at) = at {
-            let others = parts.iter().sum::<u64>() - parts[at];
-            parts[at] = PARTS.saturating_sub(others);
-        }
-        Ok(parts)
+        parts(&self.shares, names, "sampler.shares")
     }
 
     fn parts_of(&self, stream: &Stream) -> Result<Vec<u64>> {
-        self.parts(&stream.sources().iter().map(|source| source.name.as_str()).collect::<Vec<_>>())
-    }
-}
-
-/// How many of the first windows of a run belong to each source.
-fn counts(parts: &[u64], windows: u64) -> Vec<u64> {
-    let (mut left, mut windows) = (PARTS, windows);
-    let count = |part: &u64| {
-        let (all, own, of) = (u128::from(windows), u128::from(*part), u128::from(left));
-        // Rounded half down, in whole numbers.
-        let count = (2 * all * own + of).saturating_sub(1).checked_div(2 * of).unwrap_or(0) as u64;
-        windows -= count;
-        left -= part;
-        count
-    };
-    parts.iter().map(count).collect()
-}
-
-/// Which source window `position` belongs to, and how many of its windows come before.
-fn place(parts: &[u64], position: u64) -> Option<(usize, u64)> {
-    let (before, after) = (counts(parts, position), counts(parts, position + 1));
-    let source = before.iter().zip(&after).position(|(before, after)| after > before)?;
-    Some((source, before[source]))
-}
-
-/// Windows of a source in one epoch.
-fn windows_of(source: &Source, context: usize) -> u64 {
-    if source.windows.is_empty() {
-        (source.tokens.end - source.tokens.start) / context.max(1) as u64
-    } else {
-        source.windows.end - source.windows.start
+        self.parts(&names(stream))
     }
 }
 
@@ -153,20 +70,10 @@ impl Sampler for Mixture {
     fn windows(&self, stream: &Stream, request: &Request) -> Vec<Range<u64>> {
         let Ok(parts) = self.parts_of(stream) else { return Vec::new() };
         let first = request.step * request.sequences as u64;
-        let seeds: Vec<_> = stream.sources().iter().map(|source| request.seed.derive(&source.name)).collect();
+        let draw = Draw::new(stream, request);
         let window = |position: u64| {
-            let (at, number) = place(&parts, position)?;
-            let (source, seed) = (stream.sources().get(at)?, seeds.get(at)?);
-            let windows = windows_of(source, request.context);
-            let (epoch, index) = (number.checked_div(windows)?, number % windows);
-            let index = Permutation::new(*seed, epoch, windows).at(index);
-            if let Some(window) = stream.window(source.windows.start + index) {
-                return Some(window);
-            }
-            let context = request.context as u64;
-            let rest = (source.tokens.end - source.tokens.start) % context;
-            let start = source.tokens.start + seed.derive("cut").at(epoch).below(rest + 1) + index * context;
-            Some(start..start + context)
+            let (source, number) = place(&parts, position)?;
+            draw.window(source, number)
         };
         (first..first + request.sequences as u64).filter_map(window).collect()
     }
@@ -179,7 +86,7 @@ impl Sampler for Mixture {
         steps.reduce(f64::max)
     }
 
-    fn check_sources(&self, names: &[&str]) -> Result<()> {
+    fn check_sources(&self, names: &[&str], _steps: u64) -> Result<()> {
         let Some(critical) = &self.critical else { return self.parts(names).map(|_| ()) };
         let mut faults = Vec::new();
         if !self.shares.is_empty() {
@@ -189,10 +96,8 @@ impl Sampler for Mixture {
             );
         }
         if !names.contains(&critical.as_str()) {
-            let near = near_miss(critical, names.iter().copied());
-            let hint = near.map_or(format!("known: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
             let message = format!("no source is called `{critical}`");
-            faults.push(Fault::new(Place::key("sampler.critical"), message).hint(hint));
+            faults.push(Fault::new(Place::key("sampler.critical"), message).hint(known(critical, names)));
         }
         if names.len() != 2 {
             let message = format!("a critical ratio is for two sources, and there are {}", names.len());
@@ -201,26 +106,13 @@ impl Sampler for Mixture {
         Error::collect((), faults)
     }
 
-    fn check(&self, stream: &Stream, context: usize, windows: u64) -> Result<()> {
+    fn check(&self, stream: &Stream, context: usize, steps: u64, sequences: usize) -> Result<()> {
         if self.critical.is_some() {
             return Err(Error::program("a mixture was to be drawn whose critical ratio is not known yet"));
         }
         let parts = self.parts_of(stream)?;
-        let mut faults = Vec::new();
-        for ((source, part), count) in stream.sources().iter().zip(&parts).zip(counts(&parts, windows)) {
-            let mut refuse = |message: String, hint: &str| {
-                faults.push(Fault::new(Place::key(format!("from.{}", source.name)), message).hint(hint));
-            };
-            if *part > 0 && windows_of(source, context) == 0 {
-                let tokens = source.tokens.end - source.tokens.start;
-                refuse(format!("its {tokens} tokens do not fill a window of {context}"), "choose a shorter `context`");
-            } else if *part > 0 && count == 0 {
-                let share = *part as f64 / PARTS as f64;
-                let message = format!("a share of {share} gets none of the run's {windows} windows");
-                refuse(message, "give it a larger share, train for more steps, or leave it out");
-            }
-        }
-        Error::collect((), faults)
+        let windows = steps.saturating_mul(sequences as u64);
+        Error::collect((), undrawn(stream, context, &parts, windows, "the run's"))
     }
 
     fn critical(&self) -> Option<(&str, f64)> {
@@ -239,6 +131,8 @@ pub static PART: Part<dyn Sampler> = Part::of::<Mixture>("mixture", 1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Source;
+    use super::super::shares::counts;
     use super::*;
     use metier_core::seed::Seed;
     use proptest::prelude::*;
@@ -296,7 +190,7 @@ mod tests {
     fn every_step_has_the_shares_where_they_are_whole_windows() {
         let stream = stream(&[&[300, 50], &[90], &[70, 33]]);
         let mixture = mixture(&[("a", 0.5), ("b", 0.125)]);
-        mixture.check(&stream, 8, 80).unwrap();
+        mixture.check(&stream, 8, 10, 8).unwrap();
         for step in 0..40 {
             let windows = mixture.windows(&stream, &Request { step, sequences: 8, context: 8, seed: Seed::new(4) });
             assert_eq!(tokens(&stream, &windows), [32, 8, 24], "step {step}");
@@ -343,18 +237,18 @@ mod tests {
     #[test]
     fn what_cannot_be_mixed_is_refused() {
         let stream = stream(&[&[300], &[6]]);
-        let said = |mixture: &Mixture| mixture.check(&stream, 8, 80).unwrap_err().to_string();
+        let said = |mixture: &Mixture| mixture.check(&stream, 8, 10, 8).unwrap_err().to_string();
         assert!(said(&mixture(&[("a", 0.5), ("b", 0.6)])).contains("sum to 1.1, not to 1"));
         assert!(said(&mixture(&[("a", 1.5), ("bb", 0.1)])).contains("1.5 is no share"));
         assert!(said(&mixture(&[("aa", 0.5)])).contains("no source is called `aa`"));
         assert!(said(&mixture(&[])).contains("no shares"));
         assert!(said(&mixture(&[("a", 0.5)])).contains("from.b: its 6 tokens do not fill"));
-        mixture(&[("a", 1.0)]).check(&stream, 8, 80).unwrap();
-        let rare = mixture(&[("a", 0.001), ("b", 0.999)]).check(&stream, 4, 80).unwrap_err().to_string();
+        mixture(&[("a", 1.0)]).check(&stream, 8, 10, 8).unwrap();
+        let rare = mixture(&[("a", 0.001), ("b", 0.999)]).check(&stream, 4, 10, 8).unwrap_err().to_string();
         assert!(rare.contains("from.a: a share of 0.001 gets none of the run's 80 windows"), "{rare}");
         let open = Mixture { critical: Some("b".to_owned()), ..Mixture::default() };
-        assert!(open.check(&stream, 4, 80).is_err() && open.check_sources(&["a", "b"]).is_ok());
-        assert!(open.check_sources(&["a", "b", "c"]).unwrap_err().to_string().contains("two sources"));
-        assert!(open.check_sources(&["a", "bc"]).unwrap_err().to_string().contains("known: a, bc"));
+        assert!(open.check(&stream, 4, 10, 8).is_err() && open.check_sources(&["a", "b"], 10).is_ok());
+        assert!(open.check_sources(&["a", "b", "c"], 10).unwrap_err().to_string().contains("two sources"));
+        assert!(open.check_sources(&["a", "bc"], 10).unwrap_err().to_string().contains("known: a, bc"));
     }
 }

@@ -3,9 +3,11 @@
 //! A sampler sees a [`Stream`]: the documents of a pack laid end to end. It answers with ranges of it, a
 //! function of the seed and the step alone, so a resumed run needs nothing but the number of its step.
 
+mod curriculum;
 mod mixture;
 mod packed;
 mod random;
+mod shares;
 mod stream;
 
 use metier_core::Result;
@@ -13,6 +15,7 @@ use metier_core::part::{Part, Record};
 use metier_core::seed::Seed;
 use std::ops::Range;
 
+pub use curriculum::{Curriculum, Phase};
 pub use mixture::Mixture;
 pub use packed::Packed;
 pub use random::Random;
@@ -40,19 +43,19 @@ pub trait Sampler: Send + Sync {
     /// Steps until every token has been seen once; `None` when that is never certain.
     fn steps_per_epoch(&self, stream: &Stream, context: usize, sequences: usize) -> Option<f64>;
 
-    /// Refuses sources of these names that it cannot draw from as it was asked to.
+    /// Refuses sources of these names, or a run of so many steps, that it cannot draw from or for as it was asked to.
     ///
     /// # Errors
-    /// Names and numbers of shares, with their keys.
-    fn check_sources(&self, _names: &[&str]) -> Result<()> {
+    /// Names and numbers of shares, and phases, with their keys.
+    fn check_sources(&self, _names: &[&str], _steps: u64) -> Result<()> {
         Ok(())
     }
 
-    /// Refuses a run of so many windows of `context` tokens that it cannot make of the stream.
+    /// Refuses a run of so many steps, each of `sequences` windows of `context` tokens, that it cannot make of the stream.
     ///
     /// # Errors
     /// As [`Sampler::check_sources`], and a source that is too short or never comes.
-    fn check(&self, _stream: &Stream, _context: usize, _windows: u64) -> Result<()> {
+    fn check(&self, _stream: &Stream, _context: usize, _steps: u64, _sequences: usize) -> Result<()> {
         Ok(())
     }
 
@@ -65,6 +68,7 @@ pub trait Sampler: Send + Sync {
 /// The members.
 #[rustfmt::skip]
 pub static SAMPLERS: &[&Part<dyn Sampler>] = &[
+    &curriculum::PART,
     &mixture::PART,
     &packed::PART,
     &random::PART,

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod average;
 mod curve;
 mod distill;
 mod errors;
 mod examples;
 mod families;
+mod guard;
 mod importance;
 mod kit;
 mod lead;

@@ -5,8 +5,9 @@ use metier_core::data::TokenId;
 use metier_core::memory::Budget;
 use metier_core::seed::Seed;
 use metier_core::{Result, stop};
+use metier_model::Decoder;
 use metier_tokenizer::pack::Shards;
-use metier_train::sampler::{Mixture, Packed, Random, Request, Sampler, Stream};
+use metier_train::sampler::{Curriculum, Mixture, Packed, Phase, Random, Request, Sampler, Stream};
 use metier_train::settings::chosen;
 use metier_train::{Run, Sources, TrainReport, Validate, train};
 use std::cell::Cell;
@@ -18,14 +19,15 @@ fn others() -> Vec<Vec<TokenId>> {
     (0..5).map(|n| (0..40 + 3 * n).map(|at| (at * 7 + n) % 64).collect()).collect()
 }
 
-struct Mixed {
-    bench: Bench,
-    packs: Vec<(String, Shards)>,
-    held_out: Vec<(String, Shards)>,
+/// Two packs to learn from, and the first documents of each to measure on.
+pub struct Mixed {
+    pub bench: Bench,
+    pub packs: Vec<(String, Shards)>,
+    pub held_out: Vec<(String, Shards)>,
 }
 
 impl Mixed {
-    fn new(share: f64) -> Self {
+    pub fn new(share: f64) -> Self {
         let mut bench = Bench::new();
         let pack = |name: &str, documents: &[Vec<TokenId>]| {
             (name.to_owned(), shards(&bench.folder.path().join(format!("pack-{name}")), documents))
@@ -39,7 +41,19 @@ impl Mixed {
         Self { bench, packs, held_out }
     }
 
-    fn train(&self, validated: bool, work: &Path, stop: &dyn Fn() -> bool) -> Result<(Trained, TrainReport)> {
+    pub fn train(&self, validated: bool, work: &Path, stop: &dyn Fn() -> bool) -> Result<(Trained, TrainReport)> {
+        let mut decoder = decoder();
+        let report = self.train_model(&mut decoder, validated, work, stop)?;
+        Ok((Trained::new(&decoder, &report, work), report))
+    }
+
+    pub fn train_model(
+        &self,
+        decoder: &mut Decoder,
+        validated: bool,
+        work: &Path,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<TrainReport> {
         metier_core::progress::set_mode(metier_core::progress::Mode::Silent);
         let run = Run {
             settings: &self.bench.settings,
@@ -54,10 +68,8 @@ impl Mixed {
             tell: None,
             tokenizer: None,
         };
-        let mut decoder = decoder();
         let held_out = if validated { &self.held_out[..] } else { &[] };
-        let report = train(&mut decoder, Sources::new(&self.packs, held_out)?, &run)?;
-        Ok((Trained::new(&decoder, &report, work), report))
+        train(decoder, Sources::new(&self.packs, held_out)?, &run)
     }
 }
 
@@ -102,6 +114,28 @@ fn a_stop_at_any_moment_resumes_validation_to_the_same_bytes() {
     }
     let (without, _) = mixed.train(false, &mixed.bench.work("without"), &never).unwrap();
     without.assert_same(&whole, "without validation");
+}
+
+#[test]
+fn a_curriculum_changes_its_shares_and_is_resumed() {
+    let mut mixed = Mixed::new(0.5);
+    let shares = |domain: f64| [("domain".to_owned(), domain)].into();
+    let phases = vec![Phase { steps: Some(4), shares: shares(0.0) }, Phase { steps: None, shares: shares(0.5) }];
+    mixed.bench.parts.sampler = chosen("curriculum", Curriculum { phases }).unwrap();
+    let (whole, report) = mixed.train(true, &mixed.bench.work("whole"), &never).unwrap();
+    // Four steps of four windows of one pack, then three of two and two.
+    assert_eq!(report.shares, [("general".to_owned(), 22.0 / 28.0), ("domain".to_owned(), 6.0 / 28.0)]);
+    for moment in [3, 8, 11] {
+        let work = mixed.bench.work(&format!("stopped-{moment}"));
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == moment;
+        assert!(stop::is_interruption(&mixed.train(true, &work, &stop).err().unwrap()));
+        let (resumed, _) = mixed.train(true, &work, &never).unwrap();
+        resumed.assert_same(&whole, &format!("stopped at moment {moment}"));
+    }
+    mixed.bench.settings.steps = 4;
+    let error = mixed.train(true, &mixed.bench.work("short"), &never).err().unwrap().to_string();
+    assert!(error.contains("sampler.phases[1]: it begins after 4 steps, and the run has 4"), "{error}");
 }
 
 #[test]

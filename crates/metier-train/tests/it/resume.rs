@@ -5,6 +5,7 @@ use metier_compute::{ParameterId, Parameters, Tape, Tensor, Var, op};
 use metier_core::{Result, stop};
 use metier_model::Decoder;
 use metier_model::layer::{StepDone, Upkeep};
+use metier_train::TrainSettings;
 use metier_train::optimizer::{Adamw, Adamw8bit};
 use metier_train::settings::chosen;
 use std::cell::Cell;
@@ -12,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -65,19 +66,22 @@ fn bits_that_are_kept_in_words_are_resumed_as_they_were() {
 
 #[test]
 fn a_kill_at_any_moment_resumes_to_the_same_bytes() {
-    let bench = Bench::new();
-    let work = bench.work("whole");
-    let moment = Cell::new(0);
-    let photograph = || {
-        copy(&work, &bench.folder.path().join(format!("killed-{}", moment.get())));
-        moment.set(moment.get() + 1);
-        false
-    };
-    let whole = bench.train(&work, &photograph).unwrap();
-    assert_eq!(moment.get(), MOMENTS);
-    for moment in 0..MOMENTS {
-        let work = bench.folder.path().join(format!("killed-{moment}"));
-        bench.train(&work, &never).unwrap().assert_same(&whole, &format!("killed at moment {moment}"));
+    for average in [0.0, 0.9] {
+        let mut bench = Bench::new();
+        bench.settings.average = average;
+        let work = bench.work("whole");
+        let moment = Cell::new(0);
+        let photograph = || {
+            copy(&work, &bench.folder.path().join(format!("killed-{}", moment.get())));
+            moment.set(moment.get() + 1);
+            false
+        };
+        let whole = bench.train(&work, &photograph).unwrap();
+        assert_eq!(moment.get(), MOMENTS);
+        for moment in 0..MOMENTS {
+            let work = bench.folder.path().join(format!("killed-{moment}"));
+            bench.train(&work, &never).unwrap().assert_same(&whole, &format!("killed at moment {moment}, {average}"));
+        }
     }
 }
 
@@ -236,6 +240,10 @@ fn what_an_adapter_keeps_between_steps_is_resumed() {
     bench.train_model(&mut whole, &bench.work("whole"), &never).unwrap();
     let count = whole.parameters.find("count").unwrap();
     assert!((whole.parameters.get(count).data()[0] - 7.0).abs() < 1e-6, "7 steps are counted");
+    let averaged = TrainSettings { average: 0.9, ..bench.settings.clone() };
+    let averaged = Bench { settings: averaged, ..Bench::new() };
+    let refused = averaged.train_model(&mut counting(), &averaged.work("averaged"), &never).unwrap_err();
+    assert_eq!(refused.faults[0].place.key.as_deref(), Some("average"), "{refused}");
     let mut plain = decoder();
     bench.train_model(&mut plain, &bench.work("plain"), &never).unwrap();
     assert_ne!(ends(&plain)[..], ends(&whole)[..ends(&plain).len()]);

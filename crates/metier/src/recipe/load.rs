@@ -325,7 +325,7 @@ fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> 
     let work = faults.take((verb.read)(&table.without(&taken)));
     if let Some(Err(error)) = work.as_ref().map(|work| work.check(&inputs)) {
         faults.0.extend(error.faults.into_iter().map(|mut fault| {
-            fault.place = fault.place.key.as_deref().map_or_else(|| table.place(), |key| table.place_of(key));
+            fault.place = fault.place.key.as_deref().map_or_else(|| table.place(), |key| place_of(table, key));
             fault
         }));
     }
@@ -334,6 +334,14 @@ fn read_stage(name: &str, table: &Table, kinds: &Kinds, faults: &mut Faults) -> 
     }
     let seed = seed.unwrap_or(0) as u64;
     Some(Stage { name: name.to_owned(), verb, inputs, seed, work: work?, place: table.place() })
+}
+
+/// Where a key of a stage is written, or the table that it is in: of `sampler.shares.old` it is that of `sampler`.
+fn place_of(table: &Table, key: &str) -> Place {
+    let own = key.split(['.', '[']).next().unwrap_or(key);
+    let place = table.place_of(own);
+    let whole = place.key.as_ref().map(|known| format!("{known}{}", &key[own.len()..]));
+    Place { key: whole, ..place }
 }
 
 fn verbs() -> String {

@@ -26,6 +26,7 @@ mod eval;
 mod export;
 mod extend;
 mod fit;
+mod held_out;
 mod importance;
 mod judge;
 mod merge;

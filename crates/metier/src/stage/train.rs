@@ -2,7 +2,8 @@
 
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{
-    Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, importance, named, one,
+    Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, held_out, importance,
+    named, one,
 };
 use crate::command::print_line;
 use metier_core::memory::{Budget, Reservation};
@@ -65,7 +66,7 @@ pub static VERB: Verb = Verb {
             kind: Kind::Shards,
             required: true,
             many: true,
-            text: "the shards to learn from: of one stage, or of several by name, for the sampler `mixture` to take shares of",
+            text: "the shards to learn from: of one stage, or of several by name, for `mixture` or `curriculum` to take shares of",
         },
         InputSlot {
             key: "validation",
@@ -153,7 +154,8 @@ impl Work for Train {
     fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
         let sampler = &self.parts.sampler.part;
         let mut faults = Faults::default();
-        faults.take(sampler.check_sources(&named(inputs, "from").map(|(name, _)| name).collect::<Vec<_>>()));
+        let sources: Vec<_> = named(inputs, "from").map(|(name, _)| name).collect();
+        faults.take(sampler.check_sources(&sources, self.settings.steps));
         let mut refuse = |key: &str, message: &str, hint: &str| {
             faults.0.push(Fault::new(Place::key(key), message).hint(hint));
         };
@@ -165,10 +167,7 @@ impl Work for Train {
         if self.settings.validate.is_some() && named(inputs, "validation").next().is_none() {
             refuse("validate", "there is nothing to measure on", "name held-out shards under `validation`");
         }
-        // The place of a fault is a key of the stage itself.
-        for fault in &mut faults.0 {
-            fault.place.key = fault.place.key.as_deref().and_then(|key| key.split('.').next()).map(str::to_owned);
-        }
+        faults.take(self.settings.check_guard(&named(inputs, "validation").map(|(name, _)| name).collect::<Vec<_>>()));
         Error::collect((), faults.0)
     }
 
@@ -176,9 +175,12 @@ impl Work for Train {
         let own =
             ["epochs", "loss_first", "loss_last", "share_of_peak", "steps", "tokens", "tokens_per_second", "trainable"];
         let shares = named(inputs, "from").filter(|_| !inputs.contains_key("from")).map(|(name, _)| share_figure(name));
-        let validation = named(inputs, "validation")
-            .flat_map(|(name, _)| ["first", "last"].map(|which| validation_figure(name, which)));
-        own.into_iter().map(str::to_owned).chain(shares).chain(validation).collect()
+        let kinds = ["first", "last", "change", "change_low", "change_high"];
+        let validation =
+            named(inputs, "validation").flat_map(|(name, _)| kinds.map(|which| validation_figure(name, which)));
+        let guard = self.settings.guard.keys().map(|name| guard_figure(name));
+        let guarded = (!self.settings.guard.is_empty()).then(|| GUARDED.to_owned());
+        own.into_iter().map(str::to_owned).chain(shares).chain(validation).chain(guard).chain(guarded).collect()
     }
 
     fn plan(&self, inputs: &BTreeMap<String, Flow>, machine: &Machine) -> Result<(Estimate, Flow)> {
@@ -213,11 +215,11 @@ impl Work for Train {
         let checkpoint = open_checkpoint(&model.path)?;
         let open = |(name, input): (&str, &Input)| Ok((name.to_owned(), Shards::open(&input.path)?));
         let packs = named(context.inputs, "from").map(open).collect::<Result<Vec<_>>>()?;
-        let held_out = named(context.inputs, "validation").map(open).collect::<Result<Vec<_>>>()?;
+        let validation = named(context.inputs, "validation").map(open).collect::<Result<Vec<_>>>()?;
         let (_, first) = packs.first().ok_or_else(|| Error::program("training was given no shards"))?;
         first.check_tokenizer(checkpoint.tokenizer.as_ref())?;
-        let sources = || Sources::new(&packs, &held_out);
-        note_what_is_trained_on(&packs, &held_out);
+        let sources = || Sources::new(&packs, &validation);
+        note_what_is_trained_on(&packs, &validation);
         let bound = context.inputs.get("law").map(|law| self.bound(&packs, law)).transpose()?;
         let parts = bound.as_ref().unwrap_or(&self.parts);
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
@@ -275,15 +277,25 @@ impl Work for Train {
         if !context.inputs.contains_key("from") {
             figures.extend(report.shares.iter().map(|(name, share)| (share_figure(name), *share)));
         }
-        for record in &report.validation {
+        for record in report.validation.iter().filter(|record| record.step <= report.steps) {
             // The first stays; the last one is overwritten until the end.
             figures.entry(validation_figure(&record.name, "first")).or_insert(record.loss);
             figures.insert(validation_figure(&record.name, "last"), record.loss);
         }
+        if let Some(guarded) = &report.guarded {
+            figures.insert(GUARDED.to_owned(), f64::from(guarded.breach.is_some()));
+            figures.extend(guarded.rises.iter().map(|(name, rise)| (guard_figure(name), *rise)));
+        }
+        let held_out = held_out::Told::new(&report.held_out, context.seed.derive("held out"))?;
+        figures.extend(held_out.figures);
         figures.extend(report.epochs.map(|epochs| ("epochs".to_owned(), epochs)));
         figures.extend(report.share_of_peak.map(|share| ("share_of_peak".to_owned(), share)));
         let windows = report.steps * self.settings.sequences as u64;
-        Ok(Outcome { counts: Counts { read: windows, out: windows, ..Counts::default() }, figures, table: None })
+        Ok(Outcome {
+            counts: Counts { read: windows, out: windows, ..Counts::default() },
+            figures,
+            table: held_out.table,
+        })
     }
 }
 
@@ -322,7 +334,15 @@ pub(super) fn share_figure(name: &str) -> String {
     format!("share.{name}")
 }
 
-/// The figure of a loss on held-out windows: the `first` or the `last`.
+/// The figure that says whether a guarded loss ended the training.
+const GUARDED: &str = "guarded";
+
+/// The figure of how much a guarded loss rose, as a share.
+fn guard_figure(name: &str) -> String {
+    format!("guard.{name}.rise")
+}
+
+/// The figure of a loss on held-out windows: the `first`, the `last` or a bound of the `change`.
 pub(super) fn validation_figure(name: &str, which: &str) -> String {
     format!("validation.{name}.{which}")
 }

@@ -19,7 +19,8 @@ fn record(folder: &Path) -> Value {
 #[test]
 fn the_recipe_runs_in_miniature_with_exact_shares() {
     let folder = tempfile::tempdir().unwrap();
-    let run = || json(&fine(metier(folder.path()).arg("run").arg(recipe()).args(["--tiny", "--json"])));
+    let guard = "sweep-quarter.guard={ general = 10.0 }";
+    let run = || json(&fine(metier(folder.path()).arg("run").arg(recipe()).args(["--tiny", "--json", "--set", guard])));
     let report = run();
     assert_eq!(report["checks"].as_array().unwrap().len(), 14);
     for (name, share) in [("eighth", 0.125), ("quarter", 0.25), ("half", 0.5), ("most", 0.75)] {
@@ -35,6 +36,19 @@ fn the_recipe_runs_in_miniature_with_exact_shares() {
         assert_eq!(figures["validation.domain.first"], of("domain")[0]["loss"]);
         assert_eq!(figures["validation.domain.last"], of("domain")[6]["loss"]);
         assert_eq!(of("general")[6]["tokens"], 12 * 8 * 32);
+        let [change, low, high] =
+            ["change", "change_low", "change_high"].map(|which| figures[format!("validation.domain.{which}")].as_f64());
+        let [first, last] = ["first", "last"].map(|which| figures[format!("validation.domain.{which}")].as_f64());
+        assert!((change.unwrap() - (last.unwrap() - first.unwrap())).abs() < 1e-4, "{figures}");
+        assert!(low < change && change < high, "{figures}");
+        if name == "quarter" {
+            let [first, last] =
+                ["first", "last"].map(|which| figures[format!("validation.general.{which}")].as_f64().unwrap());
+            assert_eq!(
+                (&figures["guarded"], figures["guard.general.rise"].as_f64()),
+                (&0.0.into(), Some(last / first - 1.0))
+            );
+        }
         let page = sweep.join("report.html");
         assert_eq!(
             numbers(&page)["runs"][0]["validation"],
@@ -88,11 +102,31 @@ fn faults_of_mixtures_come_with_their_lines() {
     check(&[&format!("{shares}={{ domain = 0.5, general = 0.6 }}")], &["sampler", "sum to 1.1, not to 1"]);
     check(&[&format!("{shares}={{ domian = 0.5 }}")], &["no source is called `domian`", "did you mean `domain`?"]);
     check(&[&format!("{shares}={{}}")], &["no shares are given"]);
+    let phases = "sweep-half.sampler={ method = \"curriculum\", phases = ";
+    check(
+        &[&format!("{phases}[{{ shares = {{ domian = 1.0 }} }}, {{ shares = {{ domain = 0.5, general = 0.6 }} }}] }}")],
+        &[
+            "sampler.phases[0].shares.domian",
+            "did you mean `domain`?",
+            "sampler.phases[0].steps",
+            "phases[1].shares: the",
+        ],
+    );
+    check(
+        &[&format!(
+            "{phases}[{{ steps = 900000, shares = {{ domain = 0.0 }} }}, {{ shares = {{ domain = 0.5 }} }}] }}"
+        )],
+        &["sampler.phases[1]: it begins after 900000 steps"],
+    );
     check(&["critical-once.sampler.shares={ domain = 0.5 }"], &["there are shares and a critical ratio"]);
     check(&["critical-once.sampler={ method = \"packed\" }"], &["law", "takes nothing from a law"]);
     check(&["sweep-half.sampler={ method = \"mixture\", critical = \"domain\" }"], &["name a stage `fit` under `law`"]);
     check(&["pretraining.validate={ every = 5 }"], &["nothing to measure on", "`validation`"]);
     check(&["sweep-half.validate.every=0"], &["validate.every"]);
+    check(&["sweep-half.guard={ generel = 0.02 }"], &["guard", "`generel`", "did you mean `general`?"]);
+    check(&["sweep-half.guard={ general = -1 }"], &["guard.general", "-1 is no share"]);
+    check(&["pretraining.guard={ general = 0.02 }"], &["guard", "nothing to measure on", "`validation`"]);
+    check(&["sweep-half.average=1"], &["average", "1 is out of range"]);
     check(&["forecast.runs={}"], &["nothing to fit"]);
     check(&["law.budgets=[0]"], &["0 is no multiple"]);
     check(&["general.held_out=1"], &["held_out"]);
