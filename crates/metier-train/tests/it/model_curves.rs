@@ -24,12 +24,11 @@ fn model_s_learns_as_with_pytorch() {
 #[test]
 fn model_m_learns_as_with_pytorch() {
     // PyTorch's own bf16 is up to 0.0266 away.
-    // Without instructions for bf16 a step takes four times as long as in f32.
+    // Without instructions for bf16 a step takes as long as in f32 or longer, and steps in f32 take long already.
     let steps = match level() {
         Level::Amx | Level::Avx512Bf16 => 50,
-        Level::Avx512 => 12,
-        // Here five times as long, where f32 itself takes twice as long.
-        Level::Avx2 | Level::Portable => 4,
+        Level::Avx512 | Level::Avx2 => 12,
+        Level::Portable => 4,
     };
     if steps < 50 {
         println!("m in Bf16: {steps} steps of 50, as this processor has no products of bf16");

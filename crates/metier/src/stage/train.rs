@@ -6,6 +6,7 @@ use super::{
     named, one,
 };
 use crate::command::print_line;
+use metier_compute::kernel;
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
 use metier_core::settings::Table;
@@ -15,7 +16,7 @@ use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::Shards;
 use metier_train::page::Told;
-use metier_train::{Event, Parts, SoftMask, Sources, TrainSettings, objective, optimizer, sampler, schedule};
+use metier_train::{Event, Numbers, Parts, SoftMask, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,6 +221,11 @@ impl Work for Train {
         first.check_tokenizer(checkpoint.tokenizer.as_ref())?;
         let sources = || Sources::new(&packs, &validation);
         note_what_is_trained_on(&packs, &validation);
+        if self.settings.precision == Numbers::Bf16 && kernel::level() < kernel::Level::Avx512Bf16 {
+            metier_core::progress::say(
+                "this processor has no instructions for bf16: it saves memory here, and f32 is faster",
+            );
+        }
         let bound = context.inputs.get("law").map(|law| self.bound(&packs, law)).transpose()?;
         let parts = bound.as_ref().unwrap_or(&self.parts);
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;

@@ -164,21 +164,20 @@ mod wide {
             for (group, out) in sums.as_chunks_mut::<{ TOGETHER * LINES }>().0.iter_mut().enumerate() {
                 for half in 0..2 {
                     let mut sums = [[_mm256_setzero_ps(); 2]; TOGETHER];
-                    for (step, pair) in (0..steps).flat_map(|step| (0..SIDE).map(move |pair| (step, pair))) {
-                        // SAFETY: the panels are `steps` long.
-                        unsafe {
-                            let right = right.add(step * STEP + (half * SIDE + pair) * SIDE);
-                            let first = both(_mm256_loadu_si256(right.cast()));
-                            let columns = [first, both(_mm256_loadu_si256(right.add(LANES).cast()))];
-                            let left = left.add(step * STEP + group * TOGETHER * SIDE + pair);
-                            for (line, sums) in sums.iter_mut().enumerate() {
-                                let word = both(_mm256_set1_epi32((*left.add(line * SIDE)).to_bits() as i32));
-                                for (sum, columns) in sums.iter_mut().zip(columns) {
-                                    *sum = _mm256_fmadd_ps(
-                                        word[1],
-                                        columns[1],
-                                        _mm256_fmadd_ps(word[0], columns[0], *sum),
-                                    );
+                    // No iterator over both: it would stay a call.
+                    for step in 0..steps {
+                        for pair in 0..SIDE {
+                            // SAFETY: the panels are `steps` long.
+                            unsafe {
+                                let right = right.add(step * STEP + (half * SIDE + pair) * SIDE);
+                                let [even, odd] = both(_mm256_loadu_si256(right.cast()));
+                                let [next_even, next_odd] = both(_mm256_loadu_si256(right.add(LANES).cast()));
+                                let left = left.add(step * STEP + group * TOGETHER * SIDE + pair);
+                                for (line, [first, second]) in sums.iter_mut().enumerate() {
+                                    let [low, high] =
+                                        both(_mm256_set1_epi32((*left.add(line * SIDE)).to_bits() as i32));
+                                    *first = _mm256_fmadd_ps(high, odd, _mm256_fmadd_ps(low, even, *first));
+                                    *second = _mm256_fmadd_ps(high, next_odd, _mm256_fmadd_ps(low, next_even, *second));
                                 }
                             }
                         }

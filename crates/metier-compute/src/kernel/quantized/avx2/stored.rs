@@ -225,9 +225,9 @@ of_blocks!(Q8_0, 34, minimum: false, center: false, signed: true, |line| {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn above_minimum(blocks: [*const u8; PAIR], half: usize) -> (__m256, __m256) {
     // SAFETY: the caller vouches for the lines.
-    let parts = blocks.map(|block| unsafe { scales_of_q4_k(block, half) });
-    let scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(turned(parts.map(|part| part.0))));
-    let depths = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(turned(parts.map(|part| part.1))));
+    let [a, b] = unsafe { [scales_of_q4_k(blocks[0], half), scales_of_q4_k(blocks[1], half)] };
+    let scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(turned([a.0, b.0])));
+    let depths = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(turned([a.1, b.1])));
     // SAFETY: the caller vouches for the lines.
     let (d, m) = unsafe { (half_of_lines(blocks, 0), half_of_lines(blocks, 2)) };
     let below = _mm256_mul_ps(m, depths);

@@ -193,12 +193,18 @@ impl Stored for Q4K {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
     unsafe fn scales(lines: [*const u8; SIDE], _places: __m512i, group: usize) -> (__m512, __m512) {
         let blocks = lines.map(|line| line.wrapping_add(group / 2 * 144));
-        let parts = blocks.map(|block| {
-            // SAFETY: the caller vouches for the line.
-            unsafe { scales_of_q4_k(block, group % 2) }
-        });
-        let number = |six: [u32; SIDE]| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(turned(six)));
-        let (scales, depths) = (number(parts.map(|part| part.0)), number(parts.map(|part| part.1)));
+        // SAFETY: the caller vouches for the lines.
+        let [a, b, c, d] = unsafe {
+            let half = group % 2;
+            [
+                scales_of_q4_k(blocks[0], half),
+                scales_of_q4_k(blocks[1], half),
+                scales_of_q4_k(blocks[2], half),
+                scales_of_q4_k(blocks[3], half),
+            ]
+        };
+        let scales = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(turned([a.0, b.0, c.0, d.0])));
+        let depths = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(turned([a.1, b.1, c.1, d.1])));
         // SAFETY: the caller vouches for the lines.
         let (d, m) = unsafe { (half_of_lines(blocks, 0), half_of_lines(blocks, 2)) };
         let below = _mm512_mul_ps(m, depths);
