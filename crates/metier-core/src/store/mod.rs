@@ -365,7 +365,11 @@ fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn open_artifact(path: &Path) -> Result<Artifact> {
+/// The artifact that this folder is, whichever store it lies in.
+///
+/// # Errors
+/// When its record cannot be read, or its files are not those that it names.
+pub fn open_artifact(path: &Path) -> Result<Artifact> {
     let record_path = path.join(RECORD_FILE);
     let text = fs::read(&record_path).map_err(|error| Error::io(&record_path, "read the record", &error))?;
     let record: Record = serde_json::from_slice(&text).map_err(|error| {

@@ -5,6 +5,7 @@ use crate::fetch::{Asset, Fetched};
 use crate::stage::{self, Faults, Kind, Verb};
 use metier_core::fault::near_miss;
 use metier_core::settings::{File, Table};
+use metier_core::store::open_artifact;
 use metier_core::{Error, Fault, Place, Result};
 use metier_corpus::read::store::is_address;
 use std::collections::{BTreeMap, BTreeSet};
@@ -579,10 +580,13 @@ fn find_input(name: &str, wanted: Kind, global: &crate::command::Global) -> Resu
         }
         return Ok((crate::fetch::local(path)?, wanted));
     }
-    if !global.store.exists() {
+    let artifact = if path.exists() {
+        open_artifact(path)?
+    } else if global.store.exists() {
+        global.read_store()?.resolve(name)?
+    } else {
         return Err(crate::command::not_found(wanted.word().trim_start_matches("a ").trim_start_matches("an "), name));
-    }
-    let artifact = global.read_store()?.resolve(name)?;
+    };
     let kind = stage::find(&artifact.record.verb).map_or(wanted, |verb| verb.makes);
     let fetched = Fetched {
         id: artifact.id.clone(),

@@ -80,6 +80,11 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
     refused(&mut weigh(&[r#"steps=["before"]"#, r#"speciality=[]"#, sets[1]]), &["weighed alone", "no set is named"]);
     refused(&mut weigh(&[order, r#"speciality=["fact"]"#, sets[1]]), &["not measured on `fact`"]);
 
+    // A result is found by its folder without the store that it lies in.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let specialist = format!("model={}", artifact(&report, "specialist").display());
+    let _ = fine(metier(elsewhere.path()).args(["export", &specialist, "format=gguf"]));
+
     let own = folder.path().join("own.jsonl");
     fs::write(&own, "{\"question\": \"1 + 1?\", \"answer\": \"2\"}\n{\"question\": \"1 + 2?\", \"answer\": \"3\"}\n")
         .unwrap();
