@@ -105,11 +105,11 @@ pub fn balance(steps: &[Step], weighed: Weighed<'_>, resamples: usize, seed: See
     };
     let whole = |axis: usize, step: usize| match axes.get(axis) {
         Some(sets) => mean(sets, step),
-        None => (mean(axes[0], step) + mean(axes[1], step)) / 2.0,
+        None => f64::midpoint(mean(axes[0], step), mean(axes[1], step)),
     };
     let drawn = |axis: usize, step: usize, at: usize| match draws.get(axis) {
         Some(draws) => draws[at][step],
-        None => (draws[0][at][step] + draws[1][at][step]) / 2.0,
+        None => f64::midpoint(draws[0][at][step], draws[1][at][step]),
     };
     let less = |axis: usize, step: usize, other: Option<usize>| {
         let value = |of: &dyn Fn(usize) -> f64| of(step) - other.map_or(0.0, of);

@@ -46,7 +46,7 @@ fn scores_are_means_over_sets_and_points_add_up() {
     for (row, step) in rows.iter().zip(&steps) {
         assert_near("english", english(row), 2.0_f64.powf(-bits(step)), 1e-12, 0.0);
         assert_near("versatility", row.versatility.score.value, english(row), 1e-12, 0.0);
-        let unified = (row.speciality.score.value + english(row)) / 2.0;
+        let unified = f64::midpoint(row.speciality.score.value, english(row));
         assert_near("unified", row.unified.score.value, unified, 1e-12, 0.0);
     }
     let speciality: Vec<f64> = rows.iter().map(|row| row.speciality.score.value).collect();

@@ -65,7 +65,7 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
     let record = fs::read(folder_of.join("record.json")).unwrap();
     let figures = serde_json::from_slice::<serde_json::Value>(&record).unwrap()["figures"].clone();
     let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures:#}"));
-    let mean = (figure("after.speciality") + figure("after.versatility")) / 2.0;
+    let mean = f64::midpoint(figure("after.speciality"), figure("after.versatility"));
     assert!((figure("after.unified") - mean).abs() < 1e-12);
     let won = figure("after.unified") - figure("before.unified");
     assert!((figure("after.unified_change") - won).abs() < 1e-12);
@@ -77,7 +77,7 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
         &mut weigh(&[r#"steps=["before", "aftr"]"#, sets[0], sets[1]]),
         &["did you mean `after`?", "none of the `steps`"],
     );
-    refused(&mut weigh(&[r#"steps=["before"]"#, r#"speciality=[]"#, sets[1]]), &["weighed alone", "no set is named"]);
+    refused(&mut weigh(&[r#"steps=["before"]"#, "speciality=[]", sets[1]]), &["weighed alone", "no set is named"]);
     refused(&mut weigh(&[order, r#"speciality=["fact"]"#, sets[1]]), &["not measured on `fact`"]);
 
     // A result is found by its folder without the store that it lies in.

@@ -294,7 +294,7 @@ impl Stored for Q5K {
             )
         };
         // Step `s` of the block has bit `s` of each of the 32 bytes.
-        let fifths = if group % 2 == 0 { fifths } else { _mm256_srli_epi16::<4>(fifths) };
+        let fifths = if group.is_multiple_of(2) { fifths } else { _mm256_srli_epi16::<4>(fifths) };
         let sixteen = _mm256_set1_epi8(16);
         by_runs([
             _mm256_or_si256(a, _mm256_and_si256(_mm256_slli_epi16::<4>(fifths), sixteen)),
