@@ -84,6 +84,32 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
 #[cfg(target_arch = "x86_64")]
 pub(super) type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
 
+/// The function `few` of an instruction set that has `available`, `Stored` and `few_rows`: names of types and how each is stored,
+/// then for numbers of rows how many of them `few_rows` takes.
+#[cfg(target_arch = "x86_64")]
+macro_rules! few_of {
+    ($($name:literal: $stored:ty),+; $($rows:pat => $taken:literal),+) => {
+        /// The function for lines of `weight` and `rows` rows; none when the processor or the type is none for it.
+        pub(super) fn few(weight: &Weight<'_>, rows: usize) -> Option<Few> {
+            fn of_rows<S: Stored>(rows: usize) -> Few {
+                match rows {
+                    $($rows => few_rows::<S, $taken>,)+
+                }
+            }
+            const { assert!(FEW == 8) };
+            if !available() {
+                return None;
+            }
+            Some(match weight.block.name() {
+                $($name => of_rows::<$stored>(rows),)+
+                _ => return None,
+            })
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use few_of;
+
 /// The best one here for lines of `weight` and `rows` rows.
 #[cfg(target_arch = "x86_64")]
 fn stored(weight: &Weight<'_>, rows: usize) -> Option<Few> {

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activations::{ActivationRow, ActivationTile, Activations};
-use super::few::{AHEAD, Few, LARGEST_GROUP, fetch, last_group};
+use super::few::{AHEAD, Few, LARGEST_GROUP, fetch, few_of, last_group};
 use super::panel::{FOUR, LINES, Panel, TILE};
 use super::{FEW, RUN, TURNS};
 use crate::block::{Coding, Weight};
@@ -27,35 +27,9 @@ fn available() -> bool {
     level() >= Level::Avx2 && is_x86_feature_detected!("f16c")
 }
 
-/// The function for lines of `weight` and `rows` rows; none when the processor or the type is none for it.
-pub(super) fn few(weight: &Weight<'_>, rows: usize) -> Option<Few> {
-    if !available() {
-        return None;
-    }
-    Some(match weight.block.name() {
-        "Q4_0" => of_rows::<Q4_0>(rows),
-        "Q4_1" => of_rows::<Q4_1>(rows),
-        "Q4_K" => of_rows::<Q4K>(rows),
-        "Q5_0" => of_rows::<Q5_0>(rows),
-        "Q5_1" => of_rows::<Q5_1>(rows),
-        "Q5_K" => of_rows::<Q5K>(rows),
-        "Q6_K" => of_rows::<Q6K>(rows),
-        "Q8_0" => of_rows::<Q8_0>(rows),
-        "IQ4_NL" => of_rows::<Iq4Nl>(rows),
-        _ => return None,
-    })
-}
-
-/// The function for `rows` rows.
-fn of_rows<S: Stored>(rows: usize) -> Few {
-    const { assert!(FEW == 8) };
-    match rows {
-        0 | 1 => few_rows::<S, 1>,
-        2 => few_rows::<S, 2>,
-        3 | 4 => few_rows::<S, 4>,
-        5 | 6 => few_rows::<S, 6>,
-        _ => few_rows::<S, 8>,
-    }
+few_of! {
+    "Q4_0": Q4_0, "Q4_1": Q4_1, "Q4_K": Q4K, "Q5_0": Q5_0, "Q5_1": Q5_1, "Q5_K": Q5K, "Q6_K": Q6K, "Q8_0": Q8_0, "IQ4_NL": Iq4Nl;
+    0 | 1 => 1, 2 => 2, 3 | 4 => 4, 5 | 6 => 6, _ => 8
 }
 
 /// # Safety
