@@ -151,6 +151,19 @@ impl Checkpoint {
         if kinds.all(|kind| kind == first) { first } else { Dtype::F32 }
     }
 
+    /// The type of fewer than 16 bits that most of the model's numbers are stored in, if any are.
+    pub fn rounded_to(&self) -> Option<&'static str> {
+        let mut numbers: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for (_, stored) in self.model_tensors() {
+            if let Kind::Blocks(block) = &stored.kind
+                && block.coding().is_some()
+            {
+                *numbers.entry(block.name()).or_default() += stored.shape.iter().product::<usize>();
+            }
+        }
+        numbers.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name)
+    }
+
     /// The tensors that the model is made of; all of an architecture that is not built.
     fn model_tensors(&self) -> Vec<(&str, &Stored)> {
         let all = self.tensors.iter().map(|(name, stored)| (name.as_str(), stored));

@@ -276,3 +276,21 @@ fn quantized_files_have_the_types_and_the_bytes_of_llama_cpps_quantizer() {
         }
     }
 }
+
+#[test]
+fn weights_that_are_rounded_a_second_time_are_told_of() {
+    let golden = golden::read("gguf_quantized.json");
+    let (_, case) = golden["cases"].as_object().unwrap().iter().next().unwrap();
+    let folder = folder(&case["config"]);
+    let whole = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(whole.rounded_to(), None);
+    export(&whole, &path_of(&folder), Mixture::Q8_0);
+    let rounded = Checkpoint::open(path_of(&folder)).unwrap();
+    assert_eq!(rounded.rounded_to(), Some("Q8_0"));
+    let told = |checkpoint: &Checkpoint, mixture| {
+        let notes = GgufPlan::new(checkpoint, mixture).unwrap().notes;
+        notes.iter().any(|note| note.contains("in Q8_0 and are rounded once more to"))
+    };
+    assert!(told(&rounded, Mixture::Q4_0) && told(&rounded, Mixture::Q4K));
+    assert!(!told(&whole, Mixture::Q4_0) && !told(&rounded, Mixture::Q8_0) && !told(&rounded, Mixture::F16));
+}

@@ -78,8 +78,17 @@ impl GgufPlan {
                 .hint("export a Hugging Face folder: it holds every model that is read")
                 .into());
         };
-        let Description { keys: own, divisors, notes } =
+        let Description { keys: own, divisors, mut notes } =
             describe(&config, dialect).map_err(|error| error.in_file(like.path()))?;
+        let to = mixture.block_name();
+        if mixture.is_quantized()
+            && let Some(from) = like.rounded_to().filter(|from| *from != to)
+        {
+            notes.push(format!(
+                "the weights are in {from} and are rounded once more to {to}: from a model in 16 bits or more, if there is one, the \
+                 file gets better"
+            ));
+        }
         let repeats = config.tied_embeddings && dialect.tied_head == TiedHead::Repeated;
         let chooser = Chooser::new(mixture, &config, dialect, !config.tied_embeddings || repeats);
         let mut tensors = planned(pairs(&config, dialect), repeats, &chooser)?;
