@@ -506,7 +506,7 @@ fn a_folder_of_recipes_is_checked_as_one() {
 fn the_real_recipe_has_no_fault() {
     let folder = tempfile::tempdir().unwrap();
     let output = fine(metier(folder.path()).arg("check").arg(quickstart()));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("no fault in 3 assets, 7 stages and 2 checks"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no fault in 3 assets, 8 stages and 3 checks"));
 }
 
 #[test]

@@ -16,19 +16,19 @@ fn ran(report: &serde_json::Value) -> Vec<String> {
 fn a_second_run_does_nothing_and_a_new_rate_reruns_training_and_what_follows() {
     let folder = tempfile::tempdir().unwrap();
     let first = json(&fine(tiny_run(folder.path(), &["--json"]).args(["--quiet"])));
-    assert_eq!(ran(&first).len(), 7);
+    assert_eq!(ran(&first).len(), 8);
 
     let began = Instant::now();
     let output = fine(&mut tiny_run(folder.path(), &["--json"]));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    assert!(talk(&output).contains("nothing to do: all 7 stages are finished"), "{}", talk(&output));
+    assert!(talk(&output).contains("nothing to do: all 8 stages are finished"), "{}", talk(&output));
     assert!(ran(&json(&output)).is_empty());
     let plan = fine(metier(folder.path()).arg("plan").arg(crate::command::quickstart()).arg("--tiny"));
     let plan = String::from_utf8(plan.stdout).unwrap();
-    assert!(plan.contains("nothing to do: all 7 stages are finished; this machine: "), "{plan}");
+    assert!(plan.contains("nothing to do: all 8 stages are finished; this machine: "), "{plan}");
 
     let changed = json(&fine(&mut tiny_run(folder.path(), &["--json", "--set", "training.optimizer.rate=1e-4"])));
-    assert_eq!(ran(&changed), ["training", "specialist", "after"]);
+    assert_eq!(ran(&changed), ["training", "specialist", "after", "balance"]);
 
     let threads = json(&fine(tiny_run(folder.path(), &["--json", "--threads", "1"]).env("METIER_UNUSED", "1")));
     assert!(ran(&threads).is_empty(), "the number of threads is no part of a key");
