@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn shares_that_are_rounded_up_leave_the_rest_nothing() {
+        let names = ["a", "b", "c"];
+        let parts = mixture(&[("a", 0.500_000_4), ("b", 0.500_000_4)]).parts(&names).unwrap();
+        assert_eq!((parts.iter().sum::<u64>(), parts[2]), (PARTS, 0));
+        assert_eq!(counts(&parts, 100).iter().sum::<u64>(), 100);
+        let thirds = mixture(&[("a", 1.0 / 3.0), ("b", 1.0 / 3.0)]).parts(&names).unwrap();
+        assert_eq!(thirds, [333_333_333, 333_333_333, 333_333_334]);
+    }
+
+    #[test]
     fn what_cannot_be_mixed_is_refused() {
         let stream = stream(&[&[300], &[6]]);
         let said = |mixture: &Mixture| mixture.check(&stream, 8, 10, 8).unwrap_err().to_string();

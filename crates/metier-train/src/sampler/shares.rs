@@ -53,12 +53,14 @@ pub(super) fn parts(shares: &BTreeMap<String, f64>, names: &[&str], key: &str) -
     }
     let given = |name: &str| shares.get(name).map(|share| (share * PARTS as f64).round() as u64);
     let mut parts: Vec<u64> = names.iter().map(|name| given(name).unwrap_or(0)).collect();
-    // The one that is left out gets the rest; else the largest takes what rounding left or lacks.
+    // The one that is left out gets the rest; else the largest takes what rounding left, and in any case what it has too much.
+    let sum: u64 = parts.iter().sum();
+    let largest = (0..parts.len()).max_by_key(|at| parts[*at]);
     let open = names.iter().position(|name| given(name).is_none());
-    let at = open.or_else(|| (0..parts.len()).max_by_key(|at| parts[*at]));
-    if let Some(at) = at {
-        let others = parts.iter().sum::<u64>() - parts[at];
-        parts[at] = PARTS.saturating_sub(others);
+    match (open.or(largest), largest) {
+        (_, Some(largest)) if sum > PARTS => parts[largest] -= sum - PARTS,
+        (Some(at), _) => parts[at] += PARTS - sum,
+        _ => {}
     }
     Ok(parts)
 }

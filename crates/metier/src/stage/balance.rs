@@ -1,6 +1,6 @@
 //! `balance`: what models that follow each other won in a trade, and what they lost elsewhere.
 
-use super::eval::windows_file;
+use super::eval::{sets_of, windows_file};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, Verb, Work, named};
 use metier_core::fault::near_miss;
 use metier_core::page::{self, Row, Waterfall};
@@ -132,18 +132,28 @@ impl Work for Weigh {
     fn run(&self, context: &Context) -> Result<Outcome> {
         context.start_over()?;
         let settings = &self.0;
-        let mut steps = Vec::new();
+        let (mut steps, mut faults) = (Vec::new(), Vec::new());
         for name in &settings.steps {
             let folder = &context.input(&format!("evaluations.{name}"))?.path;
+            let known = sets_of(folder)?;
             let mut sets = BTreeMap::new();
-            for set in settings.speciality.iter().chain(&settings.versatility) {
-                let path = folder.join(windows_file(set));
-                if path.exists() {
-                    sets.insert(set.clone(), Evaluation::read(&path)?);
+            for (key, wanted) in [("speciality", &settings.speciality), ("versatility", &settings.versatility)] {
+                for set in wanted {
+                    if known.contains(set) {
+                        sets.insert(set.clone(), Evaluation::read(folder.join(windows_file(set)))?);
+                        continue;
+                    }
+                    let near = near_miss(set, known.iter().map(String::as_str));
+                    let hint = near.map_or(format!("measured were: {}", known.join(", ")), |near| {
+                        format!("did you mean `{near}`?")
+                    });
+                    let message = format!("`{name}` was not measured on `{set}`");
+                    faults.push(Fault::new(Place::key(key), message).hint(hint));
                 }
             }
             steps.push(Step { name: name.clone(), sets });
         }
+        Error::collect((), faults)?;
         let weighed = Weighed { speciality: &settings.speciality, versatility: &settings.versatility };
         let rows = balance(&steps, weighed, settings.resamples, context.seed)?;
         write_atomic(context.work.join("report.json"), format!("{:#}\n", json!({ "steps": rows })))?;

@@ -90,6 +90,19 @@ pub(super) fn windows_file(set: &str) -> String {
     format!("windows-{set}.jsonl")
 }
 
+/// The texts and questions that an evaluation measured, by name.
+pub(super) fn sets_of(folder: &Path) -> Result<Vec<String>> {
+    let failed = |error: std::io::Error| Error::io(folder, "list the evaluation", &error);
+    let mut sets = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let set = name.to_str().and_then(|name| name.strip_prefix("windows-")?.strip_suffix(".jsonl"));
+        sets.extend(set.map(str::to_owned));
+    }
+    sets.sort();
+    Ok(sets)
+}
+
 impl Work for Eval {
     fn settings(&self) -> serde_json::Value {
         json!({ "settings": self.settings, "metric": self.metric.identity(), "ask": self.scenario.identity() })

@@ -78,7 +78,10 @@ fn facts_of_standards_are_mined_and_asked_for_and_a_file_of_ones_own_is_too() {
         &["did you mean `after`?", "none of the `steps`"],
     );
     refused(&mut weigh(&[r#"steps=["before"]"#, "speciality=[]", sets[1]]), &["weighed alone", "no set is named"]);
-    refused(&mut weigh(&[order, r#"speciality=["fact"]"#, sets[1]]), &["not measured on `fact`"]);
+    refused(
+        &mut weigh(&[order, r#"speciality=["fact"]"#, sets[1]]),
+        &["`before` was not measured on `fact`", "did you mean `facts`?"],
+    );
 
     // A result is found by its folder without the store that it lies in.
     let elsewhere = tempfile::tempdir().unwrap();
