@@ -1,6 +1,6 @@
 //! The upper half of single precision, rounded to nearest even.
 
-use super::{Block, Writer};
+use super::{Block, Numbers, Writer};
 use half::bf16;
 
 /// The type.
@@ -21,6 +21,10 @@ impl Block for Bf16 {
 
     fn bytes(&self) -> usize {
         2
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(Numbers::Bf16)
     }
 
     fn read(&self, block: &[u8], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! Half precision.
 
-use super::{Block, Writer};
+use super::{Block, Numbers, Writer};
 use half::f16;
 
 /// The type.
@@ -21,6 +21,10 @@ impl Block for F16 {
 
     fn bytes(&self) -> usize {
         2
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(Numbers::F16)
     }
 
     fn read(&self, block: &[u8], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! Single precision, as it is.
 
-use super::{Block, Writer};
+use super::{Block, Numbers, Writer};
 
 /// The type.
 pub(super) struct F32;
@@ -20,6 +20,10 @@ impl Block for F32 {
 
     fn bytes(&self) -> usize {
         4
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(Numbers::F32)
     }
 
     fn read(&self, block: &[u8], out: &mut [f32]) {

@@ -32,6 +32,7 @@ mod f32;
 mod iq4_nl;
 mod nf4;
 mod nibbles;
+mod plain;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -52,6 +53,7 @@ pub(crate) use iq4_nl::LEVELS as IQ4_NL_LEVELS;
 use metier_core::{Error, Place, Result};
 pub use nf4::Nf4;
 pub(crate) use nf4::{BLOCK as NF4_BLOCK, LEVELS};
+pub use plain::Numbers;
 
 /// A way to store numbers.
 pub trait Block: Sync {
@@ -69,6 +71,11 @@ pub trait Block: Sync {
 
     /// How its numbers are whole ones on a scale; `None` where they are stored as they are.
     fn coding(&self) -> Option<Coding> {
+        None
+    }
+
+    /// What its numbers are where they are stored as they are; `None` with [`Self::coding`].
+    fn numbers(&self) -> Option<Numbers> {
         None
     }
 
@@ -132,7 +139,7 @@ impl Default for Codes {
     }
 }
 
-/// A matrix in blocks of a type with codes.
+/// A matrix in blocks.
 #[derive(Clone, Copy)]
 pub(crate) struct Weight<'a> {
     pub block: &'static dyn Block,
@@ -198,6 +205,9 @@ pub fn dequantize(block: &dyn Block, bytes: &[u8]) -> Result<Vec<f32>> {
 
 /// Writes the numbers that `bytes` hold to `out`, as many as both have.
 pub(crate) fn decode(block: &dyn Block, bytes: &[u8], out: &mut [f32]) {
+    if let Some(numbers) = block.numbers() {
+        return plain::read(numbers, bytes, out);
+    }
     for (bytes, values) in bytes.chunks_exact(block.bytes()).zip(out.chunks_exact_mut(block.values())) {
         block.read(bytes, values);
     }

@@ -92,7 +92,7 @@ pub(super) fn check_targets(op: &'static str, rows: usize, vocabulary: usize, ta
 /// Writes the logits of `head`, read where it lies when it is in blocks; `x` has rows of `width` numbers.
 fn write_logits(out: &mut [f32], x: &[f32], width: usize, head: Head<&Tensor>) {
     if let Some(weight) = head.weight.weight() {
-        quantized::multiply(out, x, &weight, false);
+        quantized::multiply(out, x, &weight);
     } else {
         let rows = x.len().checked_div(width).unwrap_or(0);
         let weight = Matrix::new(head.weight.data(), head.weight.shape()[0], width).transposed();

@@ -113,7 +113,7 @@ fn forward(tape: &Tape<'_>, op: &'static str, x: &Input, weight: Var) -> Result<
         return Ok(out);
     }
     match (x, stored(tape, weight)) {
-        (Input::Whole(x), Some(weight)) => quantized::multiply(out.data_mut(), x.data(), &weight, false),
+        (Input::Whole(x), Some(weight)) => quantized::multiply(out.data_mut(), x.data(), &weight),
         (Input::Rounded(x), Some(weight)) => {
             multiply_packed(out.data_mut(), x, &Packed::stored(&weight), 1.0, false);
         }

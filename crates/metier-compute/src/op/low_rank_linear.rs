@@ -183,7 +183,7 @@ pub fn low_rank_linear(tape: &mut Tape<'_>, x: Var, weight: Var, a: Var, b: Var,
             let packed = tape.packed(OP, "x", x.0)?;
             multiply_packed(out.data_mut(), &packed, &Packed::stored(&stored), 1.0, false);
         } else {
-            quantized::multiply(out.data_mut(), x.1.data(), &stored, false);
+            quantized::multiply(out.data_mut(), x.1.data(), &stored);
         }
     } else {
         let weight_matrix = Matrix::new(weight.1.data(), outputs, inputs);

@@ -87,7 +87,8 @@ impl Parameters {
     pub fn precision(&self, rows: usize) -> Precision {
         /// Unpacking all blocks takes the time of about so many rows.
         const MANY: usize = 64;
-        let stored = || self.entries.iter().any(|entry| entry.tensor.weight().is_some());
+        let coded = |tensor: &Tensor| tensor.weight().is_some_and(|weight| weight.block.coding().is_some());
+        let stored = || self.entries.iter().any(|entry| coded(&entry.tensor));
         if rows >= MANY && level() == Level::Amx && stored() { Precision::Bf16 } else { Precision::F32 }
     }
 

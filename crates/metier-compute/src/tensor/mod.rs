@@ -202,12 +202,11 @@ impl Tensor {
         }
     }
 
-    /// The blocks of a matrix that has them in a type that products read.
+    /// The blocks of a matrix that has them.
     pub(crate) fn weight(&self) -> Option<Weight<'_>> {
         let (Values::Blocks(blocks), Some((rows, columns))) = (&self.values, self.matrix()) else { return None };
         let (block, bytes) = blocks.rows()?;
-        let fits = columns.is_multiple_of(block.values()) && block.coding().is_some();
-        fits.then_some(Weight { block, bytes, rows, columns })
+        columns.is_multiple_of(block.values()).then_some(Weight { block, bytes, rows, columns })
     }
 
     /// A matrix in NF4.

@@ -200,13 +200,12 @@ impl Checkpoint {
         self.tensors.values().any(|stored| matches!(stored.layout, Layout::Interleaved { .. }))
     }
 
-    /// A tensor whose numbers stay in their blocks, in the mapped file, where it is a matrix of quantized ones; else one of
-    /// `f32`. The rows of queries and keys stay where they are; see [`Checkpoint::is_interleaved`].
+    /// A tensor whose numbers stay as they are stored, in the mapped file, where it is a matrix; else one of `f32`. The rows of queries and keys stay where they are; see [`Checkpoint::is_interleaved`].
     pub fn tensor_as_stored(&self, name: &str) -> Result<AsStored> {
         let (stored, block, bytes) = self.bytes_of(name)?;
         let (layout, shape) = (stored.layout, &stored.shape);
         let stays = matches!(layout, Layout::Interleaved { .. });
-        if block.coding().is_none() || shape.len() != 2 {
+        if shape.len() != 2 {
             let values = block::dequantize(block, bytes)?;
             let values = if stays { values } else { layout.read(values, shape) };
             return Ok(AsStored { tensor: Tensor::from_vec(shape, values)?, outputs_first: false });

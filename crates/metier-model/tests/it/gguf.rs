@@ -2,9 +2,10 @@
 //! writes, and what the converter wrote gives the logits of transformers.
 
 use base64::Engine;
-use metier_compute::{Tape, block};
+use metier_compute::{Tape, Tensor, block};
 use metier_model::arch::weight_shapes;
 use metier_model::checkpoint::{Checkpoint, GgufPlan, Mixture};
+use metier_model::decode::Session;
 use metier_model::{Config, Decoder};
 use metier_testkit::{Scratch, assert_close, golden, hashed, scratch};
 use metier_tokenizer::scheme::{ByteLevelBpe, TokenKind};
@@ -89,18 +90,24 @@ fn values(name: &str, shape: &[usize]) -> Vec<f32> {
 
 /// A Hugging Face folder with these weights and the script's vocabulary.
 pub fn folder(config: &Value) -> Scratch {
+    folder_in(config, Dtype::F32)
+}
+
+/// The same with weights of another type.
+fn folder_in(config: &Value, dtype: Dtype) -> Scratch {
+    let block = block::of_name(&dtype.to_string()).unwrap();
     let folder = scratch("model");
     let parsed = Config::from_json(config).unwrap_or_else(|error| panic!("{config}: {error}"));
     let weights: Vec<(String, Vec<usize>, Vec<u8>)> = weight_shapes(&parsed)
         .into_iter()
         .map(|weight| {
             let values = values(&weight.name, &weight.stored());
-            (weight.name.clone(), weight.stored(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            (weight.name.clone(), weight.stored(), block::quantize(block, &values).unwrap())
         })
         .collect();
     let views = weights
         .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
     let mut tokens = vec!["<|endoftext|>".to_owned(), "ab".to_owned()];
     tokens.extend((b'Y'..).take(51).map(|byte| char::from_u32(u32::from(byte)).unwrap().to_string()));
@@ -293,4 +300,26 @@ fn weights_that_are_rounded_a_second_time_are_told_of() {
     };
     assert!(told(&rounded, Mixture::Q4_0) && told(&rounded, Mixture::Q4K));
     assert!(!told(&whole, Mixture::Q4_0) && !told(&rounded, Mixture::Q8_0) && !told(&rounded, Mixture::F16));
+}
+
+/// Weights that stay in the mapped file give what their numbers give, to the bit: a text in one pass, and token by token.
+#[test]
+fn weights_of_a_folder_answer_from_where_they_lie() {
+    for case in cases() {
+        for dtype in [Dtype::BF16, Dtype::F16, Dtype::F32] {
+            let folder = folder_in(&case.config, dtype);
+            let checkpoint = Checkpoint::open(folder.path()).unwrap();
+            let exact = Decoder::from_checkpoint(&checkpoint).unwrap();
+            let stored = Decoder::from_checkpoint_as_stored(&checkpoint).unwrap();
+            let same = logits(&exact, &case.ids) == logits(&stored, &case.ids);
+            assert!(same, "{} {dtype:?}", case.name);
+            let (mut slow, mut fast) = (Session::new(&exact), Session::new(&stored));
+            for id in &case.ids {
+                let same = slow.feed(&[*id]).unwrap() == fast.feed(&[*id]).unwrap();
+                assert!(same, "{} {dtype:?}, one by one", case.name);
+            }
+            let blocks = |tensor: &Tensor| matches!(tensor.dtype(), metier_compute::Dtype::Blocks(_));
+            assert!(stored.parameters.iter().any(|(_, _, tensor, _)| blocks(tensor)), "{} {dtype:?}", case.name);
+        }
+    }
 }

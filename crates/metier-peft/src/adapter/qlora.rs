@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # How
 /// All linear layers of the model's blocks are stored in NF4: 64 numbers share a scale and 256 of these another, 4.127 bits a number in all.
-/// Each product makes `f32` of at most 2 MiB of a weight at a time, forward and backward, and lets go of it; with
+/// Each product makes `f32` of at most 4 MiB of a weight at a time, forward and backward, and lets go of it; with
 /// `precision = "bf16"` its inputs are rounded as those of every product are. Gradients reach the thin matrices only, which are `f32`. Embeddings,
 /// norms and the head stay as they are. Other settings are those of `lora`.
 ///

@@ -1,10 +1,12 @@
 //! Single operations at the shapes of known models, each against what the machine could do at most.
 
+use metier_compute::block;
 use metier_compute::kernel::{Ceilings, Precision};
 use metier_compute::op::{self, AdamwStep, AttentionShape, Rotary, Sequence};
 use metier_compute::{Gradients, Parameters, Tape, Tensor, Var};
 use metier_core::{Result, stop};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One operation and how long it took.
@@ -41,6 +43,9 @@ const MODELS: [Widths; 3] = [
     Widths { rows: 1024, length: 1024, hidden: 576, inside: 1536, heads: 9, kv_heads: 3, vocabulary: 49_152 },
 ];
 
+/// Inputs of a layer that no cache holds.
+const WIDE: usize = 2048;
+
 /// Measures every operation, each for `duration`.
 ///
 /// # Errors
@@ -57,6 +62,10 @@ pub fn measure(duration: Duration, precision: Precision, ceilings: &Ceilings) ->
     let smallest = &MODELS[2];
     bench.linear(1, smallest.hidden, smallest.inside)?;
     bench.linear(1, smallest.hidden, smallest.vocabulary)?;
+    bench.linear(1, WIDE, smallest.vocabulary)?;
+    for inputs in [smallest.hidden, WIDE] {
+        bench.line(inputs, smallest.vocabulary)?;
+    }
     bench.adamw(1 << 24)?;
     Ok(bench.done)
 }
@@ -145,6 +154,21 @@ impl Bench<'_> {
             self.time(name, shape.clone(), (flop, moved), &inputs, |tape, v| op::linear(tape, v[0], v[1], None))?;
         }
         Ok(())
+    }
+
+    /// One row by a weight that stays in `bf16`.
+    fn line(&mut self, inputs: usize, outputs: usize) -> Result<()> {
+        let Some(block) = block::of_name("BF16") else { return Ok(()) };
+        let shape = [outputs, inputs];
+        let stored = block::quantize(block, noise(&shape)?.data())?;
+        let range = 0..stored.len();
+        let moved = range.len() as f64 + bytes(inputs + outputs);
+        let weight = Tensor::from_blocks(&shape, block, Arc::new(stored), range)?;
+        let given = [(noise(&[1, inputs])?, false), (weight, false)];
+        let cost = (2.0 * (inputs * outputs) as f64, moved);
+        self.time("linear, bf16 weight", format!("[1, {inputs}] x {shape:?}"), cost, &given, |tape, v| {
+            op::linear(tape, v[0], v[1], None)
+        })
     }
 
     fn model(&mut self, model: &Widths) -> Result<()> {

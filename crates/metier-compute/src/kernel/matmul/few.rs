@@ -2,6 +2,8 @@
 //! used, and never leaves the nearest cache. Blocks of depth and tiles are those of [`super::multiply`], so a row's
 //! product is the same to the bit however many rows there are.
 
+#[cfg(target_arch = "x86_64")]
+use super::lines;
 use super::{DEPTH, LINE, Matrix, Output, aligned, block, chunk, micro, rows_of_tiles};
 use crate::kernel::threads::{for_each, piece};
 use crate::tensor::Buffer;
@@ -14,6 +16,13 @@ const PIECE: usize = 1 << 15;
 /// `out = alpha a b`, or `+=`; `a` has at most [`FEW`] rows, which lie side by side one way or the other.
 pub(super) fn multiply_few(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, add: bool) {
     let (columns, depth) = (b.columns, b.rows);
+    #[cfg(target_arch = "x86_64")]
+    if a.rows <= lines::FEW
+        && a.column_step == 1
+        && let Some(lines) = lines::Lines::of(b)
+    {
+        return lines::multiply(out, a, lines, alpha, add);
+    }
     let kernel = micro::kernel(crate::kernel::level());
     let together = kernel.columns * (PIECE / (kernel.columns * depth)).max(1);
     let output = Output::new(out);

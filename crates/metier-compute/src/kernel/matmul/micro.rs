@@ -349,13 +349,13 @@ mod avx512 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+pub(super) mod avx2 {
     use super::{Left, UNROLLED};
     #[allow(clippy::wildcard_imports, reason = "the names of instructions; quiet in tests, so no expectation")]
     use std::arch::x86_64::*;
 
     type Vector = __m256;
-    const LANES: usize = 8;
+    pub(in super::super) const LANES: usize = 8;
     const ACROSS: usize = 2;
     const ROWS: usize = 6;
     const COLUMNS: usize = ACROSS * LANES;
@@ -448,6 +448,17 @@ mod avx2 {
             // SAFETY: the caller vouches for eight elements of each of the rows.
             *vector = unsafe { _mm256_loadu_ps(from.add(row * row_step)) };
         }
+        for (step, vector) in turned(r).into_iter().enumerate() {
+            // SAFETY: the caller vouches for eight elements at each step.
+            unsafe { _mm256_storeu_ps(to.add(step * to_step), vector) };
+        }
+    }
+
+    /// Eight vectors of the eight lanes that were in one place.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn turned(mut r: [Vector; LANES]) -> [Vector; LANES] {
+        // Pairs, then fours within the halves of the registers, then the halves themselves.
         let mut t = [_mm256_setzero_ps(); 8];
         for i in 0..4 {
             t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -464,10 +475,7 @@ mod avx2 {
             t[i] = _mm256_permute2f128_ps::<0x20>(r[i], r[4 + i]);
             t[4 + i] = _mm256_permute2f128_ps::<0x31>(r[i], r[4 + i]);
         }
-        for (step, vector) in t.into_iter().enumerate() {
-            // SAFETY: the caller vouches for eight elements at each step.
-            unsafe { _mm256_storeu_ps(to.add(step * to_step), vector) };
-        }
+        t
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod bf16;
 mod few;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod lines;
 mod micro;
 mod packed;
 

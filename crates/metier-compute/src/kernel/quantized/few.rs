@@ -45,7 +45,7 @@ leveled! {
 }
 
 /// `out = x weight^T`, or `+=`.
-pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: bool) {
+pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>) {
     let step = (PIECE / weight.columns.max(1)).next_multiple_of(SIDE).max(SIDE);
     for_each(weight.rows.div_ceil(step), weight.rows * weight.columns * 4, |index| {
         let mine = piece(index, step, weight.rows);
@@ -58,7 +58,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
                 #[expect(unsafe_code, reason = "a function for an instruction set can only be called so")]
                 // SAFETY: the processor has the features, and the columns `mine` belong to this piece.
                 unsafe {
-                    run(out, (x, rows), weight, mine.clone(), add);
+                    run(out, (x, rows), weight, mine.clone());
                 }
             }
             return;
@@ -73,7 +73,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
                 #[expect(unsafe_code, reason = "pieces write columns of one row, which are not one slice")]
                 // SAFETY: each column belongs to one piece, and the output is borrowed throughout.
                 unsafe {
-                    out.merge(number * weight.rows + line, &[sum], add);
+                    out.write(number * weight.rows + line, &[sum]);
                 }
             }
         }
@@ -82,7 +82,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
 
 /// The part of some lines' product for an instruction set: rows of the activations, lines of the weight.
 #[cfg(target_arch = "x86_64")]
-pub(super) type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>, bool);
+pub(super) type Few = unsafe fn(Output, (&Activations, Range<usize>), &Weight<'_>, Range<usize>);
 
 /// The function `few` of an instruction set that has `available`, `Stored` and `few_rows`: names of types and how each is stored,
 /// then for numbers of rows how many of them `few_rows` takes.

@@ -10,7 +10,8 @@
 //! level, every number of threads, and a few rows or many give the same bits. A few rows cost what reading the
 //! weight costs, and read it where it lies; more rows meet panels of 16 lines of the weight.
 //!
-//! Weights in NF4, whose levels are no whole numbers, become `f32` a tile at a time ([`nf4`]).
+//! Weights in NF4, whose levels are no whole numbers, become `f32` a tile at a time ([`nf4`]). Numbers that are stored by
+//! themselves meet rows that are not rounded ([`plain`]).
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,8 @@ mod avx2;
 mod few;
 pub(crate) mod nf4;
 mod panel;
+mod plain;
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -35,18 +38,21 @@ const TURNS: usize = 4;
 /// Numbers of a step that lie side by side, see [`Activations`].
 const RUN: usize = 16;
 
-/// `out = x weight^T`, or `+=`; `x` is `[N, columns]`, `out` `[N, rows]`. Does nothing for a type without codes.
-pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>, add: bool) {
-    let Some(coding) = weight.block.coding() else { return };
+/// `out = x weight^T`; `x` is `[N, columns]`, `out` `[N, rows]`.
+pub(crate) fn multiply(out: &mut [f32], x: &[f32], weight: &Weight<'_>) {
     if out.is_empty() {
         return;
     }
+    if let Some(numbers) = weight.block.numbers() {
+        return plain::multiply(out, x, weight, numbers);
+    }
+    let Some(coding) = weight.block.coding() else { return };
     Activations::with(x, weight.columns, coding, weight.block.values(), |x| {
         let output = Output::new(out);
         if x.rows() <= most_few(weight) {
-            few::multiply(output, x, weight, add);
+            few::multiply(output, x, weight);
         } else {
-            panel::multiply(output, x, weight, add);
+            panel::multiply(output, x, weight);
         }
     });
 }

@@ -1,21 +1,10 @@
-//! Products with weights in NF4: a tile of the weight at a time becomes numbers, meets all rows, and is forgotten.
-//!
-//! Tiles are of outputs on the way forward and of inputs on the way back, so that each number of the output is summed in
-//! one product, as with the whole weight in `f32`, to the bit.
+//! Products with weights in NF4, a tile at a time.
 
-use std::ops::Range;
-
+use super::tiles::{PIECE, by_columns, by_lines};
 use crate::block::{LEVELS, NF4_BLOCK, Nf4};
 use crate::kernel::matmul::Matrix;
 use crate::kernel::threads::{chunks, piece};
 use crate::tensor::Buffer;
-
-/// Numbers of the weight that are unpacked together: 2 MiB.
-const TILE: usize = 1 << 19;
-/// Rows and columns of tiles are multiples of this where they can be.
-const STEP: usize = 32;
-/// Numbers that one thread unpacks at a time.
-const PIECE: usize = 1 << 12;
 
 /// A matrix in NF4.
 #[derive(Clone, Copy)]
@@ -31,17 +20,10 @@ pub(crate) fn multiply(
     out: &mut [f32],
     count: usize,
     weight: Nf4Weight<'_>,
-    mut product: impl FnMut(&mut [f32], Matrix<'_>, bool),
+    product: impl FnMut(&mut [f32], Matrix<'_>, bool),
 ) {
-    let columns = weight.columns;
-    by_columns(out, count, weight.rows, columns, false, |out, here, add| {
-        let mut tile = Buffer::scratch(here.len() * columns);
-        let first = here.start * columns;
-        chunks(tile.as_mut_slice(), PIECE, here.len() * columns, |index, part| {
-            weight.numbers.read(first + index * PIECE, part);
-        });
-        product(out, Matrix::new(tile.as_slice(), here.len(), columns).transposed(), add);
-    });
+    let Nf4Weight { numbers, rows, columns } = weight;
+    by_lines(out, count, (rows, columns), |at, part| numbers.read(at, part), product);
 }
 
 /// `out = dy weight`, or `+=`; `out` is `[count, columns]`. `product(out, right, add)` writes or adds the product of `dy` with `right`, which
@@ -64,38 +46,6 @@ pub(crate) fn multiply_back(
         });
         product(out, Matrix::new(tile.as_slice(), rows, here.len()), add);
     });
-}
-
-/// Lets `product` write each piece of columns of `out`, `[count, columns]`, so many that `depth` times them are a tile.
-fn by_columns(
-    out: &mut [f32],
-    count: usize,
-    columns: usize,
-    depth: usize,
-    add: bool,
-    mut product: impl FnMut(&mut [f32], Range<usize>, bool),
-) {
-    if out.is_empty() {
-        return;
-    }
-    let step = (TILE / depth.max(1)).max(STEP) / STEP * STEP;
-    if step >= columns {
-        return product(out, 0..columns, add);
-    }
-    let mut made = Buffer::scratch(count * step);
-    for first in (0..columns).step_by(step) {
-        let here = first..(first + step).min(columns);
-        let made = &mut made.as_mut_slice()[..count * here.len()];
-        product(made, here.clone(), false);
-        chunks(out, columns, made.len(), |row, out| {
-            let made = &made[row * here.len()..][..here.len()];
-            if add {
-                crate::kernel::elementwise::add_in_place(&mut out[here.clone()], made);
-            } else {
-                out[here.clone()].copy_from_slice(made);
-            }
-        });
-    }
 }
 
 /// The numbers of one block: 32 bytes of codes, the upper half of each first.

@@ -72,7 +72,7 @@ leveled! {
 }
 
 /// `out = x weight^T`, or `+=`.
-pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: bool) {
+pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>) {
     thread_local! {
         static MEMORY: Cell<Panel> = Cell::new(Panel::default());
     }
@@ -89,7 +89,7 @@ pub(super) fn multiply(out: Output, x: &Activations, weight: &Weight<'_>, add: b
                 #[expect(unsafe_code, reason = "pieces write columns of rows, which are not one slice")]
                 // SAFETY: each column belongs to one piece, and the output is borrowed throughout.
                 unsafe {
-                    out.merge((first + row) * weight.rows + mine.start, &sums[..mine.len()], add);
+                    out.write((first + row) * weight.rows + mine.start, &sums[..mine.len()]);
                 }
             }
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::block::{BLOCKS, Block, quantize};
+use crate::kernel::matmul::Matrix;
 use crate::kernel::threads;
 use metier_core::seed::Seed;
 
@@ -22,7 +23,7 @@ fn rows_of(rows: usize, columns: usize) -> Vec<f32> {
 
 fn product(x: &[f32], weight: &Weight<'_>) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / weight.columns * weight.rows];
-    multiply(&mut out, x, weight, false);
+    multiply(&mut out, x, weight);
     out
 }
 
@@ -107,20 +108,34 @@ fn every_way_gives_the_same_bits() {
     }
 }
 
+/// Numbers that are stored by themselves give what the same weight gives in `f32`, to the bit, few rows and many.
 #[test]
-fn what_is_there_is_added_to_and_nothing_may_be_empty() {
+fn numbers_stored_by_themselves_are_as_good_as_in_f32() {
+    for block in BLOCKS.iter().copied().filter(|block| block.numbers().is_some()) {
+        for (lines, columns) in [(37, 7), (100, 576), (8, 16), (67, 187 * 11), (1, 1), (1030, 700), (9, 40_000)] {
+            let bytes = weight(block, lines, columns);
+            let numbers = crate::block::dequantize(block, &bytes).unwrap();
+            let stored = Weight { block, bytes: &bytes, rows: lines, columns };
+            for rows in [1, 2, 3, 4, 5, 7, 8, 9, 40] {
+                let x = rows_of(rows, columns);
+                // The whole product is packed, whatever the rows that are asked for.
+                let many: Vec<f32> = x.iter().copied().cycle().take(50 * columns).collect();
+                let mut all = vec![0.0; 50 * lines];
+                let right = Matrix::new(&numbers, lines, columns).transposed();
+                crate::kernel::matmul::multiply(&mut all, Matrix::new(&many, 50, columns), right, 1.0, false);
+                let found = product(&x, &stored);
+                let off = found.iter().zip(&all).position(|(found, wanted)| found != wanted);
+                assert_eq!(off, None, "{} {lines} {columns} {rows}", block.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_may_be_empty() {
     let block = crate::block::of_name("Q8_0").unwrap();
     let bytes = weight(block, 5, 64);
-    let matrix = Weight { block, bytes: &bytes, rows: 5, columns: 64 };
-    let x = rows_of(2, 64);
-    let once = product(&x, &matrix);
-    let mut twice = once.clone();
-    multiply(&mut twice, &x, &matrix, true);
-    assert_eq!(twice, once.iter().map(|once| once + once).collect::<Vec<f32>>());
-    assert!(product(&[], &matrix).is_empty());
-    let nothing = Weight { block, bytes: &[], rows: 0, columns: 64 };
-    multiply(&mut [], &x, &nothing, false);
-    let narrow = Weight { block, bytes: &[], rows: 3, columns: 0 };
-    let mut out = [];
-    multiply(&mut out, &[], &narrow, false);
+    assert!(product(&[], &Weight { block, bytes: &bytes, rows: 5, columns: 64 }).is_empty());
+    multiply(&mut [], &rows_of(2, 64), &Weight { block, bytes: &[], rows: 0, columns: 64 });
+    multiply(&mut [], &[], &Weight { block, bytes: &[], rows: 3, columns: 0 });
 }

@@ -41,7 +41,6 @@ unsafe fn few_rows<S: Stored, const N: usize>(
     (x, some): (&Activations, Range<usize>),
     weight: &Weight<'_>,
     mine: Range<usize>,
-    add: bool,
 ) {
     let rows: [ActivationRow<'_>; N] = std::array::from_fn(|row| x.row((some.start + row).min(some.end - 1)));
     let whole = weight.columns / (TURNS * S::STEP);
@@ -75,7 +74,7 @@ unsafe fn few_rows<S: Stored, const N: usize>(
             // SAFETY: there is room for four, and the columns are the caller's.
             unsafe {
                 _mm_storeu_ps(four.as_mut_ptr(), _mm_hadd_ps(pairs, pairs));
-                out.merge(row * weight.rows + first, &four[..count], add);
+                out.write(row * weight.rows + first, &four[..count]);
             }
         }
     }
