@@ -2,7 +2,7 @@
 
 use crate::arch;
 use crate::checkpoint::{AsStored, Checkpoint};
-use crate::config::Config;
+use crate::config::{Config, IS_CAUSAL};
 use crate::decode::{Cache, Pages};
 use crate::layer::{self, Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
 use metier_compute::op::{self, Activation, CachedText, Head, Sequence};
@@ -225,6 +225,24 @@ impl Decoder {
         &self.config
     }
 
+    /// Whether a token sees no token behind it, so that what the model says of it predicts the next; else attention is bidirectional.
+    pub fn is_causal(&self) -> bool {
+        self.config.design.causal
+    }
+
+    /// Refuses for a bidirectional model what predicts each token from those before it: `what`, in the singular.
+    pub fn check_causal(&self, what: &str) -> Result<()> {
+        if self.is_causal() {
+            return Ok(());
+        }
+        let message = format!(
+            "attention is bidirectional, and {what} needs a model that predicts each token from those before it"
+        );
+        Err(Fault::new(Place::key(format!("config.json: {IS_CAUSAL}")), message)
+            .hint("take a causal model; a bidirectional one turns texts into vectors with `metier embed`")
+            .into())
+    }
+
     /// Whether training keeps only the residual stream between blocks and computes the rest again in the
     /// walk back: about a third more time for a fraction of the memory. Off at first.
     pub fn set_recompute(&mut self, recompute: bool) {
@@ -405,6 +423,7 @@ impl Decoder {
 
     /// As [`Decoder::advance`], with the last hidden states in place of logits: `[rows, hidden]`.
     pub fn advance_hidden(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
+        self.check_causal("a cache of keys")?;
         for text in &mut *texts {
             self.check_length(text.cache.length().saturating_add(text.ids.len()))?;
             self.check_ids(text.ids)?;

@@ -14,6 +14,9 @@ use metier_compute::op::Activation;
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::{Map, Value};
 
+/// The key that says whether a token sees none behind it; transformers builds the masks of its decoders by it.
+pub const IS_CAUSAL: &str = "is_causal";
+
 /// No model has more layers.
 pub(crate) const MOST_LAYERS: usize = 4096;
 
@@ -65,13 +68,15 @@ pub struct Design {
     pub activation: Activation,
     /// Whether attention and feed-forward block read the same residual stream.
     pub parallel: bool,
+    /// Whether a token sees no token behind it (`is_causal`); else it sees those on both sides.
+    pub causal: bool,
     /// Columns of each head that turn with the position; all of them when it is none.
     pub turned: Option<usize>,
     /// How positions are stretched.
     pub scaling: Scaling,
     /// Base of the rotary frequencies in layers with a window, which are not stretched; as elsewhere when it is none.
     pub local_theta: Option<f32>,
-    /// For each layer the keys that a token sees, its own among them; empty when all layers see all.
+    /// For each layer the keys that a token sees on a side, its own among them; empty when all layers see all.
     pub windows: Vec<Option<usize>>,
     /// What scores are multiplied by; `1 / sqrt(head_dim)` when it is none.
     pub attention_scale: Option<f32>,
@@ -122,6 +127,7 @@ impl Default for Design {
             norm: NormKind::Rms,
             activation: Activation::Silu,
             parallel: false,
+            causal: true,
             turned: None,
             scaling: Scaling::None,
             local_theta: None,
@@ -151,6 +157,11 @@ impl Config {
         let architecture = if map.contains_key("model_type") { arch::of(value)? } else { &arch::llama::ARCHITECTURE };
         let mut reader = Reader::new(map, architecture);
         let mut config = (architecture.read)(&mut reader);
+        if !reader.flag(IS_CAUSAL, true) {
+            config.design.causal = false;
+            // On both sides transformers counts a window without the token itself.
+            config.design.windows.iter_mut().flatten().for_each(|window| *window = window.saturating_add(1));
+        }
         if !config.is_plain_llama() {
             config.design.document.clone_from(map);
         }
@@ -167,7 +178,7 @@ impl Config {
         if !self.is_plain_llama() {
             return Value::Object(self.design.document.clone());
         }
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "hidden_act": "silu",
@@ -184,7 +195,11 @@ impl Config {
             "tie_word_embeddings": self.tied_embeddings,
             "attention_bias": self.attention_bias,
             "mlp_bias": self.feed_forward_bias,
-        })
+        });
+        if !self.design.causal {
+            json[IS_CAUSAL] = false.into();
+        }
+        json
     }
 
     /// Whether the numbers of every decoder say all of it.

@@ -5,6 +5,7 @@
 
 mod architectures;
 mod batching;
+mod bidirectional;
 mod configs;
 mod decoder;
 mod fuzz;
