@@ -140,9 +140,9 @@ impl Decoder {
         mut read: impl FnMut(&str) -> Result<AsStored>,
     ) -> Result<Self> {
         arch::of(config)?;
-        let mut config = Config::from_json(config)?;
-        config.design.interleaved = how.interleaved;
         let mut present: BTreeSet<&str> = names.into_iter().collect();
+        let mut config = Config::for_tensors(config, present.iter().copied())?;
+        config.design.interleaved = how.interleaved;
         let mut faults = Vec::new();
         let mut parameters = Parameters::new();
         for (weight, name) in arch::stored_weights(&config, present.iter().copied()) {
@@ -238,7 +238,8 @@ impl Decoder {
         let message = format!(
             "attention is bidirectional, and {what} needs a model that predicts each token from those before it"
         );
-        Err(Fault::new(Place::key(format!("config.json: {IS_CAUSAL}")), message)
+        let key = if self.config.design.architecture.causal { IS_CAUSAL } else { "model_type" };
+        Err(Fault::new(Place::key(format!("config.json: {key}")), message)
             .hint("take a causal model; a bidirectional one turns texts into vectors with `metier embed`")
             .into())
     }
@@ -281,13 +282,38 @@ impl Decoder {
         Head { weight: self.parameters.get(weight), bias: bias.map(|bias| self.parameters.get(bias)), softcap }
     }
 
+    /// Refuses a model whose checkpoint has no head.
+    pub fn check_head(&self) -> Result<()> {
+        if !self.config.design.headless {
+            return Ok(());
+        }
+        let name = self.config.design.architecture.weight_name(Part::HeadTransform).unwrap_or_default();
+        Err(Fault::new(Place::key(name), "the checkpoint has no head, so the model gives tokens no probabilities")
+            .hint("take the checkpoint with its head for masked tokens; this one makes vectors with `metier embed`")
+            .into())
+    }
+
+    /// What the head reads of last hidden states, `[rows, hidden]` each.
+    fn before_head(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
+        if !self.model.transforms() {
+            return Ok(hidden.clone());
+        }
+        let mut tape = Tape::inference(&self.parameters);
+        let hidden = tape.constant(hidden.clone());
+        let read = self.model.before_head(&mut tape, hidden)?;
+        Ok(tape.value(read)?.clone())
+    }
+
     /// The logits of last hidden states `[rows, hidden]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        op::head_logits(hidden, self.values_of_head())
+        op::head_logits(&self.before_head(hidden)?, self.values_of_head())
     }
 
     /// The logits of last hidden states on a tape, whole: `[rows, hidden]` to `[rows, vocabulary]`.
     pub fn logits_on(&self, tape: &mut Tape<'_>, hidden: Var) -> Result<Var> {
+        self.check_head()?;
+        let hidden = self.model.before_head(tape, hidden)?;
         let Head { weight, bias, softcap } = self.model.head;
         let (weight, bias) = (tape.parameter(weight), bias.map(|bias| tape.parameter(bias)));
         let logits = op::linear(tape, hidden, weight, bias)?;
@@ -300,7 +326,7 @@ impl Decoder {
     /// For each of the last hidden states `[rows, hidden]` the log-probability of its target, and whether that has the
     /// largest logit.
     pub fn log_probabilities(&self, hidden: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
-        op::head_log_probabilities(hidden, self.values_of_head(), targets)
+        op::head_log_probabilities(&self.before_head(hidden)?, self.values_of_head(), targets)
     }
 
     /// The last hidden state of each row, final norm applied: `[rows, hidden]`.
@@ -405,6 +431,8 @@ impl Decoder {
 
     /// The weighted mean of the cross-entropies of last hidden states `[rows, hidden]` in nats: one element.
     pub fn cross_entropy(&self, tape: &mut Tape<'_>, hidden: Var, targets: &[u32], weights: &[f32]) -> Result<Var> {
+        self.check_head()?;
+        let hidden = self.model.before_head(tape, hidden)?;
         let Head { weight, bias, softcap } = self.model.head;
         let head = Head { weight: tape.parameter(weight), bias: bias.map(|bias| tape.parameter(bias)), softcap };
         op::head_cross_entropy(tape, hidden, head, targets, weights)

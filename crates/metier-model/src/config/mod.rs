@@ -94,6 +94,12 @@ pub struct Design {
     pub interleaved: bool,
     /// Rows of virtual tokens before each text; the context is counted without them.
     pub leading: usize,
+    /// The row of learned positions where a text's first token stands.
+    pub first_position: usize,
+    /// Kinds of texts, where they have rows.
+    pub token_types: usize,
+    /// Whether the checkpoint has no head, which architectures of masked tokens leave open.
+    pub headless: bool,
     /// Experts in place of one feed-forward block.
     pub experts: Option<Experts>,
     /// The `config.json` it was read from; empty for a plain Llama, which the numbers say all of.
@@ -140,6 +146,9 @@ impl Default for Design {
             query_key_norm: false,
             interleaved: false,
             leading: 0,
+            first_position: 0,
+            token_types: 0,
+            headless: false,
             experts: None,
             document: Map::new(),
         }
@@ -157,7 +166,7 @@ impl Config {
         let architecture = if map.contains_key("model_type") { arch::of(value)? } else { &arch::llama::ARCHITECTURE };
         let mut reader = Reader::new(map, architecture);
         let mut config = (architecture.read)(&mut reader);
-        if !reader.flag(IS_CAUSAL, true) {
+        if architecture.causal && !reader.flag(IS_CAUSAL, true) {
             config.design.causal = false;
             // On both sides transformers counts a window without the token itself.
             config.design.windows.iter_mut().flatten().for_each(|window| *window = window.saturating_add(1));
@@ -171,6 +180,14 @@ impl Config {
             faults = config.faults();
         }
         Error::collect(config, faults)
+    }
+
+    /// As [`Config::from_json`], of a model with tensors of these names: some checkpoints have no head.
+    pub fn for_tensors<'n>(value: &Value, names: impl IntoIterator<Item = &'n str>) -> Result<Self> {
+        let mut config = Self::from_json(value)?;
+        let transform = config.design.architecture.weight_name(Part::HeadTransform);
+        config.design.headless = transform.is_some_and(|name| names.into_iter().all(|known| known != name));
+        Ok(config)
     }
 
     /// As a `config.json`: of a plain Llama these numbers, of another model the document that was read.

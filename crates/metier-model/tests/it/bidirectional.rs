@@ -3,7 +3,7 @@
 use super::tiny::{Bytes, config, decoder};
 use metier_compute::Tape;
 use metier_core::Error;
-use metier_core::seam::{Embed, Generate, GenerateRequest, Prompt, Score, ScoreRequest};
+use metier_core::seam::{Embed, Generate, GenerateRequest, Prompt, Sampling, Score, ScoreRequest};
 use metier_model::config::IS_CAUSAL;
 use metier_model::decode::Session;
 use metier_model::{Config, Decoder, LocalModel};
@@ -53,8 +53,13 @@ fn the_configuration_says_it() {
 #[test]
 fn what_predicts_the_next_token_is_refused() {
     let model = LocalModel::new(decoder(&both_sides(), 5), Arc::new(Bytes { begin: true })).unwrap();
-    let request =
-        GenerateRequest { prompt: Prompt::Text("ab".into()), max_tokens: Some(2), ..GenerateRequest::default() };
+    let request = GenerateRequest {
+        prompt: Prompt::Text("ab".into()),
+        max_tokens: Some(2),
+        stop: vec![],
+        sampling: Sampling::default(),
+        top_logprobs: 0,
+    };
     let told = |error: Error, what: &str| {
         let text = error.to_string();
         assert_eq!(error.faults.len(), 1, "{text}");

@@ -8,6 +8,7 @@ mod batching;
 mod bidirectional;
 mod configs;
 mod decoder;
+mod encoders;
 mod fuzz;
 mod generation;
 mod gguf;
