@@ -183,7 +183,7 @@ fn general(name: &str) -> Box<Body> {
 #[test]
 fn operations_agree_with_pytorch() {
     let goldens: Goldens = golden::read_as("ops.json");
-    assert_eq!(goldens.cases.len(), 69 + 2 * 29);
+    assert_eq!(goldens.cases.len(), 71 + 2 * 29);
     for (name, case) in &goldens.cases {
         let tensors: Vec<(Tensor, bool)> = case
             .inputs
