@@ -5,7 +5,6 @@
 mod adapters;
 mod bad_input;
 mod bench;
-mod bidirectional;
 mod blend;
 mod calls;
 mod cofitune;
