@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Each asset by the name tests ask for, and the recipe whose `[[asset]]` says where it comes from.
-const ASSETS: [(&str, &str); 1] = [("smollm2", "recipes/quickstart.toml")];
+const ASSETS: [(&str, &str); 2] = [("all-minilm", "fixtures/assets.toml"), ("smollm2", "recipes/quickstart.toml")];
 
 /// Each Python environment by the name tests ask for, and the script that names its packages.
 const CLIENTS: [(&str, &str); 3] = [

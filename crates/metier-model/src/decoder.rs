@@ -2,7 +2,7 @@
 
 use crate::arch;
 use crate::checkpoint::{AsStored, Checkpoint};
-use crate::config::Config;
+use crate::config::{Config, IS_CAUSAL};
 use crate::decode::{Cache, Pages};
 use crate::layer::{self, Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
 use metier_compute::op::{self, Activation, CachedText, Head, Sequence};
@@ -140,9 +140,9 @@ impl Decoder {
         mut read: impl FnMut(&str) -> Result<AsStored>,
     ) -> Result<Self> {
         arch::of(config)?;
-        let mut config = Config::from_json(config)?;
-        config.design.interleaved = how.interleaved;
         let mut present: BTreeSet<&str> = names.into_iter().collect();
+        let mut config = Config::for_tensors(config, present.iter().copied())?;
+        config.design.interleaved = how.interleaved;
         let mut faults = Vec::new();
         let mut parameters = Parameters::new();
         for (weight, name) in arch::stored_weights(&config, present.iter().copied()) {
@@ -225,6 +225,25 @@ impl Decoder {
         &self.config
     }
 
+    /// Whether a token sees no token behind it, so that what the model says of it predicts the next; else attention is bidirectional.
+    pub fn is_causal(&self) -> bool {
+        self.config.design.causal
+    }
+
+    /// Refuses for a bidirectional model what predicts each token from those before it: `what`, in the singular.
+    pub fn check_causal(&self, what: &str) -> Result<()> {
+        if self.is_causal() {
+            return Ok(());
+        }
+        let message = format!(
+            "attention is bidirectional, and {what} needs a model that predicts each token from those before it"
+        );
+        let key = if self.config.design.architecture.causal { IS_CAUSAL } else { "model_type" };
+        Err(Fault::new(Place::key(format!("config.json: {key}")), message)
+            .hint("take a causal model; a bidirectional one turns texts into vectors with `metier embed`")
+            .into())
+    }
+
     /// Whether training keeps only the residual stream between blocks and computes the rest again in the
     /// walk back: about a third more time for a fraction of the memory. Off at first.
     pub fn set_recompute(&mut self, recompute: bool) {
@@ -263,13 +282,38 @@ impl Decoder {
         Head { weight: self.parameters.get(weight), bias: bias.map(|bias| self.parameters.get(bias)), softcap }
     }
 
+    /// Refuses a model whose checkpoint has no head.
+    pub fn check_head(&self) -> Result<()> {
+        if !self.config.design.headless {
+            return Ok(());
+        }
+        let name = self.config.design.architecture.weight_name(Part::HeadTransform).unwrap_or_default();
+        Err(Fault::new(Place::key(name), "the checkpoint has no head, so the model gives tokens no probabilities")
+            .hint("take the checkpoint with its head for masked tokens; this one makes vectors with `metier embed`")
+            .into())
+    }
+
+    /// What the head reads of last hidden states, `[rows, hidden]` each.
+    fn before_head(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
+        if !self.model.transforms() {
+            return Ok(hidden.clone());
+        }
+        let mut tape = Tape::inference(&self.parameters);
+        let hidden = tape.constant(hidden.clone());
+        let read = self.model.before_head(&mut tape, hidden)?;
+        Ok(tape.value(read)?.clone())
+    }
+
     /// The logits of last hidden states `[rows, hidden]`: `[rows, vocabulary]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        op::head_logits(hidden, self.values_of_head())
+        op::head_logits(&self.before_head(hidden)?, self.values_of_head())
     }
 
     /// The logits of last hidden states on a tape, whole: `[rows, hidden]` to `[rows, vocabulary]`.
     pub fn logits_on(&self, tape: &mut Tape<'_>, hidden: Var) -> Result<Var> {
+        self.check_head()?;
+        let hidden = self.model.before_head(tape, hidden)?;
         let Head { weight, bias, softcap } = self.model.head;
         let (weight, bias) = (tape.parameter(weight), bias.map(|bias| tape.parameter(bias)));
         let logits = op::linear(tape, hidden, weight, bias)?;
@@ -282,7 +326,7 @@ impl Decoder {
     /// For each of the last hidden states `[rows, hidden]` the log-probability of its target, and whether that has the
     /// largest logit.
     pub fn log_probabilities(&self, hidden: &Tensor, targets: &[u32]) -> Result<Vec<(f32, bool)>> {
-        op::head_log_probabilities(hidden, self.values_of_head(), targets)
+        op::head_log_probabilities(&self.before_head(hidden)?, self.values_of_head(), targets)
     }
 
     /// The last hidden state of each row, final norm applied: `[rows, hidden]`.
@@ -387,6 +431,8 @@ impl Decoder {
 
     /// The weighted mean of the cross-entropies of last hidden states `[rows, hidden]` in nats: one element.
     pub fn cross_entropy(&self, tape: &mut Tape<'_>, hidden: Var, targets: &[u32], weights: &[f32]) -> Result<Var> {
+        self.check_head()?;
+        let hidden = self.model.before_head(tape, hidden)?;
         let Head { weight, bias, softcap } = self.model.head;
         let head = Head { weight: tape.parameter(weight), bias: bias.map(|bias| tape.parameter(bias)), softcap };
         op::head_cross_entropy(tape, hidden, head, targets, weights)
@@ -405,6 +451,7 @@ impl Decoder {
 
     /// As [`Decoder::advance`], with the last hidden states in place of logits: `[rows, hidden]`.
     pub fn advance_hidden(&self, pages: &Pages, texts: &mut [Advance<'_>]) -> Result<Tensor> {
+        self.check_causal("a cache of keys")?;
         for text in &mut *texts {
             self.check_length(text.cache.length().saturating_add(text.ids.len()))?;
             self.check_ids(text.ids)?;

@@ -60,7 +60,7 @@ impl Decoder {
         }
         // Causal: a token sees half of the others on average. Scores and mixing are one product each; the
         // walk back computes the scores again and has four products of its own.
-        let seen = f64::midpoint(context as f64, 1.0);
+        let seen = if self.is_causal() { f64::midpoint(context as f64, 1.0) } else { context as f64 };
         let attention = 4.0 * seen * (config.query_width() * config.layers) as f64;
         flop += attention * if anything { 3.5 } else { 1.0 };
         forward_of_blocks += attention;

@@ -6,7 +6,7 @@ use crate::optimizer::Weights;
 use crate::rates::shares;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
-use metier_core::Result;
+use metier_core::{Error, Place, Result};
 use metier_model::Decoder;
 use serde::Serialize;
 
@@ -47,12 +47,25 @@ impl Plan {
     }
 }
 
+/// Refuses a bidirectional model where each token is to be predicted from those before it.
+fn check_attention(decoder: &Decoder, parts: &Parts) -> Result<()> {
+    if decoder.is_causal() || !parts.objective.part.predicts_next() {
+        return Ok(());
+    }
+    let name = parts.objective.name;
+    let message =
+        format!("`{name}` predicts each token from those before it, and the model's attention is bidirectional");
+    Err(Error::user(Place::key("objective"), message)
+        .hint("train a causal model, or choose an objective that learns from both sides"))
+}
+
 /// What a run with these settings will cost. Windows are counted as full, though the last of a stream may be
 /// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
 ///
 /// # Errors
 /// When a rate is for no weight.
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
+    check_attention(decoder, parts)?;
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let trains: Vec<_> = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).collect();

@@ -294,6 +294,10 @@ pub(crate) fn other_of(decoder: &Decoder, run: &Run<'_>) -> Result<Option<Arc<De
     if other == Other::Nobody {
         return refuse(format!("`{name}` learns from no other model"), "leave `teacher` out, or choose `distill`");
     }
+    if run.parts.objective.part.predicts_next() && !teacher.is_causal() {
+        let message = format!("its attention is bidirectional, and `{name}` asks it what follows each token");
+        return refuse(message, "take a causal teacher");
+    }
     let (theirs, own) = (teacher.config(), decoder.config());
     if theirs.vocabulary_size != own.vocabulary_size {
         let message = format!("it has {} ids where the model has {}", theirs.vocabulary_size, own.vocabulary_size);

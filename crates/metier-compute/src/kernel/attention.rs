@@ -35,8 +35,11 @@ pub(crate) struct Layout<'a> {
 impl Layout<'_> {
     /// The keys that query `i` of `sequence` sees.
     fn seen(&self, sequence: &Sequence, i: usize) -> Range<usize> {
-        let end = sequence.key.len() - sequence.query.len() + i + 1;
-        end.saturating_sub(self.shape.window.unwrap_or(end))..end
+        let keys = sequence.key.len();
+        let own = keys - sequence.query.len() + i;
+        let reach = self.shape.window.unwrap_or(keys);
+        let end = if self.shape.causal { own + 1 } else { own.saturating_add(reach).min(keys) };
+        (own + 1).saturating_sub(reach)..end
     }
 
     /// The keys that any of `queries` sees.
@@ -70,10 +73,13 @@ impl Layout<'_> {
             return None;
         }
         let columns = (start - keys.start) / PackedRight::STEP * PackedRight::STEP..end - keys.start;
-        let first = self.seen(sequence, queries.start);
-        let end = first.end as isize - (keys.start + columns.start) as isize;
-        let start = self.shape.window.map_or(isize::MIN / 2, |window| end.saturating_sub_unsigned(window));
-        Some((columns, Band { start, end }))
+        // The column of the first query's own key.
+        let own = (sequence.key.len() - sequence.query.len() + queries.start) as isize;
+        let own = own - (keys.start + columns.start) as isize;
+        let reach = self.shape.window.and_then(|window| isize::try_from(window).ok()).unwrap_or(isize::MAX / 2);
+        let end = if self.shape.causal { own + 1 } else { own.saturating_add(reach) };
+        let band = Band { start: (own + 1).saturating_sub(reach), end, columns: columns.len() };
+        Some((columns, band))
     }
 }
 

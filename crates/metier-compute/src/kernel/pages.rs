@@ -316,7 +316,7 @@ fn meet(
     q: &[f32],
     mut result_of: impl FnMut(usize, &[f32]),
 ) {
-    let AttentionShape { heads, kv_heads, head_dim, scale, window, softcap } = *shape;
+    let AttentionShape { heads, kv_heads, head_dim, scale, window, softcap, .. } = *shape;
     let kv_head = piece.heads.start / (heads / kv_heads);
     let (many_heads, rows) = (piece.heads.len() > 1, piece.heads.len() * piece.queries.len());
     let start = (text.query.start + piece.queries.start) * heads * head_dim + piece.heads.start * head_dim;
@@ -353,7 +353,7 @@ fn meet(
             }
             let last = (position + 1) as isize - first as isize;
             let begin = window.map_or(isize::MIN / 2, |window| last.saturating_sub_unsigned(window));
-            let band = Band { start: begin, end: last };
+            let band = Band { start: begin, end: last, columns: width };
             let together = if many_heads { 1 } else { rows };
             let parts = scores.chunks_exact_mut(together * width).zip(result.chunks_exact_mut(together * head_dim));
             let numbers = tops.chunks_exact_mut(together).zip(sums.chunks_exact_mut(together));

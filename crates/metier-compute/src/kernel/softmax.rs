@@ -112,18 +112,19 @@ leveled! {
     }
 }
 
-/// Which columns of a tile each of its rows sees: row `i` those of `start + i .. end + i` that exist.
+/// Which columns of a tile each of its rows sees: row `i` those of `start + i .. end + i` that are among the first `columns`.
 #[derive(Clone, Copy)]
 pub(super) struct Band {
     pub start: isize,
     pub end: isize,
+    pub columns: usize,
 }
 
 impl Band {
     #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of its caller")]
     #[inline(always)]
-    fn row(self, row: usize, width: usize) -> (usize, usize) {
-        let place = |at: isize| (at.saturating_add_unsigned(row)).clamp(0, width as isize) as usize;
+    fn row(self, row: usize) -> (usize, usize) {
+        let place = |at: isize| (at.saturating_add_unsigned(row)).clamp(0, self.columns as isize) as usize;
         (place(self.start), place(self.end).max(place(self.start)))
     }
 }
@@ -142,7 +143,7 @@ leveled! {
     ) {
         let columns = result.len() / tops.len();
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-            let (start, end) = band.row(row, width);
+            let (start, end) = band.row(row);
             scores[..start].fill(f32::NEG_INFINITY);
             scores[end..].fill(f32::NEG_INFINITY);
             let (wide, _) = scores.as_chunks_mut::<LANES>();
@@ -188,7 +189,7 @@ leveled! {
     ) {
         let rows = scores.chunks_exact_mut(width).zip(gradients.chunks_exact_mut(width));
         for (row, (scores, gradients)) in rows.enumerate() {
-            let (start, end) = band.row(row, width);
+            let (start, end) = band.row(row);
             for (row, unseen) in [(&mut *scores, f32::NEG_INFINITY), (&mut *gradients, 0.0)] {
                 row[..start].fill(unseen);
                 row[end..].fill(unseen);

@@ -21,7 +21,9 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// What scores are multiplied by, mostly `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// With `Some(w)` a query sees the last `w` keys that it may see, its own among them; `w` is at least 1.
+    /// Whether a query sees no key behind its own; else it sees those on both sides.
+    pub causal: bool,
+    /// With `Some(w)` a query sees the keys that are less than `w` away from its own; `w` is at least 1.
     pub window: Option<usize>,
     /// With `Some(c)` a scaled score `s` becomes `c tanh(s / c)`, which lies between `-c` and `c`; `c` is above 0.
     pub softcap: Option<f32>,
@@ -65,15 +67,15 @@ struct Attention {
     sequences: List<Sequence>,
 }
 
-/// Causal attention within each sequence.
+/// Attention within each sequence, causal or bidirectional.
 ///
 /// `q` is `[N, heads * head_dim]`, `k` and `v` `[M, kv_heads * head_dim]`, the output `[N, heads * head_dim]`.
-/// With `n` queries and `m` keys, query `i` sees the keys `0 ..= m - n + i` (the last `window` of them), so
-/// `m >= n`. `p = softmax(cap(scale q k^T))` over those, `y = p v`; `cap` is nothing or the soft cap of `shape`. Rows in no sequence give zeros; query ranges
+/// With `n` queries and `m` keys, `m >= n`, query `i` stands at key `c = m - n + i`. It sees the keys `0 ..= c` (the last `window` of
+/// them) when attention is causal, else all (those with `|key - c| < window`). `p = softmax(cap(scale q k^T))` over those, `y = p v`; `cap` is nothing or the soft cap of `shape`. Rows in no sequence give zeros; query ranges
 /// may not overlap, key ranges may.
 /// Probabilities exist for one tile at a time; backward computes them again from the kept normalizer:
 /// `dv = p^T dy`, `ds = p (dy v^T - (dy . y)) cap' scale` with `cap' = 1 - tanh(s / c)^2`, `dq = ds k`, `dk = ds^T q`.
-/// Source: Dao et al., arXiv 2205.14135; Dao, arXiv 2307.08691.
+/// Source: Dao et al., arXiv 2205.14135; Dao, arXiv 2307.08691; both sides: Devlin et al., arXiv 1810.04805.
 pub fn attention(
     tape: &mut Tape<'_>,
     q: Var,

@@ -38,6 +38,13 @@ pub fn cached_attention(
         return Err(Error::program("attention to a cache has no backward"));
     }
     shape.check(OP)?;
+    if !shape.causal {
+        let fault = refuse(
+            OP,
+            "keys in a cache are of what came before, and bidirectional attention sees what comes behind too",
+        );
+        return Err(fault.hint("compute the whole text at once, without a cache"));
+    }
     let (rows, q_width) = tape.matrix(OP, "q", q)?;
     let (q, k, v) = (tape.value(q)?, tape.value(k)?, tape.value(v)?);
     let AttentionShape { heads, kv_heads, head_dim, .. } = *shape;

@@ -127,15 +127,18 @@ fn head_cross_entropy() {
 
 #[test]
 fn attention() {
-    for (length, heads, kv_heads, head_dim, window) in [
-        (5, 2, 1, 8, None),
-        (70, 4, 2, 32, None),
-        (300, 3, 1, 64, None),
-        (100, 2, 2, 20, Some(17)),
-        (600, 2, 2, 32, None),
+    for (length, heads, kv_heads, head_dim, causal, window) in [
+        (5, 2, 1, 8, true, None),
+        (70, 4, 2, 32, true, None),
+        (300, 3, 1, 64, true, None),
+        (100, 2, 2, 20, true, Some(17)),
+        (600, 2, 2, 32, true, None),
+        (70, 4, 2, 32, false, None),
+        (100, 2, 2, 20, false, Some(17)),
+        (900, 2, 1, 32, false, None),
     ] {
-        let shape =
-            AttentionShape { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window, softcap: None };
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal, window, softcap: None };
         let shapes: [&[usize]; 3] =
             [&[length, heads * head_dim], &[length, kv_heads * head_dim], &[length, kv_heads * head_dim]];
         let middle = length / 3;

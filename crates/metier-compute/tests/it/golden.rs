@@ -67,29 +67,19 @@ fn body(name: &str) -> Box<Body> {
             let shape = Rotary::new(8, 10000.0);
             op::rotary(tape, v[0], &shape, &[0, 1, 2, 77, 1023])
         }),
-        "attention" => Box::new(|tape, v| {
-            let shape = AttentionShape {
-                heads: 4,
-                kv_heads: 2,
-                head_dim: 8,
-                scale: 8.0_f32.powf(-0.5),
-                window: None,
-                softcap: None,
-            };
-            let sequences = [Sequence { query: 0..4, key: 0..4 }, Sequence { query: 4..9, key: 4..9 }];
-            op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
-        }),
-        "attention_window" => Box::new(|tape, v| {
-            let shape = AttentionShape {
-                heads: 4,
-                kv_heads: 2,
-                head_dim: 8,
-                scale: 8.0_f32.powf(-0.5),
-                window: Some(3),
-                softcap: None,
-            };
-            op::attention(tape, v[0], v[1], v[2], &shape, &[Sequence { query: 0..6, key: 0..9 }])
-        }),
+        "attention" | "attention_bidirectional" => {
+            let shape = attention_shape(name == "attention", None);
+            Box::new(move |tape, v| {
+                let sequences = [Sequence { query: 0..4, key: 0..4 }, Sequence { query: 4..9, key: 4..9 }];
+                op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
+            })
+        }
+        "attention_window" | "attention_bidirectional_window" => {
+            let shape = attention_shape(name == "attention_window", Some(3));
+            Box::new(move |tape, v| {
+                op::attention(tape, v[0], v[1], v[2], &shape, &[Sequence { query: 0..6, key: 0..9 }])
+            })
+        }
         "head_cross_entropy" => {
             Box::new(|tape, v| op::head_cross_entropy(tape, v[0], v[1], &[3, 0, 16, 9, 9], &[1.0, 1.0, 0.0, 0.5, 1.0]))
         }
@@ -101,6 +91,11 @@ fn body(name: &str) -> Box<Body> {
         }),
         other => general(other),
     }
+}
+
+fn attention_shape(causal: bool, window: Option<usize>) -> AttentionShape {
+    let scale = 8.0_f32.powf(-0.5);
+    AttentionShape { heads: 4, kv_heads: 2, head_dim: 8, scale, causal, window, softcap: None }
 }
 
 /// An operation on views of its inputs.
@@ -188,7 +183,7 @@ fn general(name: &str) -> Box<Body> {
 #[test]
 fn operations_agree_with_pytorch() {
     let goldens: Goldens = golden::read_as("ops.json");
-    assert_eq!(goldens.cases.len(), 69 + 2 * 29);
+    assert_eq!(goldens.cases.len(), 71 + 2 * 29);
     for (name, case) in &goldens.cases {
         let tensors: Vec<(Tensor, bool)> = case
             .inputs

@@ -184,12 +184,17 @@ fn rotary() {
 }
 
 fn attention_reference(v: &[Vec<f64>], queries: usize, shape: &AttentionShape, sequences: &[Sequence]) -> Vec<f64> {
-    let AttentionShape { heads, kv_heads, head_dim: d, scale, window, softcap } = *shape;
+    let AttentionShape { heads, kv_heads, head_dim: d, scale, causal, window, softcap } = *shape;
     let mut out = vec![0.0; queries * heads * d];
     for Sequence { query, key } in sequences {
         for (i, row) in query.clone().enumerate() {
-            let end = key.len() - query.len() + i + 1;
-            let start = window.map_or(0, |window| end.saturating_sub(window));
+            let own = key.len() - query.len() + i;
+            let start = window.map_or(0, |window| (own + 1).saturating_sub(window));
+            let end = match window {
+                _ if causal => own + 1,
+                Some(window) => (own + window).min(key.len()),
+                None => key.len(),
+            };
             for head in 0..heads {
                 let q = &v[0][(row * heads + head) * d..][..d];
                 let at = |key_row: usize| ((key.start + key_row) * kv_heads + head * kv_heads / heads) * d;
@@ -219,6 +224,12 @@ fn attention() {
         ("capped", 5, 7, capped(shape(3, 1, 2, None)), vec![Sequence { query: 0..5, key: 0..7 }]),
         ("capped, window", 6, 6, capped(shape(2, 2, 3, Some(3))), vec![same(0..2), same(2..6)]),
         ("window of one", 4, 4, shape(1, 1, 2, Some(1)), vec![same(0..4)]),
+        ("both sides", 5, 5, both_sides(shape(2, 2, 3, None)), vec![same(0..5)]),
+        ("both sides, shared heads, segments", 7, 7, both_sides(shape(4, 2, 2, None)), vec![same(0..3), same(3..7)]),
+        ("both sides, window", 6, 6, both_sides(shape(3, 1, 2, Some(2))), vec![same(0..6)]),
+        ("both sides, window of one", 4, 4, both_sides(shape(1, 1, 2, Some(1))), vec![same(0..4)]),
+        ("both sides, capped, window", 6, 6, capped(both_sides(shape(2, 2, 3, Some(3)))), vec![same(0..2), same(2..6)]),
+        ("both sides, more keys", 3, 8, both_sides(shape(2, 1, 2, Some(4))), vec![Sequence { query: 0..3, key: 2..8 }]),
         ("behind a cache", 3, 8, shape(2, 1, 2, None), vec![Sequence { query: 0..3, key: 2..8 }]),
         (
             "a shared prefix and rows outside",
@@ -243,7 +254,8 @@ fn attention() {
 /// Long enough for several tiles; only the output and one direction of the gradient are checked.
 #[test]
 fn attention_over_several_tiles() {
-    for shape in [shape(2, 1, 4, None), shape(2, 1, 4, Some(300)), capped(shape(2, 1, 4, Some(300)))] {
+    let shapes = [shape(2, 1, 4, None), shape(2, 1, 4, Some(300)), capped(shape(2, 1, 4, Some(300)))];
+    for shape in shapes.into_iter().flat_map(|shape| [shape, both_sides(shape)]) {
         let sequences = [Sequence { query: 0..300, key: 0..700 }, Sequence { query: 300..650, key: 700..1050 }];
         let tensors = inputs(&[&[650, 8], &[1050, 4], &[1050, 4]]);
         let all: Vec<(Tensor, bool)> = tensors.iter().map(|tensor| (tensor.clone(), true)).collect();
@@ -280,7 +292,12 @@ fn capped(shape: AttentionShape) -> AttentionShape {
 }
 
 fn shape(heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>) -> AttentionShape {
-    AttentionShape { heads, kv_heads, head_dim, scale: 0.6, window, softcap: None }
+    AttentionShape { heads, kv_heads, head_dim, scale: 0.6, causal: true, window, softcap: None }
+}
+
+/// The same, where a query sees keys on both sides.
+fn both_sides(shape: AttentionShape) -> AttentionShape {
+    AttentionShape { causal: false, ..shape }
 }
 
 #[test]

@@ -85,7 +85,8 @@ fn in_rounds(texts: &[Text], rounds: &[Vec<usize>], shape: &AttentionShape, codi
 }
 
 fn shapes() -> [AttentionShape; 3] {
-    let plain = AttentionShape { heads: 6, kv_heads: 2, head_dim: 20, scale: 0.3, window: None, softcap: None };
+    let plain =
+        AttentionShape { heads: 6, kv_heads: 2, head_dim: 20, scale: 0.3, causal: true, window: None, softcap: None };
     [
         plain,
         AttentionShape { window: Some(45), softcap: Some(5.0), ..plain },

@@ -187,7 +187,8 @@ fn ids_positions_and_targets() {
 
 #[test]
 fn attention_sequences() {
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, window: None, softcap: None };
+    let shape =
+        AttentionShape { heads: 2, kv_heads: 1, head_dim: 2, scale: 1.0, causal: true, window: None, softcap: None };
     let three: &[&[usize]] = &[&[4, 4], &[5, 2], &[5, 2]];
     let run = move |sequences: Vec<Sequence>| {
         move |tape: &mut Tape<'_>, v: &[Var]| op::attention(tape, v[0], v[1], v[2], &shape, &sequences)

@@ -107,11 +107,14 @@ fn results_do_not_depend_on_threads() {
         let positions: Vec<u32> = (0..400).collect();
         op::rotary(tape, v[0], &Rotary::new(32, 10000.0), &positions)
     });
-    same_on_any_threads("attention", &[&[500, 96], &[520, 32], &[520, 32]], &|tape, v| {
-        let shape = AttentionShape { heads: 6, kv_heads: 2, head_dim: 16, scale: 0.25, window: None, softcap: None };
-        let sequences = [Sequence { query: 0..200, key: 0..220 }, Sequence { query: 200..500, key: 220..520 }];
-        op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
-    });
+    for (causal, window) in [(true, None), (false, None), (false, Some(70))] {
+        same_on_any_threads("attention", &[&[900, 96], &[920, 32], &[920, 32]], &|tape, v| {
+            let shape =
+                AttentionShape { heads: 6, kv_heads: 2, head_dim: 16, scale: 0.25, causal, window, softcap: None };
+            let sequences = [Sequence { query: 0..200, key: 0..220 }, Sequence { query: 200..900, key: 220..920 }];
+            op::attention(tape, v[0], v[1], v[2], &shape, &sequences)
+        });
+    }
     same_on_any_threads("head_cross_entropy", &[&[300, 40], &[700, 40]], &|tape, v| {
         let targets: Vec<u32> = (0..300).collect();
         op::head_cross_entropy(tape, v[0], v[1], &targets, &[1.0; 300])

@@ -38,6 +38,11 @@ pub trait Tokenize: Send + Sync {
     /// such only when `special` is true.
     fn encode(&self, texts: &[&str], special: bool) -> Result<Vec<Encoded>>;
 
+    /// The ids of [`Tokenize::encode`] alone.
+    fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
+        Ok(self.encode(texts, special)?.into_iter().map(|encoded| encoded.ids).collect())
+    }
+
     /// The text of ids, special tokens skipped unless `special` is true. Bytes that are no UTF-8 become U+FFFD.
     fn decode(&self, ids: &[TokenId], special: bool) -> Result<String>;
 
@@ -56,6 +61,11 @@ pub trait Tokenize: Send + Sync {
 
     /// The id put before a text that has no context, if the model was trained with one.
     fn begin_of_text(&self) -> Option<TokenId>;
+
+    /// The id put behind a text that stands alone, if the vocabulary's template has one: `[SEP]` of BERT.
+    fn separator(&self) -> Option<TokenId> {
+        None
+    }
 
     /// Ids that end a text or a turn.
     fn end_of_text(&self) -> Vec<TokenId>;

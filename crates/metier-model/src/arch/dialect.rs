@@ -97,6 +97,8 @@ impl Dialect {
         match (part, is_of_expert) {
             (Part::Embedding, _) => "token_embd",
             (Part::Positions, _) => "position_embd",
+            (Part::TokenTypes, _) => "token_types",
+            (Part::EmbeddingNorm, _) => "token_embd_norm",
             (Part::AttentionNorm, _) => "blk.{}.attn_norm",
             (Part::Query, _) => "blk.{}.attn_q",
             (Part::Key, _) => "blk.{}.attn_k",
@@ -106,6 +108,7 @@ impl Dialect {
             (Part::KeyNorm, _) => "blk.{}.attn_k_norm",
             (Part::Output, _) => "blk.{}.attn_output",
             (Part::AfterAttentionNorm, _) => "blk.{}.post_attention_norm",
+            (Part::AttentionPostNorm, _) => "blk.{}.attn_output_norm",
             (Part::FeedForwardNorm, _) => "blk.{}.ffn_norm",
             (Part::Router, _) => "blk.{}.ffn_gate_inp",
             (Part::Gate, false) => "blk.{}.ffn_gate",
@@ -119,8 +122,11 @@ impl Dialect {
             (Part::SharedDown, _) => "blk.{}.ffn_down_shexp",
             (Part::SharedShare, _) => "blk.{}.ffn_gate_inp_shexp",
             (Part::AfterFeedForwardNorm, _) => "blk.{}.post_ffw_norm",
+            (Part::FeedForwardPostNorm, _) => "blk.{}.layer_output_norm",
             (Part::FinalNorm, _) => "output_norm",
             (Part::Head, _) => "output",
+            // llama.cpp has no head of masked tokens, so architectures with one have no dialect.
+            (Part::HeadTransform | Part::HeadNorm | Part::HeadBias, _) => "",
         }
     }
 }

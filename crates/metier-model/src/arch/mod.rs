@@ -5,6 +5,7 @@
 //!
 //! | member | `model_type` | models |
 //! |---|---|---|
+//! | [`bert`] | `bert` | BERT, and what was trained with its code: MiniLM, BGE, E5 and others |
 //! | [`gemma2`] | `gemma2` | Gemma 2 |
 //! | [`gemma3`] | `gemma3_text` | Gemma 3 without images |
 //! | [`gpt2`] | `gpt2` | GPT-2 and what was trained with its code |
@@ -19,7 +20,10 @@
 //! | [`qwen2_moe`] | `qwen2_moe` | Qwen 1.5 and 2 with experts |
 //! | [`qwen3`] | `qwen3` | Qwen 3 |
 //! | [`qwen3_moe`] | `qwen3_moe` | Qwen 3 with experts |
+//! | [`roberta`] | `roberta` | RoBERTa |
+//! | [`xlm_roberta`] | `xlm-roberta` | XLM-RoBERTa, and multilingual models made of it |
 
+pub mod bert;
 pub mod dialect;
 pub mod gemma2;
 pub mod gemma3;
@@ -35,6 +39,8 @@ pub mod qwen2;
 pub mod qwen2_moe;
 pub mod qwen3;
 pub mod qwen3_moe;
+pub mod roberta;
+pub mod xlm_roberta;
 
 pub use dialect::Dialect;
 
@@ -43,10 +49,12 @@ use crate::layer::{Part, WeightPattern, WeightShape, shapes_of};
 use metier_core::fault::near_miss;
 use metier_core::{Fault, Place, Result};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// All of them.
 static ARCHITECTURES: &[&Architecture] = &[
+    &bert::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
     &gemma3::ARCHITECTURE,
     &gpt2::ARCHITECTURE,
@@ -61,6 +69,8 @@ static ARCHITECTURES: &[&Architecture] = &[
     &qwen2_moe::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
     &qwen3_moe::ARCHITECTURE,
+    &roberta::ARCHITECTURE,
+    &xlm_roberta::ARCHITECTURE,
 ];
 
 /// An architecture as data.
@@ -87,10 +97,14 @@ pub struct Architecture {
     pub tied: bool,
     /// What every weight's name but the head's begins with; checkpoints of the body alone leave it out.
     pub prefix: &'static str,
+    /// Whether its models may be causal, and are where no key says otherwise.
+    pub causal: bool,
     /// Every weight, in the order of the forward pass.
     pub weights: &'static [WeightPattern],
     /// Ends of the names of tensors that some checkpoints carry and no forward pass reads.
     pub superfluous: &'static [&'static str],
+    /// Ends of weights' names, and what some checkpoints have in their place.
+    pub other_ends: &'static [(&'static str, &'static str)],
     /// How GGUF files write it; none where llama.cpp does not have it.
     pub dialect: Option<Dialect>,
 }
@@ -126,8 +140,10 @@ impl Architecture {
             intermediate: None,
             tied: false,
             prefix: "model.",
+            causal: true,
             weights,
             superfluous: &[".rotary_emb.inv_freq"],
+            other_ends: &[],
             dialect: None,
         }
     }
@@ -143,7 +159,7 @@ impl Architecture {
     /// The name of a weight that is not of a block.
     pub fn weight_name(&self, part: Part) -> Option<String> {
         let pattern = self.weights.iter().find(|pattern| pattern.part == part)?;
-        Some(format!("{}.weight", pattern.name))
+        Some(pattern.weight_in(0, 0))
     }
 }
 
@@ -154,11 +170,14 @@ pub fn weight_shapes(config: &Config) -> Vec<WeightShape> {
 
 /// The weights of a model and what a checkpoint with these names calls each.
 pub fn stored_weights<'n>(config: &Config, names: impl IntoIterator<Item = &'n str>) -> Vec<(WeightShape, String)> {
-    let prefix = config.design.architecture.prefix;
-    let whole = names.into_iter().any(|name| name.starts_with(prefix));
-    let stored = |shape: &WeightShape| match shape.name.strip_prefix(prefix) {
-        Some(bare) if !whole => bare.to_owned(),
-        _ => shape.name.clone(),
+    let Architecture { prefix, other_ends, .. } = config.design.architecture;
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    let whole = names.iter().any(|name| name.starts_with(prefix));
+    let stored = |shape: &WeightShape| {
+        let name = shape.name.strip_prefix(prefix).filter(|_| !whole).unwrap_or(&shape.name);
+        let mut others = other_ends.iter().filter_map(|(end, other)| Some(name.strip_suffix(end)?.to_owned() + other));
+        let other = others.find(|other| !names.contains(name) && names.contains(other.as_str()));
+        other.unwrap_or_else(|| name.to_owned())
     };
     let pair = |shape| {
         let name = stored(&shape);

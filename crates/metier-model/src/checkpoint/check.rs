@@ -13,7 +13,7 @@ impl Checkpoint {
         let mut faults = Vec::new();
         let mut embedding = "model.embed_tokens.weight".to_owned();
         if arch::of(&self.config).is_ok() {
-            match Config::from_json(&self.config) {
+            match Config::for_tensors(&self.config, self.tensors.keys().map(String::as_str)) {
                 Ok(config) => {
                     let weights = arch::stored_weights(&config, self.tensors.keys().map(String::as_str));
                     let name = config.design.architecture.weight_name(Part::Embedding);

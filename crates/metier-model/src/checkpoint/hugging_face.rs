@@ -66,15 +66,21 @@ pub(super) fn open(folder: &Path) -> Result<Checkpoint> {
 
 /// The JSON object in a file; `None` when there is no such file.
 fn read_object(path: &Path) -> Result<Option<Value>> {
+    let Some(value) = read_json(path)? else { return Ok(None) };
+    if value.is_object() { Ok(Some(value)) } else { Err(Error::file(path, "this is no JSON object")) }
+}
+
+/// The JSON in a file; `None` when there is no such file.
+pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // A model that is one file has no others.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(Error::io(path, "read the file", &error)),
     };
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
+    serde_json::from_str(&text).map(Some).map_err(|error| {
         Error::user(Place::file(path).at(error.line(), error.column()), format!("this is no JSON: {error}"))
-    })?;
-    if value.is_object() { Ok(Some(value)) } else { Err(Error::file(path, "this is no JSON object")) }
+    })
 }
 
 type Weights = (Vec<MappedFile>, BTreeMap<String, Stored>);
@@ -164,7 +170,15 @@ fn special_tokens(settings: &Value, generation: &Value, config: &Value, tokenize
         }
     }
     let begin = named("bos_token").or_else(|| numbered(&config["bos_token_id"]).first().copied());
-    SpecialTokens { begin, ends, padding: named("pad_token"), unknown: named("unk_token") }
+    SpecialTokens {
+        begin,
+        ends,
+        padding: named("pad_token"),
+        unknown: named("unk_token"),
+        cls: named("cls_token"),
+        sep: named("sep_token"),
+        mask: named("mask_token"),
+    }
 }
 
 fn chat_template(folder: &Path, settings: &Value) -> Result<Option<String>> {

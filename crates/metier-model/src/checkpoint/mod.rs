@@ -9,6 +9,7 @@ mod check;
 mod gguf;
 mod hugging_face;
 mod layout;
+mod pooling;
 mod pytorch;
 mod safetensors;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 mod write;
 
 pub use gguf::{GgufPlan, Mixture, Share};
+pub use pooling::{Pooling, PoolingMode};
 pub use write::{Dtype, convert_folder, rewrite_folder, write_folder, write_new};
 
 use crate::arch;
@@ -76,6 +78,12 @@ pub struct SpecialTokens {
     pub padding: Option<TokenId>,
     /// Stands for what cannot be encoded.
     pub unknown: Option<TokenId>,
+    /// Begins a text of an encoder: `[CLS]`.
+    pub cls: Option<TokenId>,
+    /// Ends it: `[SEP]`.
+    pub sep: Option<TokenId>,
+    /// Stands for a token that is to be filled in: `[MASK]`.
+    pub mask: Option<TokenId>,
 }
 
 /// A tensor as it lies in a file.
@@ -167,8 +175,9 @@ impl Checkpoint {
     /// The tensors that the model is made of; all of an architecture that is not built.
     fn model_tensors(&self) -> Vec<(&str, &Stored)> {
         let all = self.tensors.iter().map(|(name, stored)| (name.as_str(), stored));
-        let Ok(config) = Config::from_json(&self.config) else { return all.collect() };
-        let wanted = arch::stored_weights(&config, self.tensors.keys().map(String::as_str));
+        let names = || self.tensors.keys().map(String::as_str);
+        let Ok(config) = Config::for_tensors(&self.config, names()) else { return all.collect() };
+        let wanted = arch::stored_weights(&config, names());
         let wanted: BTreeSet<String> = wanted.into_iter().map(|(_, stored)| stored).collect();
         all.filter(|(name, _)| wanted.contains(*name)).collect()
     }

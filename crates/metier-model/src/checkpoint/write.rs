@@ -1,7 +1,8 @@
 //! A Hugging Face folder, written so that transformers loads it.
 
-use super::{Checkpoint, SpecialTokens};
+use super::{Checkpoint, SpecialTokens, pooling};
 use crate::arch;
+use crate::config::Config;
 use crate::layer::Part;
 use half::{bf16, f16};
 use metier_core::data::TokenId;
@@ -43,7 +44,8 @@ impl Dtype {
 }
 
 /// Writes a model into `folder`, which is created: `config.json`, `generation_config.json`,
-/// `model.safetensors`, `special_tokens_map.json`, `tokenizer.json` and `tokenizer_config.json`.
+/// `model.safetensors`, `special_tokens_map.json`, `tokenizer.json` and `tokenizer_config.json`; and what `like` has of
+/// sentence-transformers, which says how vectors are made.
 ///
 /// Configuration, tokenizer and chat template are those of `like`; `tensors` are names in Hugging Face's words,
 /// shapes and numbers in row-major order. Without a head among them it is tied to the embedding. One tensor
@@ -141,6 +143,9 @@ fn write(folder: &Path, like: &Checkpoint, weights: Vec<(&str, Weight<'_>)>, dty
     write_json(&folder.join("special_tokens_map.json"), &Value::Object(named.clone()))?;
     write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(like, named))?;
     write_json(&folder.join("generation_config.json"), &generation_config(like))?;
+    if like.path != folder {
+        pooling::copy(&like.path, folder)?;
+    }
     write_json(&folder.join("config.json"), &config)
 }
 
@@ -241,6 +246,9 @@ fn named_tokens(like: &Checkpoint) -> Result<Map<String, Value>> {
         ("eos_token", tokens.ends.first().copied()),
         ("pad_token", tokens.padding),
         ("unk_token", tokens.unknown),
+        ("cls_token", tokens.cls),
+        ("sep_token", tokens.sep),
+        ("mask_token", tokens.mask),
     ];
     let mut named = Map::new();
     for (role, id) in roles {
@@ -260,10 +268,15 @@ fn named_tokens(like: &Checkpoint) -> Result<Map<String, Value>> {
 
 fn tokenizer_config(like: &Checkpoint, named: Map<String, Value>) -> Value {
     let mut settings = named;
-    settings.insert("add_bos_token".to_owned(), json!(like.tokenizer.begin_of_text().is_some()));
+    let begin = like.tokenizer.begin_of_text();
+    // What an encoder's texts begin with is no begin-of-text token, and stands in tokenizer.json alone.
+    if begin.is_none() || begin == like.special_tokens.begin {
+        settings.insert("add_bos_token".to_owned(), json!(begin.is_some()));
+    }
     settings.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
     settings.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-    if let Some(context) = like.config["max_position_embeddings"].as_u64() {
+    let context = Config::from_json(&like.config).map(|config| config.context_length as u64).ok();
+    if let Some(context) = context.or_else(|| like.config["max_position_embeddings"].as_u64()) {
         settings.insert("model_max_length".to_owned(), json!(context));
     }
     if let Some(template) = &like.chat_template {

@@ -14,6 +14,9 @@ use metier_compute::op::Activation;
 use metier_core::{Error, Fault, Place, Result};
 use serde_json::{Map, Value};
 
+/// The key that says whether a token sees none behind it; transformers builds the masks of its decoders by it.
+pub const IS_CAUSAL: &str = "is_causal";
+
 /// No model has more layers.
 pub(crate) const MOST_LAYERS: usize = 4096;
 
@@ -65,13 +68,15 @@ pub struct Design {
     pub activation: Activation,
     /// Whether attention and feed-forward block read the same residual stream.
     pub parallel: bool,
+    /// Whether a token sees no token behind it (`is_causal`); else it sees those on both sides.
+    pub causal: bool,
     /// Columns of each head that turn with the position; all of them when it is none.
     pub turned: Option<usize>,
     /// How positions are stretched.
     pub scaling: Scaling,
     /// Base of the rotary frequencies in layers with a window, which are not stretched; as elsewhere when it is none.
     pub local_theta: Option<f32>,
-    /// For each layer the keys that a token sees, its own among them; empty when all layers see all.
+    /// For each layer the keys that a token sees on a side, its own among them; empty when all layers see all.
     pub windows: Vec<Option<usize>>,
     /// What scores are multiplied by; `1 / sqrt(head_dim)` when it is none.
     pub attention_scale: Option<f32>,
@@ -89,6 +94,12 @@ pub struct Design {
     pub interleaved: bool,
     /// Rows of virtual tokens before each text; the context is counted without them.
     pub leading: usize,
+    /// The row of learned positions where a text's first token stands.
+    pub first_position: usize,
+    /// Kinds of texts, where they have rows.
+    pub token_types: usize,
+    /// Whether the checkpoint has no head, which architectures of masked tokens leave open.
+    pub headless: bool,
     /// Experts in place of one feed-forward block.
     pub experts: Option<Experts>,
     /// The `config.json` it was read from; empty for a plain Llama, which the numbers say all of.
@@ -122,6 +133,7 @@ impl Default for Design {
             norm: NormKind::Rms,
             activation: Activation::Silu,
             parallel: false,
+            causal: true,
             turned: None,
             scaling: Scaling::None,
             local_theta: None,
@@ -134,6 +146,9 @@ impl Default for Design {
             query_key_norm: false,
             interleaved: false,
             leading: 0,
+            first_position: 0,
+            token_types: 0,
+            headless: false,
             experts: None,
             document: Map::new(),
         }
@@ -151,6 +166,11 @@ impl Config {
         let architecture = if map.contains_key("model_type") { arch::of(value)? } else { &arch::llama::ARCHITECTURE };
         let mut reader = Reader::new(map, architecture);
         let mut config = (architecture.read)(&mut reader);
+        if architecture.causal && !reader.flag(IS_CAUSAL, true) {
+            config.design.causal = false;
+            // On both sides transformers counts a window without the token itself.
+            config.design.windows.iter_mut().flatten().for_each(|window| *window = window.saturating_add(1));
+        }
         if !config.is_plain_llama() {
             config.design.document.clone_from(map);
         }
@@ -162,12 +182,20 @@ impl Config {
         Error::collect(config, faults)
     }
 
+    /// As [`Config::from_json`], of a model with tensors of these names: some checkpoints have no head.
+    pub fn for_tensors<'n>(value: &Value, names: impl IntoIterator<Item = &'n str>) -> Result<Self> {
+        let mut config = Self::from_json(value)?;
+        let transform = config.design.architecture.weight_name(Part::HeadTransform);
+        config.design.headless = transform.is_some_and(|name| names.into_iter().all(|known| known != name));
+        Ok(config)
+    }
+
     /// As a `config.json`: of a plain Llama these numbers, of another model the document that was read.
     pub fn to_json(&self) -> Value {
         if !self.is_plain_llama() {
             return Value::Object(self.design.document.clone());
         }
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "hidden_act": "silu",
@@ -184,7 +212,11 @@ impl Config {
             "tie_word_embeddings": self.tied_embeddings,
             "attention_bias": self.attention_bias,
             "mlp_bias": self.feed_forward_bias,
-        })
+        });
+        if !self.design.causal {
+            json[IS_CAUSAL] = false.into();
+        }
+        json
     }
 
     /// Whether the numbers of every decoder say all of it.

@@ -1,4 +1,4 @@
-//! Causal self-attention: projections, norms of heads, positions, and the cache of decoding.
+//! Self-attention, causal or bidirectional: projections, norms of heads, positions, and the cache of decoding.
 
 use super::dropped_attention::dropped_attention;
 use super::{Builder, LinearId, Norm, Part, Rows, Turning};
@@ -63,6 +63,7 @@ impl Attention {
                 kv_heads: config.kv_heads,
                 head_dim: config.head_dim,
                 scale: config.attention_scale(block),
+                causal: config.design.causal,
                 window: config.window(block),
                 softcap: config.design.attention_softcap,
             },

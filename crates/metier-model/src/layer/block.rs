@@ -9,13 +9,14 @@ use std::sync::Arc;
 /// One block.
 #[derive(Debug, Clone)]
 pub struct Block {
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
     attention: Attention,
     after_attention: Option<Norm>,
-    /// Where there is none, the feed-forward block reads what attention read.
+    attention_post_norm: Option<Norm>,
     feed_forward_norm: Option<Norm>,
     feed_forward: FeedForward,
     after_feed_forward: Option<Norm>,
+    feed_forward_post_norm: Option<Norm>,
     /// Whether the feed-forward block reads the residual stream without what attention adds to it.
     parallel: bool,
     /// What adapters put around attention and around the feed-forward block.
@@ -25,12 +26,14 @@ pub struct Block {
 impl Block {
     pub(crate) fn new(builder: &mut Builder<'_>, number: usize) -> Result<Self> {
         Ok(Self {
-            attention_norm: builder.needed_norm(Part::AttentionNorm, number)?,
+            attention_norm: builder.norm(Part::AttentionNorm, number)?,
             attention: Attention::new(builder, number)?,
             after_attention: builder.norm(Part::AfterAttentionNorm, number)?,
+            attention_post_norm: builder.norm(Part::AttentionPostNorm, number)?,
             feed_forward_norm: builder.norm(Part::FeedForwardNorm, number)?,
             feed_forward: FeedForward::new(builder, number)?,
             after_feed_forward: builder.norm(Part::AfterFeedForwardNorm, number)?,
+            feed_forward_post_norm: builder.norm(Part::FeedForwardPostNorm, number)?,
             parallel: builder.config.design.parallel,
             adapters: [None, None],
         })
@@ -52,19 +55,22 @@ impl Block {
 
     /// The residual stream after this block, `[N, D]` to `[N, D]`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Var, rows: Rows<'_>, keys: Keys<'_, '_>) -> Result<Var> {
-        let read = self.attention_norm.forward(tape, x)?;
+        let read = through(tape, self.attention_norm.as_ref(), x)?;
         let mixed = self.attention.forward(tape, read, rows, keys)?;
         let mixed = through(tape, self.after_attention.as_ref(), mixed)?;
         let mixed = self.adapted(tape, Sublayer::Attention, read, mixed)?;
         let after = op::add(tape, x, mixed)?;
+        let after = through(tape, self.attention_post_norm.as_ref(), after)?;
         let read = match &self.feed_forward_norm {
             Some(norm) => norm.forward(tape, if self.parallel { x } else { after })?,
-            None => read,
+            None if self.parallel => read,
+            None => after,
         };
         let made = self.feed_forward.forward(tape, read, rows.linears)?;
         let made = through(tape, self.after_feed_forward.as_ref(), made)?;
         let made = self.adapted(tape, Sublayer::FeedForward, read, made)?;
-        op::add(tape, after, made)
+        let after = op::add(tape, after, made)?;
+        through(tape, self.feed_forward_post_norm.as_ref(), after)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn dropped_attention(
             scores = op::activation(tape, scores, Activation::Tanh)?;
             scores = op::scale(tape, scores, cap)?;
         }
-        let scores = op::masked_fill(tape, scores, &unseen(rows.len(), shape.window)?, HIDDEN)?;
+        let scores = op::masked_fill(tape, scores, &unseen(rows.len(), shape)?, HIDDEN)?;
         let probabilities = op::softmax(tape, scores)?;
         let seed = Seed::new(noise.at(number).bits());
         let kept = op::dropout(tape, probabilities, rate, &seed)?;
@@ -50,8 +50,10 @@ pub(super) fn dropped_attention(
 }
 
 /// 1 where a query, a row, does not see a key: `[count, count]`.
-fn unseen(count: usize, window: Option<usize>) -> Result<Tensor> {
-    let is_seen = |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
+fn unseen(count: usize, shape: &AttentionShape) -> Result<Tensor> {
+    let is_seen = |query: usize, key: usize| {
+        (key <= query || !shape.causal) && shape.window.is_none_or(|window| query.abs_diff(key) < window)
+    };
     let all = (0..count).flat_map(|query| (0..count).map(move |key| (query, key)));
     Tensor::from_vec(&[count, count], all.map(|(query, key)| f32::from(!is_seen(query, key))).collect())
 }
@@ -62,8 +64,15 @@ mod tests {
     use metier_compute::{Gradients, ParameterId, Parameters};
     use metier_testkit::assert_close;
 
-    const SHAPE: AttentionShape =
-        AttentionShape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.5, window: Some(3), softcap: Some(2.0) };
+    const SHAPE: AttentionShape = AttentionShape {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 3,
+        scale: 0.5,
+        causal: true,
+        window: Some(3),
+        softcap: Some(2.0),
+    };
 
     fn sequences() -> Vec<Sequence> {
         [0..2, 2..7].map(|rows| Sequence { query: rows.clone(), key: rows }).to_vec()
@@ -80,15 +89,15 @@ mod tests {
     }
 
     /// What it makes, and gradients of its sum of squares.
-    fn run(rate: Option<f32>) -> Vec<Vec<f32>> {
+    fn run(shape: &AttentionShape, rate: Option<f32>) -> Vec<Vec<f32>> {
         let (parameters, ids) = parameters();
         let mut tape = Tape::training(&parameters);
         let [query, key, value] = ids.map(|id| tape.parameter(id));
         let made = match rate {
-            None => op::attention(&mut tape, query, key, value, &SHAPE, &sequences()),
+            None => op::attention(&mut tape, query, key, value, shape, &sequences()),
             Some(rate) => {
                 let dropout = (rate, Seed::new(1));
-                dropped_attention(&mut tape, [query, key, value], &SHAPE, &sequences(), dropout)
+                dropped_attention(&mut tape, [query, key, value], shape, &sequences(), dropout)
             }
         };
         let made = made.unwrap();
@@ -103,23 +112,25 @@ mod tests {
 
     #[test]
     fn without_dropout_it_is_the_fused_operation() {
-        for (got, want) in run(Some(0.0)).iter().zip(run(None)) {
-            let (got, want): (Vec<f64>, Vec<f64>) =
-                (got.iter().copied().map(f64::from).collect(), want.into_iter().map(f64::from).collect());
-            assert_close("attention", &got, &want, 1e-5, 1e-5);
+        for shape in [SHAPE, AttentionShape { causal: false, ..SHAPE }] {
+            for (got, want) in run(&shape, Some(0.0)).iter().zip(run(&shape, None)) {
+                let (got, want): (Vec<f64>, Vec<f64>) =
+                    (got.iter().copied().map(f64::from).collect(), want.into_iter().map(f64::from).collect());
+                assert_close("attention", &got, &want, 1e-5, 1e-5);
+            }
         }
     }
 
     #[test]
     fn what_is_left_out_is_missing_from_the_sum() {
         // The first row of a text sees its own key only: its value doubled, or nothing.
-        let (made, (parameters, ids)) = (run(Some(0.5)), parameters());
+        let (made, (parameters, ids)) = (run(&SHAPE, Some(0.5)), parameters());
         let values = parameters.get(ids[2]).data();
         for head in 0..4 {
             let (made, value) = (&made[0][head * 3..head * 3 + 3], &values[head / 2 * 3..head / 2 * 3 + 3]);
             let doubled: Vec<f32> = value.iter().map(|value| 2.0 * value).collect();
             assert!(made == doubled || made == [0.0; 3], "head {head}: {made:?} of {value:?}");
         }
-        assert_ne!(made[0], run(None)[0]);
+        assert_ne!(made[0], run(&SHAPE, None)[0]);
     }
 }

@@ -82,22 +82,21 @@ impl<'a> Builder<'a> {
         self.pattern(part).is_some()
     }
 
-    fn find(&self, name: &str) -> Result<Found> {
-        let weight = self
-            .parameters
-            .find(&format!("{name}.weight"))
-            .ok_or_else(|| Error::program(format!("the weight `{name}.weight` was not loaded")))?;
-        Ok(Found { weight, bias: self.parameters.find(&format!("{name}.bias")) })
+    fn find(&self, pattern: &WeightPattern, block: usize, expert: usize) -> Result<Found> {
+        let (site, name) = (pattern.name_in(block, expert), pattern.weight_in(block, expert));
+        let weight = self.parameters.find(&name);
+        let weight = weight.ok_or_else(|| Error::program(format!("the weight `{name}` was not loaded")))?;
+        Ok(Found { weight, bias: self.parameters.find(&format!("{site}.bias")) })
     }
 
     /// Weight and bias of a part, if the model has it.
     pub fn module(&self, part: Part, block: usize) -> Result<Option<Found>> {
-        self.pattern(part).map(|pattern| self.find(&pattern.name_in(block, 0))).transpose()
+        self.pattern(part).map(|pattern| self.find(pattern, block, 0)).transpose()
     }
 
     /// As [`Builder::module`] for a part that the model has.
     pub fn needed(&self, part: Part, block: usize) -> Result<Found> {
-        self.find(&self.needed_pattern(part)?.name_in(block, 0))
+        self.find(self.needed_pattern(part)?, block, 0)
     }
 
     /// A norm of rows, or of heads, if the model has it.
@@ -106,16 +105,11 @@ impl<'a> Builder<'a> {
         Ok(found.map(|found| Norm::new(self.config.design.norm, &found, self.config.norm_epsilon)))
     }
 
-    /// As [`Builder::norm`] for one that the model has.
-    pub fn needed_norm(&self, part: Part, block: usize) -> Result<Norm> {
-        Ok(Norm::new(self.config.design.norm, &self.needed(part, block)?, self.config.norm_epsilon))
-    }
-
     /// A linear layer that the model has; its number.
     pub fn linear(&mut self, part: Part, block: usize, expert: usize) -> Result<LinearId> {
         let pattern = self.needed_pattern(part)?;
         let site = pattern.name_in(block, expert);
-        let Found { weight, bias } = self.find(&site)?;
+        let Found { weight, bias } = self.find(pattern, block, expert)?;
         let shape = self.parameters.get(weight).shape();
         let (outputs, inputs) = (shape[0], shape[1]);
         let share = self.config.design.experts.as_ref().filter(|_| pattern.is_of_expert()).map_or(1.0, Experts::share);

@@ -25,6 +25,8 @@ pub enum Axis {
     Head,
     /// Positions of the longest text.
     Positions,
+    /// Kinds of texts.
+    TokenTypes,
     /// Experts.
     Experts,
     /// One.
@@ -44,7 +46,8 @@ impl Axis {
             Self::Key => config.key_width(),
             Self::QueryKeyValue => config.query_width() + 2 * config.key_width(),
             Self::Head => config.head_dim,
-            Self::Positions => config.context_length + config.design.leading,
+            Self::Positions => config.design.first_position + config.context_length + config.design.leading,
+            Self::TokenTypes => config.design.token_types,
             Self::Experts => experts.map_or(0, |experts| experts.count),
             Self::One => 1,
         }
@@ -60,6 +63,10 @@ pub enum Presence {
     Never,
     /// When the head is a weight of its own.
     Untied,
+    /// When the head is the embedding.
+    Tied,
+    /// When there is a head, of architectures whose checkpoints may be without one.
+    Headed,
     /// When attention projections have biases.
     AttentionBias,
     /// When feed-forward projections have biases.
@@ -73,7 +80,9 @@ impl Presence {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Untied => !config.tied_embeddings,
+            Self::Untied => !config.tied_embeddings && !config.design.headless,
+            Self::Tied => config.tied_embeddings && !config.design.headless,
+            Self::Headed => !config.design.headless,
             Self::AttentionBias => config.attention_bias,
             Self::FeedForwardBias => config.feed_forward_bias,
             Self::QueryKeyNorm => config.design.query_key_norm,
@@ -88,6 +97,10 @@ pub enum Part {
     Embedding,
     /// Positions to rows, added to those of the tokens.
     Positions,
+    /// The kind of a text to a row, added to those of its tokens.
+    TokenTypes,
+    /// On the sum of all rows of a token.
+    EmbeddingNorm,
     /// Before attention.
     AttentionNorm,
     /// Queries.
@@ -108,7 +121,9 @@ pub enum Part {
     Output,
     /// On what attention adds to the residual stream.
     AfterAttentionNorm,
-    /// Before the feed-forward block; where there is none, that reads what attention read.
+    /// On the residual stream behind attention.
+    AttentionPostNorm,
+    /// Before the feed-forward block; where there is none, that reads the residual stream, or beside attention what that read.
     FeedForwardNorm,
     /// Which experts a row passes through.
     Router,
@@ -130,10 +145,18 @@ pub enum Part {
     SharedShare,
     /// On what the feed-forward block adds to the residual stream.
     AfterFeedForwardNorm,
+    /// On the residual stream behind the feed-forward block.
+    FeedForwardPostNorm,
     /// Before the head.
     FinalNorm,
+    /// A layer before the head, with the activation behind it.
+    HeadTransform,
+    /// On what that layer made.
+    HeadNorm,
     /// Rows to logits.
     Head,
+    /// The head's bias, where the head is the embedding.
+    HeadBias,
 }
 
 impl Part {
@@ -162,13 +185,17 @@ impl Part {
     pub fn is_norm(self) -> bool {
         matches!(
             self,
-            Self::AttentionNorm
+            Self::EmbeddingNorm
+                | Self::AttentionNorm
                 | Self::QueryNorm
                 | Self::KeyNorm
                 | Self::AfterAttentionNorm
+                | Self::AttentionPostNorm
                 | Self::FeedForwardNorm
                 | Self::AfterFeedForwardNorm
+                | Self::FeedForwardPostNorm
                 | Self::FinalNorm
+                | Self::HeadNorm
         )
     }
 }
@@ -179,8 +206,10 @@ impl Part {
 pub struct WeightPattern {
     /// What it does.
     pub part: Part,
-    /// The name in a Hugging Face checkpoint, without `.weight` and `.bias`.
+    /// The name in a Hugging Face checkpoint, without `.weight` and `.bias`, or whole when it is `bare`.
     pub name: &'static str,
+    /// Whether nothing stands behind the name.
+    pub bare: bool,
     /// One or two axes of the weight, outputs first. A bias has the first.
     pub axes: &'static [Axis],
     /// Whether checkpoints hold the weight with inputs first.
@@ -194,7 +223,14 @@ pub struct WeightPattern {
 impl WeightPattern {
     /// A module that every model of the architecture has, without a bias.
     pub const fn new(part: Part, name: &'static str, axes: &'static [Axis]) -> Self {
-        Self { part, name, axes, transposed: false, presence: Presence::Always, bias: Presence::Never }
+        let (presence, bias) = (Presence::Always, Presence::Never);
+        Self { part, name, bare: false, axes, transposed: false, presence, bias }
+    }
+
+    /// The same with a name that has nothing behind it.
+    #[must_use]
+    pub const fn bare(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// The same with a bias.
@@ -230,6 +266,12 @@ impl WeightPattern {
         self.name.replacen("{}", &block.to_string(), 1).replacen("{}", &expert.to_string(), 1)
     }
 
+    /// The name of its weight in one block and for one expert.
+    pub fn weight_in(&self, block: usize, expert: usize) -> String {
+        let name = self.name_in(block, expert);
+        if self.bare { name } else { name + ".weight" }
+    }
+
     fn is_of_block(&self) -> bool {
         self.name.contains("{}")
     }
@@ -246,7 +288,7 @@ impl WeightPattern {
         for expert in 0..experts {
             let name = self.name_in(block, expert);
             let weight = WeightShape {
-                name: format!("{name}.weight"),
+                name: self.weight_in(block, expert),
                 shape: shape.clone(),
                 transposed: self.transposed,
                 part: self.part,

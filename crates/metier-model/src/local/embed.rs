@@ -1,6 +1,7 @@
-//! Vectors of texts: the mean of what the last block says of each token.
+//! Vectors of texts, of what the last block says of each token: its mean, or that of the first.
 
 use super::LocalModel;
+use crate::checkpoint::PoolingMode;
 use metier_compute::Tape;
 use metier_core::data::TokenId;
 use metier_core::seam::{Embed, Embedded};
@@ -14,16 +15,20 @@ impl Embed for LocalModel {
         self.decoder.config().hidden_size
     }
 
-    /// The mean over the tokens of the last hidden states (after the final norm), scaled to length 1. Special tokens
-    /// written in a text are read as plain text.
+    /// Of the last hidden states (after the final norm) what [`LocalModel::pooling`] says: their mean over all tokens, those around the
+    /// text among them, or that of the first token; scaled to length 1 where it says so. Special tokens written in a text are read as
+    /// plain text.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Embedded>> {
-        let ids_of_texts = self.ids(texts, |ids| self.decoder.check_length(ids.len()))?;
+        let ids_of_texts = self.ids(texts, |ids| self.check_embedded(ids.len()))?;
+        let counted = |tokens: usize| if self.pooling.mode == PoolingMode::Mean { tokens } else { 1 };
         let scaled = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
             let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+            let divisor = if self.pooling.normalize { length } else { counted(ids.len()) as f64 };
+            let scale = if divisor > 0.0 { 1.0 / divisor } else { 0.0 };
             Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: ids.len() }
         };
-        Ok(self.sums(&ids_of_texts, self.decoder.config().layers)?.into_iter().zip(&ids_of_texts).map(scaled).collect())
+        let sums = self.sums(&ids_of_texts, self.decoder.config().layers, self.pooling.mode)?;
+        Ok(sums.into_iter().zip(&ids_of_texts).map(scaled).collect())
     }
 }
 
@@ -37,16 +42,41 @@ impl LocalModel {
             let tokens = ids.len();
             Embedded { vector: sums.iter().map(|sum| (sum / tokens as f64) as f32).collect(), tokens }
         };
-        Ok(self.sums(&ids_of_texts, layer)?.into_iter().zip(&ids_of_texts).map(mean).collect())
+        Ok(self.sums(&ids_of_texts, layer, PoolingMode::Mean)?.into_iter().zip(&ids_of_texts).map(mean).collect())
+    }
+
+    /// Refuses a text of so many tokens, those around it among them, that is longer than the model takes to make its vector.
+    pub fn check_embedded(&self, tokens: usize) -> Result<()> {
+        self.decoder.check_length(tokens)?;
+        match self.pooling.longest.filter(|longest| tokens > *longest) {
+            None => Ok(()),
+            Some(longest) => {
+                let message = format!(
+                    "a text of {tokens} tokens is longer than the {longest} that the model makes vectors of (`max_seq_length`)"
+                );
+                Err(Fault::new(Place::default(), message).hint("shorten the text; it is never cut silently").into())
+            }
+        }
+    }
+
+    /// Most tokens of a text that becomes a vector, those around it among them.
+    pub fn longest_embedded(&self) -> usize {
+        let context = self.decoder.config().context_length;
+        self.pooling.longest.map_or(context, |longest| longest.min(context))
+    }
+
+    /// How many tokens stand around a text that is to become a vector.
+    pub fn tokens_around(&self) -> usize {
+        [self.tokenizer.begin_of_text(), self.tokenizer.separator()].iter().flatten().count()
     }
 
     /// The ids of each text; those without any and those that `check` refuses are told together.
     fn ids(&self, texts: &[&str], check: impl Fn(&[TokenId]) -> Result<()>) -> Result<Vec<Vec<TokenId>>> {
-        let begin = self.tokenizer.begin_of_text();
+        let (begin, separator) = (self.tokenizer.begin_of_text(), self.tokenizer.separator());
         let mut faults = Vec::new();
         let mut ids_of_texts = Vec::with_capacity(texts.len());
-        for (number, encoded) in self.tokenizer.encode(texts, false)?.into_iter().enumerate() {
-            let ids: Vec<TokenId> = begin.into_iter().chain(encoded.ids).collect();
+        for (number, encoded) in self.tokenizer.ids(texts, false)?.into_iter().enumerate() {
+            let ids: Vec<TokenId> = begin.into_iter().chain(encoded).chain(separator).collect();
             let place = Place::key(format!("text {}", number + 1));
             if ids.is_empty() {
                 faults.push(Fault::new(place, "it is empty, and the model has no token that begins a text"));
@@ -58,8 +88,8 @@ impl LocalModel {
         Error::collect(ids_of_texts, faults)
     }
 
-    /// The sums of the hidden states behind `layer` blocks over the tokens of each text.
-    fn sums(&self, texts: &[Vec<TokenId>], layer: usize) -> Result<Vec<Vec<f64>>> {
+    /// The sums of the hidden states behind `layer` blocks over the tokens of each text, all of them or the first.
+    fn sums(&self, texts: &[Vec<TokenId>], layer: usize, mode: PoolingMode) -> Result<Vec<Vec<f64>>> {
         let context = self.decoder.config().context_length.max(1);
         let mut sums = vec![vec![0.0; self.dimension()]; texts.len()];
         let pieces = (0..).zip(texts).flat_map(|(text, ids)| ids.chunks(context).map(move |piece| (text, piece)));
@@ -73,14 +103,20 @@ impl LocalModel {
                 rows <= ROWS
             });
             let (now, later) = rest.split_at(fitting.count().max(1));
-            self.add(now, layer, &mut sums)?;
+            self.add(now, layer, mode, &mut sums)?;
             rest = later;
         }
         Ok(sums)
     }
 
     /// Adds up pieces of texts, one after another in one run of rows; none attends to another.
-    fn add(&self, pieces: &[(usize, &[TokenId])], layer: usize, sums: &mut [Vec<f64>]) -> Result<()> {
+    fn add(
+        &self,
+        pieces: &[(usize, &[TokenId])],
+        layer: usize,
+        mode: PoolingMode,
+        sums: &mut [Vec<f64>],
+    ) -> Result<()> {
         let (mut ids, mut positions, mut sequences): (Vec<TokenId>, Vec<u32>, Vec<_>) = (vec![], vec![], vec![]);
         for (_, piece) in pieces {
             sequences.push(ids.len()..ids.len() + piece.len());
@@ -91,6 +127,7 @@ impl LocalModel {
         let hidden = self.decoder.hidden_behind(layer, &mut tape, &ids, &positions, &sequences)?;
         let (hidden, width) = (tape.value(hidden)?, self.dimension());
         for ((text, _), rows) in pieces.iter().zip(&sequences) {
+            let rows = if mode == PoolingMode::Cls { rows.start..rows.start + 1 } else { rows.clone() };
             for row in hidden.data()[rows.start * width..rows.end * width].chunks_exact(width) {
                 for (sum, value) in sums[*text].iter_mut().zip(row) {
                     *sum += f64::from(*value);

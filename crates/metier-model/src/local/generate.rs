@@ -32,6 +32,7 @@ impl Generate for LocalModel {
 impl LocalModel {
     /// The tokens of a request's prompt, and the most that may be made.
     pub(super) fn prompt_and_most(&self, request: &GenerateRequest) -> Result<(Vec<TokenId>, usize)> {
+        self.decoder.check_causal("a reply")?;
         let ids = self.encode_prompt(&request.prompt)?;
         let limit = self.decoder.config().context_length;
         let asked = request.max_tokens.unwrap_or(1);

@@ -5,6 +5,7 @@ mod generate;
 mod score;
 mod search;
 
+use crate::checkpoint::Pooling;
 use crate::config::Config;
 use crate::decode::{Draft, Pages};
 use crate::decoder::Decoder;
@@ -27,6 +28,7 @@ pub struct LocalModel {
     tokenizer: Arc<dyn Tokenize>,
     end_ids: Vec<TokenId>,
     render: Option<Render>,
+    pooling: Pooling,
     pages: Pages,
     texts: usize,
     draft: Option<Draft>,
@@ -74,7 +76,8 @@ impl LocalModel {
         let end_ids = tokenizer.end_of_text();
         let Decoding { texts, cache_bytes, coding, draft } = Decoding::new(decoder.config(), KeyCoding::F32);
         let pages = Pages::new(decoder.config(), coding, Some(cache_bytes));
-        Ok(Self { decoder, tokenizer, end_ids, render: None, pages, texts, draft })
+        let pooling = Pooling::default();
+        Ok(Self { decoder, tokenizer, end_ids, render: None, pooling, pages, texts, draft })
     }
 
     /// The same model; it answers as `decoding` says.
@@ -101,6 +104,18 @@ impl LocalModel {
     pub fn with_render(mut self, render: Render) -> Self {
         self.render = Some(render);
         self
+    }
+
+    /// The same model; it makes vectors so.
+    #[must_use]
+    pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = pooling;
+        self
+    }
+
+    /// How it makes vectors.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
     }
 
     /// The decoder.

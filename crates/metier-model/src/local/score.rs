@@ -30,6 +30,7 @@ impl Score for LocalModel {
     /// Context and continuation are encoded as one text. A token that spans the border counts as part of
     /// the continuation. Special tokens written in the text are read as plain text.
     fn score(&self, requests: &[ScoreRequest]) -> Result<Vec<Scored>> {
+        self.decoder.check_causal("the probability of a continuation")?;
         let joined: Vec<String> =
             requests.iter().map(|request| format!("{}{}", request.context, request.continuation)).collect();
         let joined: Vec<&str> = joined.iter().map(String::as_str).collect();

@@ -35,6 +35,33 @@ fn published() -> Vec<(Value, Holds)> {
     };
     vec![
         (
+            json!({
+                "model_type": "bert", "_name_or_path": "nreimers/MiniLM-L6-H384-uncased", "architectures": ["BertModel"],
+                "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": false, "hidden_act": "gelu",
+                "hidden_dropout_prob": 0.1, "hidden_size": 384, "initializer_range": 0.02, "intermediate_size": 1536,
+                "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12,
+                "num_hidden_layers": 6, "pad_token_id": 0, "position_embedding_type": "absolute",
+                "transformers_version": "4.8.2", "type_vocab_size": 2, "use_cache": true, "vocab_size": 30522
+            }),
+            |config| {
+                !config.design.causal
+                    && config.context_length == 512
+                    && config.norm_epsilon < 1e-11
+                    && config.tied_embeddings
+                    && config.turning(0).is_none()
+            },
+        ),
+        (
+            json!({
+                "model_type": "roberta", "architectures": ["RobertaForMaskedLM"], "attention_probs_dropout_prob": 0.1,
+                "bos_token_id": 0, "eos_token_id": 2, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+                "hidden_size": 768, "initializer_range": 0.02, "intermediate_size": 3072, "layer_norm_eps": 1e-5,
+                "max_position_embeddings": 514, "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 1,
+                "type_vocab_size": 1, "vocab_size": 50265
+            }),
+            |config| (config.context_length, config.design.first_position) == (512, 2) && !config.design.causal,
+        ),
+        (
             all(
                 sizes(2304, 9216, 26, 8, 4, 8192, 256_000),
                 json!({
@@ -250,6 +277,11 @@ fn what_is_not_built_is_refused_with_the_architectures_own_key() {
     let sliding = json!(["full_attention", "full_attention", "sliding_attention"]);
     let layers = json!({ "full_attention": { "rope_type": "default" }, "chunked_attention": {} });
     for (case, key, value, said) in [
+        ("bert", "position_embedding_type", json!("relative_key"), "\"relative_key\" is not built"),
+        ("bert", "is_decoder", json!(true), "true asks for mathematics"),
+        ("bert", "is_causal", json!(true), "this key is not known"),
+        ("bert", "type_vocab_size", json!(0), "texts of no kind"),
+        ("roberta", "max_position_embeddings", json!(2), "2 positions leave none"),
         ("gemma2", "attn_logit_softcapping", json!(0.0), "0 caps nothing"),
         ("gemma2", "query_pre_attn_scalar", json!(-1), "-1 scales nothing"),
         ("gemma2", "hidden_activation", json!("silu"), "\"silu\" asks for mathematics"),

@@ -5,8 +5,10 @@
 
 mod architectures;
 mod batching;
+mod bidirectional;
 mod configs;
 mod decoder;
+mod encoders;
 mod fuzz;
 mod generation;
 mod gguf;

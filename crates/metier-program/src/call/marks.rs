@@ -31,6 +31,10 @@ impl Tokenize for Showing {
         self.inner.encode(texts, special)
     }
 
+    fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
+        self.inner.ids(texts, special)
+    }
+
     fn decode(&self, ids: &[TokenId], special: bool) -> Result<String> {
         self.inner.decode(ids, special)
     }
@@ -52,6 +56,10 @@ impl Tokenize for Showing {
 
     fn begin_of_text(&self) -> Option<TokenId> {
         self.inner.begin_of_text()
+    }
+
+    fn separator(&self) -> Option<TokenId> {
+        self.inner.separator()
     }
 
     fn end_of_text(&self) -> Vec<TokenId> {

@@ -32,6 +32,7 @@ pub struct HuggingFace {
     /// Encodes in the place of both tokenizers where it can.
     encoder: Option<Encoder>,
     begin: Option<TokenId>,
+    separator: Option<TokenId>,
     ends: Vec<TokenId>,
     /// Whether SentencePiece's ids are given where the file's differ.
     is_sentence_piece: bool,
@@ -131,7 +132,7 @@ impl HuggingFace {
         Self::of(text, &json, &around, Some(encoder), tokens, added)
     }
 
-    /// The tokenizer of a file; `around` puts a begin-of-text token where it does.
+    /// The tokenizer of a file; `around` puts tokens around a text where it does.
     fn of(
         text: &str,
         json: &Value,
@@ -152,6 +153,7 @@ impl HuggingFace {
             can_cut: can_cut(json),
             encoder,
             begin: begin_of_text(around),
+            separator: separator(around),
             ends,
             is_sentence_piece: false,
             fingerprint: OnceLock::new(),
@@ -200,6 +202,13 @@ impl HuggingFace {
         self
     }
 
+    /// The ids of pieces by the crate.
+    fn library_ids(&self, pieces: Vec<&str>, special: bool) -> Result<Vec<Vec<TokenId>>> {
+        let encoded =
+            self.tokenizer(special)?.encode_batch_fast(pieces, false).map_err(|error| refused(error.as_ref()))?;
+        Ok(encoded.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+    }
+
     /// The ids of each text, as [`Tokenize::encode`] gives them without ends.
     pub fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
         let encoded = match &self.encoder {
@@ -209,7 +218,11 @@ impl HuggingFace {
                 return Ok(pieces.iter().map(|pieces| concatenated(ids.by_ref().take(pieces.len()))).collect());
             }
             Some(Encoder::Marked(encoder)) => encoder.encode(texts, special, false),
-            None => self.encode(texts, special)?,
+            None => {
+                let pieces = self.pieces(texts);
+                let mut ids = self.library_ids(pieces.concat(), special)?.into_iter();
+                return Ok(pieces.iter().map(|pieces| concatenated(ids.by_ref().take(pieces.len()))).collect());
+            }
         };
         Ok(encoded.into_iter().map(|encoded| encoded.ids).collect())
     }
@@ -294,13 +307,7 @@ impl Tokenize for HuggingFace {
                 }
                 ids
             }
-            _ => self
-                .tokenizer(special)?
-                .encode_batch_fast(pieces.concat(), false)
-                .map_err(|error| refused(error.as_ref()))?
-                .iter()
-                .map(|encoding| encoding.get_ids().to_vec())
-                .collect(),
+            _ => self.library_ids(pieces.concat(), special)?,
         }
         .into_iter();
         let mut out = Vec::with_capacity(texts.len());
@@ -316,6 +323,10 @@ impl Tokenize for HuggingFace {
             out.push(encoded);
         }
         Ok(out)
+    }
+
+    fn ids(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<TokenId>>> {
+        Self::ids(self, texts, special)
     }
 
     fn decode(&self, ids: &[TokenId], special: bool) -> Result<String> {
@@ -341,6 +352,10 @@ impl Tokenize for HuggingFace {
 
     fn begin_of_text(&self) -> Option<TokenId> {
         self.begin
+    }
+
+    fn separator(&self) -> Option<TokenId> {
+        self.separator
     }
 
     fn end_of_text(&self) -> Vec<TokenId> {
@@ -562,6 +577,13 @@ fn begin_of_text(tokenizer: &Tokenizer) -> Option<TokenId> {
     let first = |special| tokenizer.encode_fast("a", special).ok()?.get_ids().first().copied();
     let with = first(true);
     if with == first(false) { None } else { with }
+}
+
+/// The token that the file's template puts behind a text.
+fn separator(tokenizer: &Tokenizer) -> Option<TokenId> {
+    let last = |special| tokenizer.encode_fast("a", special).ok()?.get_ids().last().copied();
+    let with = last(true);
+    if with == last(false) { None } else { with }
 }
 
 /// Whether a text may be encoded in pieces that [`cut`] makes without a change of ids.

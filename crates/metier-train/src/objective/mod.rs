@@ -82,6 +82,11 @@ pub trait Objective: Send + Sync {
         Other::Nobody
     }
 
+    /// Whether each token is predicted from those before it, which only a causal model can learn.
+    fn predicts_next(&self) -> bool {
+        true
+    }
+
     /// Whether shards that teach this are what it learns from.
     fn learns(&self, lesson: Lesson) -> bool {
         lesson == Lesson::Replies

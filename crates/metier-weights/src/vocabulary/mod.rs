@@ -82,9 +82,12 @@ pub fn write(
         let message = format!("it keeps the token {id}, and the model has {old} tokens");
         return Err(Error::user(Place::key("vocabulary"), message).hint("change the tokenizer of this model"));
     }
-    if let Some(bias) = head.as_ref().map(|head| head.replace(".weight", ".bias"))
-        && checkpoint.names().contains(&bias)
-    {
+    let names = checkpoint.names();
+    let biases = [
+        head.as_ref().map(|head| head.replace(".weight", ".bias")),
+        arch::of(&checkpoint.config)?.weight_name(Part::HeadBias),
+    ];
+    if let Some(bias) = biases.into_iter().flatten().find(|bias| names.contains(bias)) {
         let place = Place::file(checkpoint.path()).with_key(bias);
         return Err(Error::user(place, "a head with a bias is not extended"));
     }

@@ -198,7 +198,7 @@ impl Bench<'_> {
             })?;
 
             let scale = 1.0 / (head_dim as f32).sqrt();
-            let shape = AttentionShape { heads, kv_heads, head_dim, scale, window: None, softcap: None };
+            let shape = AttentionShape { heads, kv_heads, head_dim, scale, causal: true, window: None, softcap: None };
             let sequences: Vec<Sequence> = (0..rows / length)
                 .map(|text| text * length..(text + 1) * length)
                 .map(|rows| Sequence { query: rows.clone(), key: rows })

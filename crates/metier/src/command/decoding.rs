@@ -56,6 +56,7 @@ impl DecodingArguments {
         let path = super::inspect::model_path(name, global)?;
         let checkpoint = Checkpoint::open(&path)?;
         let decoder = Arc::new(Decoder::from_checkpoint_as_stored(&checkpoint)?);
+        decoder.check_causal("guessing ahead").map_err(|error| error.in_file(&path))?;
         Ok(Some(Guesser { decoder, tokenizer: Arc::clone(&checkpoint.tokenizer), name: name.clone() }))
     }
 
@@ -90,7 +91,9 @@ impl DecodingArguments {
 
     /// The model at a path, answering as the arguments say.
     pub fn load(&self, path: &std::path::Path, global: &Global) -> Result<LocalModel> {
-        self.apply(crate::stage::load_model_as_stored(path)?, self.guesser(global)?.as_ref())
+        let model = crate::stage::load_model_as_stored(path)?;
+        model.decoder().check_causal("a reply").map_err(|error| error.in_file(path))?;
+        self.apply(model, self.guesser(global)?.as_ref())
     }
 
     /// What of the settings can change the tokens of a reply; empty as long as all are standard.

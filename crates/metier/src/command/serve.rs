@@ -133,6 +133,9 @@ fn models(arguments: &Arguments, global: &Global) -> Result<Vec<Served>> {
         let decoder = Decoder::from_checkpoint_as_stored(&checkpoint)?;
         let (model, syntax) =
             crate::stage::calling_model(decoder, &checkpoint).map_err(|error| error.in_file(&path))?;
+        if !model.decoder().is_causal() {
+            talk(global, &format!("attention of `{name}` is bidirectional: it answers requests for embeddings only"));
+        }
         let opened = Opened { name, checkpoint, model: as_told(model)? };
         models.push(served(opened.name.clone(), &opened.model, syntax, None));
         for (_, name, folder) in adapters.iter().filter(|(base, ..)| *base == number) {

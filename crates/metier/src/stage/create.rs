@@ -8,6 +8,7 @@ use metier_core::settings::Table;
 use metier_core::store::{Counts, Estimate};
 use metier_core::{Error, Fault, Place, Result};
 use metier_model::checkpoint::{SpecialTokens, write_new};
+use metier_model::config::IS_CAUSAL;
 use metier_model::{Config, Decoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,8 @@ struct CreateSettings {
     /// Base of the rotary frequencies.
     #[schemars(range(min = 1.0))]
     rope_theta: f32,
+    /// Which tokens a token sees.
+    attention: Attention,
     /// Whether linear layers have a bias, which begins at 0.
     biases: bool,
     /// Whether the head is the embedding.
@@ -69,6 +72,17 @@ struct CreateSettings {
     begin_of_text: Option<String>,
     /// The token that ends a text.
     end_of_text: String,
+}
+
+/// Which tokens a token sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Attention {
+    /// Those before it and itself, so that the model writes texts.
+    #[default]
+    Causal,
+    /// All of its text, so that the model reads texts: it makes vectors and fills in masked tokens.
+    Bidirectional,
 }
 
 impl Default for CreateSettings {
@@ -81,6 +95,7 @@ impl Default for CreateSettings {
             kv_heads: None,
             context: 1024,
             rope_theta: 10_000.0,
+            attention: Attention::Causal,
             biases: false,
             tied: true,
             begin_of_text: None,
@@ -126,6 +141,9 @@ impl Create {
             "tie_word_embeddings": settings.tied,
             "vocab_size": vocabulary.next_multiple_of(ROWS),
         });
+        if settings.attention == Attention::Bidirectional {
+            config[IS_CAUSAL] = false.into();
+        }
         if let Some(begin) = tokens.begin {
             config["bos_token_id"] = begin.into();
         }

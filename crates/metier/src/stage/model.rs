@@ -131,7 +131,7 @@ fn joined(
     template: Option<ChatTemplate>,
 ) -> Result<LocalModel> {
     let ends = checkpoint.special_tokens.ends.iter().copied();
-    let model = LocalModel::new(decoder, tokenizer)?.with_end_ids(ends);
+    let model = LocalModel::new(decoder, tokenizer)?.with_end_ids(ends).with_pooling(checkpoint.pooling()?);
     let Some(template) = template else { return Ok(model) };
     Ok(model.with_render(Arc::new(move |conversation: &Conversation| -> Result<String, Error> {
         template.render(conversation, true)

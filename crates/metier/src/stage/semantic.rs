@@ -92,8 +92,7 @@ impl Work for Semantic {
         let scratch = context.scratch()?;
         let model = load_model(&context.input("model")?.path)?;
         let _held = context.budget.reserve(memory_of_pass(model.decoder()), "the pass through the model")?;
-        let begin = usize::from(model.tokenizer().begin_of_text().is_some());
-        let limit = model.decoder().config().context_length.saturating_sub(begin).max(1);
+        let limit = model.longest_embedded().saturating_sub(model.tokens_around()).max(1);
         let report = semantic(
             &self.settings,
             &context.input("from")?.path,

@@ -2,7 +2,7 @@
 
 use crate::arch::Dialect;
 use crate::arch::dialect::{TiedHead, Windows};
-use crate::config::Config;
+use crate::config::{Config, IS_CAUSAL};
 use crate::layer::{NormKind, Part, Presence, Scaling};
 use metier_core::{Error, Fault, Place, Result};
 use std::f64::consts::PI;
@@ -127,6 +127,10 @@ fn mathematics(config: &Config, dialect: &Dialect, out: &mut Description) -> Vec
     if !dialect.free_heads && config.query_width() != config.hidden_size {
         let message = format!("llama.cpp's `{name}` has heads that divide the {} columns", config.hidden_size);
         faults.push(refused("head_dim", message));
+    }
+    if !design.causal {
+        let message = format!("llama.cpp's `{name}` is causal, and the model's attention is bidirectional");
+        faults.push(refused(IS_CAUSAL, message));
     }
     if !dialect.activations.contains(&design.activation) {
         let message = format!("llama.cpp's `{name}` has another activation than {:?}", design.activation);

@@ -39,6 +39,7 @@ pub(super) fn read(metadata: &mut Metadata) -> Result<Described> {
         ends,
         padding: id("tokenizer.ggml.padding_token_id")?,
         unknown: id("tokenizer.ggml.unknown_token_id")?,
+        ..SpecialTokens::default()
     };
     Ok(Described { tokenizer, json, special_tokens, tokens })
 }

@@ -73,7 +73,8 @@ impl GgufPlan {
         let config = Config::from_json(&like.config).map_err(|error| error.in_file(like.path()))?;
         let architecture = config.design.architecture;
         let Some(dialect) = &architecture.dialect else {
-            let message = format!("llama.cpp does not have the architecture `{}`", architecture.model_type);
+            let message =
+                format!("llama.cpp does not have the architecture `{}` with its head", architecture.model_type);
             return Err(Fault::new(Place::file(like.path()).with_key("config.json: model_type"), message)
                 .hint("export a Hugging Face folder: it holds every model that is read")
                 .into());

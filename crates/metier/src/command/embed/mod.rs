@@ -13,8 +13,6 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// How vectors come out of a model, in words.
-const POOLING: &str = "mean of the last hidden states, length 1";
 /// Texts that are given to the model together. A fixed number, so that a run that goes on makes the same vectors.
 const BATCH: usize = 32;
 /// Texts too long for the model that are named one by one.
@@ -22,8 +20,9 @@ const NAMED: usize = 20;
 
 /// Turn texts into vectors: files in, JSON lines or a Parquet table out
 ///
-/// A vector is the mean over a text's tokens of the model's last hidden states (after the final norm), scaled to length 1. Texts longer
-/// than the model's context are refused, never cut.
+/// A vector is the mean over a text's tokens of the model's last hidden states (after the final norm), scaled to length 1; or what a
+/// sentence-transformers folder says: the mean or the first token's, scaled or not. Texts longer than the model's context, or than the
+/// folder's `max_seq_length`, are refused, never cut.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples: metier embed specialist notes/ --output vectors.jsonl\n          metier embed model.gguf questions.jsonl --text-key question --output vectors.parquet\nA line of JSON: {\"request\": .., \"id\": .., \"tokens\": .., \"vector\": [..]}; a Parquet table has the columns id, tokens and vector"
@@ -69,7 +68,7 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
                 .hint("the file is left as it is: name another one with --output, or remove it to start over")
                 .into());
         }
-        return finish(&arguments.output, &model_id, model.dimension(), (begins.len(), 0, 0), global);
+        return finish(&arguments.output, &model_id, &model, (begins.len(), 0, 0), global);
     }
     let done = lines::finished(output, &begins)?;
     let failed = |error: std::io::Error| Error::io(output, "write", &error);
@@ -108,21 +107,22 @@ pub fn execute(arguments: &Arguments, global: &Global) -> Result<Verdict> {
         table::write(output, table, &identity)?;
         std::fs::remove_file(output).map_err(|error| Error::io(output, "remove", &error))?;
     }
-    finish(&arguments.output, &model_id, model.dimension(), (begins.len(), begins.len() - done, tokens), global)
+    finish(&arguments.output, &model_id, &model, (begins.len(), begins.len() - done, tokens), global)
 }
 
 /// Says what there is: texts, those of them that were made now, and their tokens.
 fn finish(
     output: &Path,
     model_id: &str,
-    dimension: usize,
+    model: &LocalModel,
     (texts, made, tokens): (usize, usize, usize),
     global: &Global,
 ) -> Result<Verdict> {
+    let dimension = model.dimension();
     talk(global, &format!("{} vectors of {dimension} numbers, {} made now", count(texts as u64), count(made as u64)));
     if global.json {
         crate::command::print_json(&json!({
-            "output": output, "model": model_id, "pooling": POOLING, "dimension": dimension,
+            "output": output, "model": model_id, "pooling": model.pooling().to_string(), "dimension": dimension,
             "texts": texts, "made": made, "tokens": tokens,
         }))?;
     }
@@ -151,7 +151,7 @@ fn documents<'a>(readers: &'a [(&Path, Box<dyn Read>)]) -> impl Iterator<Item = 
 
 /// How the line of each text begins. Refused when texts are too long for the model, the first ones by name.
 fn check(model: &LocalModel, model_id: &str, readers: &[(&Path, Box<dyn Read>)]) -> Result<Vec<String>> {
-    let begin = usize::from(model.tokenizer().begin_of_text().is_some());
+    let (around, pooling) = (model.tokens_around(), model.pooling().to_string());
     let mut begins = Vec::new();
     let mut faults = Vec::new();
     let mut more = 0;
@@ -160,10 +160,10 @@ fn check(model: &LocalModel, model_id: &str, readers: &[(&Path, Box<dyn Read>)])
         if stop::requested() {
             return Err(stop::interrupted());
         }
-        let tokens: usize = model.tokenizer().encode(&[&document.text], false)?.iter().map(|text| text.ids.len()).sum();
+        let tokens = around + model.tokenizer().ids(&[&document.text], false)?.iter().map(Vec::len).sum::<usize>();
         let place = || Place::key(&document.source);
-        let found = match model.decoder().check_length(tokens + begin) {
-            _ if tokens + begin == 0 => vec![Fault::new(place(), "the text is empty")],
+        let found = match model.check_embedded(tokens) {
+            _ if tokens == 0 => vec![Fault::new(place(), "the text is empty")],
             Ok(()) => Vec::new(),
             Err(error) => error.faults.into_iter().map(|fault| Fault { place: place(), ..fault }).collect(),
         };
@@ -172,7 +172,7 @@ fn check(model: &LocalModel, model_id: &str, readers: &[(&Path, Box<dyn Read>)])
         } else {
             faults.extend(found);
         }
-        begins.push(lines::begin(Some(&json!(document.id)), &[model_id, POOLING, &document.text]));
+        begins.push(lines::begin(Some(&json!(document.id)), &[model_id, &pooling, &document.text]));
     }
     if more > 0 {
         faults.push(Fault::new(Place::default(), format!("and {more} more texts")));
