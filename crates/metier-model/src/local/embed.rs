@@ -1,10 +1,12 @@
 //! Vectors of texts: the mean of what the last block says of each token.
 
 use super::LocalModel;
-use metier_compute::Tape;
+use crate::decoder::Decoder;
+use metier_compute::{Tape, Var, op};
 use metier_core::data::TokenId;
 use metier_core::seam::{Embed, Embedded};
 use metier_core::{Error, Fault, Place, Result, stop};
+use std::ops::Range;
 
 /// Rows computed at once: fills the kernels, bounds the memory. A longer text goes alone.
 const ROWS: usize = 2048;
@@ -18,12 +20,35 @@ impl Embed for LocalModel {
     /// written in a text are read as plain text.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Embedded>> {
         let ids_of_texts = self.ids(texts, |ids| self.decoder.check_length(ids.len()))?;
-        let scaled = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
-            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-            Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: ids.len() }
-        };
-        Ok(self.sums(&ids_of_texts, self.decoder.config().layers)?.into_iter().zip(&ids_of_texts).map(scaled).collect())
+        let mut vectors = Vec::with_capacity(texts.len());
+        let pieces: Vec<(usize, &[TokenId])> = (0..).zip(ids_of_texts.iter().map(Vec::as_slice)).collect();
+        each_pass(&pieces, |pieces| {
+            let Rows { ids, positions, sequences } = Rows::of(pieces);
+            let mut tape = Tape::inference(&self.decoder.parameters);
+            let found = self.decoder.text_embeddings(&mut tape, &ids, &positions, &sequences)?;
+            vectors.extend(tape.value(found)?.data().chunks_exact(self.dimension()).map(<[f32]>::to_vec));
+            Ok(())
+        })?;
+        let embedded = |(vector, ids): (_, &Vec<TokenId>)| Embedded { vector, tokens: ids.len() };
+        Ok(vectors.into_iter().zip(&ids_of_texts).map(embedded).collect())
+    }
+}
+
+impl Decoder {
+    /// The vector of each text, as [`Embed`] gives it: the mean of its last hidden states at length 1, `[texts, hidden]`. Arguments are those
+    /// of [`Decoder::hidden`].
+    ///
+    /// # Errors
+    /// Those of [`Decoder::hidden`].
+    pub fn text_embeddings<'p>(
+        &'p self,
+        tape: &mut Tape<'p>,
+        ids: &[TokenId],
+        positions: &[u32],
+        sequences: &[Range<usize>],
+    ) -> Result<Var> {
+        let hidden = self.hidden(tape, ids, positions, sequences)?;
+        op::normalized_mean(tape, hidden, sequences)
     }
 }
 
@@ -64,29 +89,13 @@ impl LocalModel {
         let mut sums = vec![vec![0.0; self.dimension()]; texts.len()];
         let pieces = (0..).zip(texts).flat_map(|(text, ids)| ids.chunks(context).map(move |piece| (text, piece)));
         let pieces: Vec<(usize, &[TokenId])> = pieces.collect();
-        let mut rest = pieces.as_slice();
-        while !rest.is_empty() {
-            stop::check()?;
-            let mut rows = 0;
-            let fitting = rest.iter().take_while(|(_, ids)| {
-                rows += ids.len();
-                rows <= ROWS
-            });
-            let (now, later) = rest.split_at(fitting.count().max(1));
-            self.add(now, layer, &mut sums)?;
-            rest = later;
-        }
+        each_pass(&pieces, |pieces| self.add(pieces, layer, &mut sums))?;
         Ok(sums)
     }
 
     /// Adds up pieces of texts, one after another in one run of rows; none attends to another.
     fn add(&self, pieces: &[(usize, &[TokenId])], layer: usize, sums: &mut [Vec<f64>]) -> Result<()> {
-        let (mut ids, mut positions, mut sequences): (Vec<TokenId>, Vec<u32>, Vec<_>) = (vec![], vec![], vec![]);
-        for (_, piece) in pieces {
-            sequences.push(ids.len()..ids.len() + piece.len());
-            positions.extend(0..piece.len() as u32);
-            ids.extend_from_slice(piece);
-        }
+        let Rows { ids, positions, sequences } = Rows::of(pieces);
         let mut tape = Tape::inference(&self.decoder.parameters);
         let hidden = self.decoder.hidden_behind(layer, &mut tape, &ids, &positions, &sequences)?;
         let (hidden, width) = (tape.value(hidden)?, self.dimension());
@@ -99,4 +108,43 @@ impl LocalModel {
         }
         Ok(())
     }
+}
+
+/// Pieces of texts one after another.
+struct Rows {
+    ids: Vec<TokenId>,
+    positions: Vec<u32>,
+    sequences: Vec<Range<usize>>,
+}
+
+impl Rows {
+    fn of(pieces: &[(usize, &[TokenId])]) -> Self {
+        let (mut ids, mut positions, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, piece) in pieces {
+            sequences.push(ids.len()..ids.len() + piece.len());
+            positions.extend(0..piece.len() as u32);
+            ids.extend_from_slice(piece);
+        }
+        Self { ids, positions, sequences }
+    }
+}
+
+/// Runs `pass` for neighboring pieces of texts that are computed at once, until all were.
+fn each_pass<'a>(
+    pieces: &[(usize, &'a [TokenId])],
+    mut pass: impl FnMut(&[(usize, &'a [TokenId])]) -> Result<()>,
+) -> Result<()> {
+    let mut rest = pieces;
+    while !rest.is_empty() {
+        stop::check()?;
+        let mut rows = 0;
+        let fitting = rest.iter().take_while(|(_, ids)| {
+            rows += ids.len();
+            rows <= ROWS
+        });
+        let (now, later) = rest.split_at(fitting.count().max(1));
+        pass(now)?;
+        rest = later;
+    }
+    Ok(())
 }
