@@ -145,6 +145,14 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// Puts before a text the token that the tokenizer puts before texts to be read, if it has one.
+    pub(super) fn begin(&self, encoded: &mut Encoded) {
+        if let Some(begin) = self.tokenizer.begin_of_text() {
+            encoded.ids.insert(0, begin);
+            encoded.ends.insert(0, 0);
+        }
+    }
+
     /// Puts the tokens before and after a text of `length` bytes that each is to have.
     pub(super) fn frame(&self, encoded: &mut Encoded, length: usize) {
         if let Some(begin) = self.begin {
