@@ -1,4 +1,4 @@
-//! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
+//! `train`: a model learns from token shards, whole or through an adapter: documents, replies, preferences or pairs of texts.
 
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{
