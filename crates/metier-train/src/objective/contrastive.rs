@@ -31,10 +31,10 @@ use std::ops::Range;
 /// a window, so shuffle the file. Rates are those of instruction tuning. Measure with `eval` and its `pairs`.
 ///
 /// # Differs from the paper in
-/// Similarities are cosines over a temperature, where van den Oord et al. learn a bilinear form. It is
-/// `MultipleNegativesRankingLoss` of sentence-transformers, with `scale = 1 / temperature` (theirs is 20, ours 0.05), and with `symmetric` its `MultipleNegativesSymmetricRankingLoss`;
-/// the temperature is what papers tell (`SimCLR`, `SimCSE`, E5). Those keep false negatives, and leave it to a sampler to avoid equal texts. Gao et al. keep
-/// the gradient by the vectors and walk back part by part; here parts are segments that are computed again, with the same numbers.
+/// Similarities are cosines over a temperature, where van den Oord et al. learn a bilinear form. It is `MultipleNegativesRankingLoss` of
+/// sentence-transformers with `scale = 1 / temperature` (theirs is 20, ours 0.05), and its `MultipleNegativesSymmetricRankingLoss` with `symmetric`. The
+/// temperature is what papers tell (`SimCLR`, `SimCSE`, E5). Those keep false negatives, and leave it to a sampler to avoid equal texts. Gao et al. keep
+/// the gradient by the vectors and walk back part by part, where here parts are segments that are computed again, with the same numbers.
 ///
 /// # Source
 /// van den Oord et al., *Representation Learning with Contrastive Predictive Coding*, arXiv:1807.03748, equation 4; in-batch negatives: Henderson et al., *Efficient
