@@ -41,7 +41,7 @@ impl Default for Settings {
 }
 
 /// What a model said to one window. A line of the windows file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// The document's id.
@@ -66,6 +66,9 @@ pub struct Measured {
     /// Of a question, what the model replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
+    /// Of a query, the places from 1 at which the passages that belong to it were found, in order; the numbers above are then 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<usize>,
 }
 
 impl Measured {
@@ -83,8 +86,7 @@ impl Measured {
             // A character that is covered in part counts.
             characters: window.text[window.text.floor_char_boundary(end)..].chars().count(),
             tokens: scored.tokens,
-            right: None,
-            reply: None,
+            ..Self::default()
         }
     }
 
@@ -164,6 +166,16 @@ pub struct Amount {
     pub asked: f64,
     /// Those of them whose reply is right.
     pub right: f64,
+    /// Queries.
+    pub queries: f64,
+    /// Of each query the share of its passages at the first place.
+    pub found_at_1: f64,
+    /// Of each query the share of its passages among the first ten.
+    pub found_at_10: f64,
+    /// Of each query 1 / (the place of the first of its passages).
+    pub reciprocal_ranks: f64,
+    /// Of each query the discounted gain of the first ten, as a share of the greatest that it can have.
+    pub gain_at_10: f64,
 }
 
 impl Amount {
@@ -177,12 +189,22 @@ impl Amount {
             tokens: self.tokens + other.tokens,
             asked: self.asked + other.asked,
             right: self.right + other.right,
+            queries: self.queries + other.queries,
+            found_at_1: self.found_at_1 + other.found_at_1,
+            found_at_10: self.found_at_10 + other.found_at_10,
+            reciprocal_ranks: self.reciprocal_ranks + other.reciprocal_ranks,
+            gain_at_10: self.gain_at_10 + other.gain_at_10,
         }
     }
 }
 
 impl From<&Measured> for Amount {
     fn from(window: &Measured) -> Self {
+        let ranks = &window.ranks;
+        let found = |most: usize| ranks.iter().filter(|rank| **rank <= most).count() as f64 / ranks.len().max(1) as f64;
+        let discount = |rank: usize| 1.0 / (rank as f64 + 1.0).log2();
+        let greatest: f64 = (1..=ranks.len().min(10)).map(discount).sum();
+        let gain: f64 = ranks.iter().copied().filter(|rank| *rank <= 10).map(discount).sum();
         Self {
             nats: window.nats,
             bytes: window.bytes as f64,
@@ -190,6 +212,11 @@ impl From<&Measured> for Amount {
             tokens: window.tokens as f64,
             asked: f64::from(window.right.is_some()),
             right: f64::from(window.right == Some(true)),
+            queries: f64::from(!ranks.is_empty()),
+            found_at_1: found(1),
+            found_at_10: found(10),
+            reciprocal_ranks: ranks.first().map_or(0.0, |rank| 1.0 / *rank as f64),
+            gain_at_10: if greatest > 0.0 { gain / greatest } else { 0.0 },
         }
     }
 }
@@ -259,7 +286,7 @@ pub fn evaluate_questions(
 }
 
 /// Measures windows in groups that lie the same way in every run, with every group on disk before the next is begun.
-fn each(
+pub(crate) fn each(
     windows: &[Window],
     settings: &Settings,
     progress: &Progress,
@@ -287,13 +314,14 @@ fn each(
         file.write_all(&lines).map_err(|error| Error::io(path, "write the windows", &error))?;
         done.extend(measured);
         progress.add(group.len() as u64);
-        progress.note(&match total.asked {
-            0.0 => format!("{:.3} bits a byte", total.nats / std::f64::consts::LN_2 / total.bytes.max(1.0)),
-            asked => format!("{:.3} right", total.right / asked),
+        progress.note(&match (total.asked, total.queries) {
+            (0.0, 0.0) => format!("{:.3} bits a byte", total.nats / std::f64::consts::LN_2 / total.bytes.max(1.0)),
+            (0.0, queries) => format!("{:.3} found first", total.found_at_1 / queries),
+            (asked, _) => format!("{:.3} right", total.right / asked),
         });
     }
     file.sync_all().map_err(|error| Error::io(path, "write the windows", &error))?;
-    if total.bytes <= 0.0 {
+    if total.bytes <= 0.0 && total.queries <= 0.0 {
         return Err(Error::user(Place::default(), "no window is long enough to be scored")
             .hint("measure longer texts, or raise `window_bytes`"));
     }

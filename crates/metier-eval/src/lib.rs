@@ -11,7 +11,7 @@
 //! log-probability of each and writes one line a window, so that an interrupted evaluation goes on where it
 //! stopped. Two evaluations of the same windows are compared by [`report::paired_bootstrap`].
 //!
-//! [`evaluate_questions`] asks questions in the same way. What a model writes is compared with other texts by [`Texts`], and with what [`Ngrams`] write.
+//! [`evaluate_questions`] asks questions in the same way, and [`evaluate_retrieval`] looks for the passages of queries by vectors. What a model writes is compared with other texts by [`Texts`], and with what [`Ngrams`] write.
 
 mod evaluate;
 pub mod law;
@@ -19,6 +19,7 @@ pub mod metric;
 mod ngram;
 mod questions;
 pub mod report;
+mod retrieval;
 mod rouge;
 pub mod scenario;
 mod window;
@@ -27,5 +28,6 @@ mod words;
 pub use evaluate::{Evaluation, Measured, Planned, Settings as EvaluateSettings, evaluate, evaluate_questions, plan};
 pub use ngram::Ngrams;
 pub use questions::{QUESTIONS, read_questions};
+pub use retrieval::{Retrieval, evaluate_retrieval};
 pub use rouge::{Texts, rouge};
 pub use window::{Window, choose};

@@ -1,7 +1,7 @@
 //! A decoder-only language model: its weights, its forward pass, the places where adapters attach.
 
 use crate::arch;
-use crate::checkpoint::{AsStored, Checkpoint};
+use crate::checkpoint::{AsStored, Checkpoint, PoolingMode};
 use crate::config::{Config, IS_CAUSAL};
 use crate::decode::{Cache, Pages};
 use crate::layer::{self, Attachments, Keys, Leading, Linear, Model, NormKind, Part, Rows, VirtualKind, WeightShape};
@@ -21,6 +21,7 @@ pub struct Decoder {
     pub(crate) attachments: Attachments,
     recompute: bool,
     attention_dropout: f32,
+    pooling: PoolingMode,
 }
 
 /// Rows of one training step: texts one after another, without padding.
@@ -207,6 +208,7 @@ impl Decoder {
             attachments: Attachments::default(),
             recompute: false,
             attention_dropout: 0.0,
+            pooling: PoolingMode::default(),
         })
     }
 
@@ -217,7 +219,7 @@ impl Decoder {
         for (id, original) in &self.attachments.originals {
             *parameters.get_mut(*id) = original.clone();
         }
-        Self::assemble(config, parameters)
+        Ok(Self { pooling: self.pooling, ..Self::assemble(config, parameters)? })
     }
 
     /// Its numbers.
@@ -248,6 +250,16 @@ impl Decoder {
     /// walk back: about a third more time for a fraction of the memory. Off at first.
     pub fn set_recompute(&mut self, recompute: bool) {
         self.recompute = recompute;
+    }
+
+    /// Says what becomes the vector of a text; the mean of its rows at first.
+    pub fn set_pooling(&mut self, pooling: PoolingMode) {
+        self.pooling = pooling;
+    }
+
+    /// What [`Decoder::set_pooling`] set.
+    pub fn pooling(&self) -> PoolingMode {
+        self.pooling
     }
 
     /// What [`Decoder::set_recompute`] set.

@@ -6,6 +6,7 @@ use crate::sources::Sources;
 use crate::trainer::segments;
 use metier_core::Result;
 use metier_core::seed::Seed;
+use metier_tokenizer::pack::Verdict;
 use std::ops::Range;
 
 /// A part of a window.
@@ -20,10 +21,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// For each token whether it is learned itself, given those before it.
+    /// For each token whether it is learned itself, given those before it; of a text of a pair whether it counts, which all do.
     pub fn learned(&self) -> Vec<bool> {
         let mut learned = self.segment.learned.clone().unwrap_or_else(|| vec![true; self.segment.tokens.len()]);
-        learned.iter_mut().take(1).for_each(|first| *first = false);
+        let is_of_pair = self.segment.verdict.is_some_and(Verdict::is_of_pair);
+        learned.iter_mut().take(usize::from(!is_of_pair)).for_each(|first| *first = false);
         learned
     }
 }

@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoints, Found};
 use crate::guard::{Guard, Guarded};
 use crate::objective::Other;
 use crate::plan::plan;
+use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
 use crate::soft_mask::SoftMask;
 use crate::sources::Sources;
@@ -131,6 +132,7 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     let stream = sources.stream(run.settings.context)?;
     let TrainSettings { context, steps, sequences, .. } = *run.settings;
     run.parts.sampler.part.check(&stream, context, steps, sequences)?;
+    check_pairs(sources, &stream, run)?;
     decoder.set_recompute(run.settings.recompute);
     let plan = plan(decoder, Some(&stream), run.settings, run.parts)?;
     if plan.trainable == 0 {
@@ -261,16 +263,31 @@ fn check_lesson(sources: &Sources<'_>, run: &Run<'_>) -> Result<()> {
     if objective.part.learns(lesson) {
         return Ok(());
     }
-    let (hold, fitting) = match (sources.examples(), lesson) {
-        (None, _) => ("documents", "pack `examples` with `chosen` and `rejected`, or `label`"),
-        (_, Lesson::Replies) => {
-            ("replies without a verdict", "choose `causal`, or pack rows of `chosen` and `rejected`, or `label`")
-        }
-        (_, Lesson::Preferences) => ("preferences", "choose `dpo`, `kto`, `orpo` or `simpo`"),
-        (_, Lesson::Judgments) => ("judgments", "choose `kto`"),
+    let (hold, choose) = match (sources.examples(), lesson) {
+        (None, _) => ("documents", ""),
+        (_, Lesson::Replies) => ("replies without a verdict", "choose `causal`, or "),
+        (_, Lesson::Preferences) => ("preferences", "choose `dpo`, `kto`, `orpo` or `simpo`, or "),
+        (_, Lesson::Judgments) => ("judgments", "choose `kto`, or "),
+        (_, Lesson::Pairs) => ("pairs of texts", "choose `contrastive`, or "),
     };
+    let keys: Vec<_> =
+        Lesson::ALL.into_iter().filter(|lesson| objective.part.learns(*lesson)).map(Lesson::keys).collect();
     let message = format!("`{}` cannot learn from these shards: they hold {hold}", objective.name);
-    Err(Error::user(Place::key("objective"), message).hint(fitting))
+    let hint = format!("{choose}pack `examples` with {}", keys.join(", or "));
+    Err(Error::user(Place::key("objective"), message).hint(hint))
+}
+
+/// Refuses steps of a single pair, which nothing is told from.
+fn check_pairs(sources: &Sources<'_>, stream: &Stream, run: &Run<'_>) -> Result<()> {
+    let windows = stream.windows().filter(|windows| run.settings.sequences == 1 || *windows == 1);
+    let mut windows = (0..windows.unwrap_or(0)).filter_map(|number| stream.window(number));
+    let single = windows.find_map(|window| match &stream.pieces(&window)[..] {
+        [anchor, _] if run.parts.objective.part.joins() => Some(&sources.document(anchor.document).1.id),
+        _ => None,
+    });
+    let Some(id) = single else { return Ok(()) };
+    let message = format!("a step would have the pair of `{id}` alone, with nothing to tell it from");
+    Err(Error::user(Place::key("sequences"), message).hint("raise `sequences` or `context`, or pack more pairs"))
 }
 
 /// The other model that the objective looks at. The model as it is before training shares its weights as long as

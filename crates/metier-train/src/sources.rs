@@ -1,11 +1,10 @@
 //! What a run learns from, and what it is measured on: one pack, or several by their names.
 
 use crate::sampler::Stream;
-use crate::trainer::together;
 use metier_core::data::TokenId;
 use metier_core::fault::near_miss;
 use metier_core::{Error, Place, Result};
-use metier_tokenizer::pack::{DocumentEntry, ExampleSummary, Lesson, Shards};
+use metier_tokenizer::pack::{DocumentEntry, ExampleSummary, Lesson, Shards, Verdict};
 use std::ops::Range;
 
 /// What to write in place of a name that is not known, as a hint.
@@ -49,14 +48,15 @@ impl<'a> Sources<'a> {
         for (name, other) in packs {
             if lesson(other) != lesson(shards) {
                 let message = format!(
-                    "`{name}` holds something else than `{first}`: documents, replies, preferences or judgments"
+                    "`{name}` holds something else than `{first}`: documents, replies, preferences, judgments or pairs"
                 );
                 return Err(Error::file(other.folder(), message).hint("mix packs of one kind"));
             }
         }
         for (name, other) in validation {
             if lesson(other).is_some_and(|lesson| lesson != Lesson::Replies) {
-                let message = format!("`{name}` holds replies with a verdict, which have no loss of a next token");
+                let message =
+                    format!("`{name}` holds replies with a verdict, or pairs, which have no loss of a next token");
                 return Err(Error::file(other.folder(), message).hint("validate on packed documents or conversations"));
             }
         }
@@ -141,15 +141,32 @@ fn stream_of(shards: &Shards, context: usize) -> Result<Stream> {
     if shards.examples().is_none() {
         return Stream::new(lengths);
     }
-    let (lengths, together, context) = (lengths.collect::<Vec<_>>(), together(shards.examples()), context as u64);
-    Stream::of_examples(&lengths, together, context)?.map_err(|number| {
-        let id = &shards.documents()[number].id;
-        let longest = lengths.chunks(together).map(|unit| unit.iter().sum::<u64>()).max().unwrap_or(0);
-        let what = if together == 1 { "the example has" } else { "it and the rejected reply have" };
-        let length: u64 = lengths[number..].iter().take(together).sum();
-        let message = format!("`{id}`: {what} {length} tokens, and a window {context}; examples are not cut");
+    let (lengths, context): (Vec<u64>, _) = (lengths.collect(), context as u64);
+    let documents = shards.documents();
+    let units: Vec<usize> = documents.chunk_by(|_, next| !begins_row(next)).map(<[_]>::len).collect();
+    let is_pair = shards.examples().is_some_and(|examples| examples.lesson == Lesson::Pairs);
+    // A vector of one token is one, where a single token predicts nothing.
+    Stream::of_examples(&lengths, &units, if is_pair { 1 } else { 2 }, context)?.map_err(|number| {
+        let first: usize = units[..number].iter().sum();
+        let id = &documents[first].id;
+        let mut rest = &lengths[..];
+        let of_units = units.iter().map(|unit| rest.split_off(..*unit).unwrap_or(&[]).iter().sum::<u64>());
+        let of_units: Vec<u64> = of_units.collect();
+        let longest = of_units.iter().max().unwrap_or(&0);
+        let what = match units[number] {
+            1 => "the example has",
+            _ if is_pair => "the texts of its row have",
+            _ => "it and the rejected reply have",
+        };
+        let message =
+            format!("`{id}`: {what} {} tokens, and a window {context}; examples are not cut", of_units[number]);
         Error::user(Place::key("context"), message).hint(format!(
             "write `context = {longest}`, or pack again with `longest` and `longer = \"drop\"` or `\"cut\"`"
         ))
     })
+}
+
+/// Whether a document is the first of its row of examples; of others of its row, it is said what they are beside it.
+pub(crate) fn begins_row(document: &DocumentEntry) -> bool {
+    !document.verdict.is_some_and(Verdict::follows)
 }

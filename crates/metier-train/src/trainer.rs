@@ -6,13 +6,13 @@ use crate::objective::{Group, Other, Segment};
 use crate::page::{LOSS_FILE, SAMPLED_FILE, Sampled};
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
-use crate::sources::Sources;
+use crate::sources::{Sources, begins_row};
 use metier_compute::Tape;
 use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
 use metier_model::Decoder;
-use metier_tokenizer::pack::{ExampleSummary, Lesson};
+use metier_tokenizer::pack::Verdict;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -112,10 +112,13 @@ impl<'a> Trainer<'a> {
         let step = self.done();
         let windows = self.windows(step);
         let objective = &parts.objective.part;
-        let groups: Vec<(&[Range<u64>], Group)> = windows
-            .chunks(settings.rows())
-            .map(|windows| Ok((windows, objective.batch(&segments(self.sources, self.stream, windows)?)?)))
-            .collect::<Result<_>>()?;
+        let at_once = Some(settings.rows().saturating_mul(settings.context));
+        let group = |windows| {
+            let group = objective.batch(&segments(self.sources, self.stream, windows)?)?;
+            Ok((windows, Group { at_once, ..group }))
+        };
+        let together = if objective.joins() { settings.sequences } else { settings.rows() };
+        let groups: Vec<(&[Range<u64>], Group)> = windows.chunks(together).map(group).collect::<Result<_>>()?;
         let weights: Vec<f64> = groups.iter().map(|(_, group)| objective.weight(group)).collect();
         let whole: f64 = weights.iter().sum();
         let decoder = &self.learner.decoder;
@@ -191,12 +194,14 @@ impl<'a> Trainer<'a> {
     /// The documents of windows whose own loss is not finite; all of them where it is so only of them together.
     fn not_finite(&self, windows: &[Range<u64>]) -> Result<Vec<&str>> {
         let (objective, decoder) = (&self.run.parts.objective.part, &*self.learner.decoder);
-        let together = together(self.sources.examples());
         let pieces: Vec<_> = windows.iter().flat_map(|window| self.stream.pieces(window)).collect();
-        let segments = segments(self.sources, self.stream, windows)?;
+        let mut segments = &segments(self.sources, self.stream, windows)?[..];
         let mut names = Vec::new();
-        for (pieces, segments) in pieces.chunks(together).zip(segments.chunks(together)) {
-            let group = objective.batch(segments)?;
+        let documents: Vec<_> = pieces.iter().map(|piece| self.sources.document(piece.document).1).collect();
+        for row in documents.chunk_by(|_, next| !begins_row(next)) {
+            let (own, later) = segments.split_at(row.len());
+            segments = later;
+            let group = objective.batch(own)?;
             if objective.weight(&group) == 0.0 {
                 continue;
             }
@@ -204,7 +209,7 @@ impl<'a> Trainer<'a> {
             tape.set_precision(self.learner.precision);
             let loss = objective.loss(decoder, &mut tape, &group, self.other.as_ref())?;
             if !tape.value(loss)?.item()?.is_finite() {
-                names.extend(pieces.iter().map(|piece| self.sources.document(piece.document).1.id.as_str()));
+                names.extend(row.iter().map(|document| document.id.as_str()));
             }
         }
         names.dedup();
@@ -256,7 +261,8 @@ impl<'a> Trainer<'a> {
         for step in 0..steps {
             for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
                 let (source, document) = self.sources.document(piece.document);
-                let first = u64::from(self.sources.lead(piece.document).is_none());
+                let is_of_pair = document.verdict.is_some_and(Verdict::is_of_pair);
+                let first = u64::from(!is_of_pair && self.sources.lead(piece.document).is_none());
                 let predicted = piece.tokens.start.max(first)..piece.tokens.end;
                 *counts.entry(piece.document).or_default() += document.targets(predicted);
                 *through.entry(source).or_default() += piece.tokens.end - piece.tokens.start;
@@ -302,12 +308,6 @@ pub(crate) fn segments(sources: &Sources<'_>, stream: &Stream, windows: &[Range<
             Ok(Segment { tokens, learned, verdict: entry.verdict })
         })
         .collect()
-}
-
-/// How many neighboring documents belong together.
-pub(crate) fn together(examples: Option<&ExampleSummary>) -> usize {
-    let pairs = examples.is_some_and(|examples| examples.lesson == Lesson::Preferences);
-    if pairs { 2 } else { 1 }
 }
 
 fn diverged(step: u64, batch: &str, what: &str, names: &[&str]) -> Error {

@@ -191,7 +191,8 @@ fn one_name_each(parts: &[Declared<'_>], faults: &mut Vec<Fault>) {
 fn slice(family: &Family<'_>, parts: &[Declared<'_>], faults: &mut Vec<Fault>) {
     let list = family.list;
     for pair in family.entries.windows(2) {
-        if pair[0].0 > pair[1].0 {
+        // By whole names, so that `recall_at_1` comes before `recall_at_10`.
+        if pair[0].0.split("::").gt(pair[1].0.split("::")) {
             let message = format!("`{}` comes after `{}`: the list is alphabetical", pair[1].0, pair[0].0);
             faults.push(Fault::at(list, pair[1].1, LIST, message));
         }

@@ -271,3 +271,17 @@ fn running_sums() {
         });
     }
 }
+
+#[test]
+fn normalized_means() {
+    let texts = [0..2, 2..3, 4..7];
+    check("normalized_mean", &inputs(&[&[7, 5]]), &|tape, v| op::normalized_mean(tape, v[0], &texts), &|v| {
+        let mean = |text: &std::ops::Range<usize>| {
+            let sum = |column: usize| text.clone().map(|row| v[0][row * 5 + column]).sum::<f64>();
+            let sums: Vec<f64> = (0..5).map(sum).collect();
+            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
+            sums.into_iter().map(move |sum| sum / length)
+        };
+        texts.iter().flat_map(mean).collect()
+    });
+}

@@ -39,6 +39,9 @@ fn shapes_that_do_not_fit() {
     });
     refused(&[&[6], &[2, 3]], &["linear", "[6]"], |tape, v| op::linear(tape, v[0], v[1], None));
     refused(&[&[0]], &["mean", "[0]"], |tape, v| op::mean(tape, v[0]));
+    refused(&[&[4]], &["normalized_mean", "[4]"], |tape, v| op::normalized_mean(tape, v[0], &[0..1, 1..4]));
+    refused(&[&[4, 2]], &["normalized_mean", "3..5"], |tape, v| op::normalized_mean(tape, v[0], &[0..1, 3..5]));
+    refused(&[&[4, 2]], &["normalized_mean", "2..2"], |tape, v| op::normalized_mean(tape, v[0], &[0..1, 2..2]));
 }
 
 #[test]

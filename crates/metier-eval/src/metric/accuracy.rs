@@ -1,4 +1,4 @@
-use super::{Amount, Metric};
+use super::{Amount, Metric, Subject};
 use metier_core::part::{Build, Part};
 use metier_core::{Place, Result};
 use schemars::JsonSchema;
@@ -33,6 +33,10 @@ impl Metric for Accuracy {
 
     fn better(&self) -> &'static str {
         "higher"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Questions
     }
 
     fn value(&self, amount: Amount) -> f64 {

@@ -64,9 +64,13 @@ impl Balance {
     }
 }
 
-/// A set's score: of questions the share of right answers, of texts the probability of a byte, `2^-(bits a byte)`, its geometric mean.
+/// A set's score: of questions the share of right answers, of queries the normalized gain of the first ten passages, of texts the probability of a byte, `2^-(bits a byte)`, its geometric mean.
 fn score(amount: Amount) -> f64 {
-    if amount.asked > 0.0 { amount.right / amount.asked } else { (-amount.nats / amount.bytes).exp() }
+    match amount {
+        Amount { asked, right, .. } if asked > 0.0 => right / asked,
+        Amount { queries, gain_at_10, .. } if queries > 0.0 => gain_at_10 / queries,
+        Amount { nats, bytes, .. } => (-nats / bytes).exp(),
+    }
 }
 
 /// Speciality, versatility and their mean (Zhang et al. 2024, CoFiTune, arXiv:2404.10306, whose weighting is not published: the plain

@@ -36,7 +36,7 @@ pub fn single_table(metric: &dyn Metric, rows: &[(String, Single)]) -> String {
             format!("{low:.4} to {high:.4}"),
             single.windows.to_string(),
             single.documents.to_string(),
-            single.bytes.to_string(),
+            if single.bytes == 0 { "-".to_owned() } else { single.bytes.to_string() },
         ]);
     }
     let drawn: Vec<_> = rows.iter().map(|(name, single)| (name.as_str(), single.resampled)).collect();

@@ -69,8 +69,7 @@ pub fn synthetic(name: &str, documents: usize, windows: usize, level: f64, share
                 bytes: 1000,
                 characters: 1000,
                 tokens: 250,
-                right: None,
-                reply: None,
+                ..Measured::default()
             });
         }
     }

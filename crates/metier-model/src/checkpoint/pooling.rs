@@ -7,6 +7,7 @@ use super::hugging_face::read_json;
 use metier_core::{Error, Fault, Place, Result, store};
 use serde_json::Value;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 const MODULES: &str = "modules.json";
@@ -25,6 +26,16 @@ pub enum PoolingMode {
     Mean,
     /// That of the first token: `[CLS]`.
     Cls,
+}
+
+impl PoolingMode {
+    /// Those of a text's rows that count.
+    pub fn rows(self, text: &Range<usize>) -> Range<usize> {
+        match self {
+            Self::Mean => text.clone(),
+            Self::Cls => text.start..text.end.min(text.start + 1),
+        }
+    }
 }
 
 /// How the last hidden states of a text become its vector.

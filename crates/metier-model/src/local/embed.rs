@@ -2,10 +2,12 @@
 
 use super::LocalModel;
 use crate::checkpoint::PoolingMode;
-use metier_compute::Tape;
+use crate::decoder::Decoder;
+use metier_compute::{Tape, Var, op};
 use metier_core::data::TokenId;
 use metier_core::seam::{Embed, Embedded};
 use metier_core::{Error, Fault, Place, Result, stop};
+use std::ops::Range;
 
 /// Rows computed at once: fills the kernels, bounds the memory. A longer text goes alone.
 const ROWS: usize = 2048;
@@ -20,15 +22,42 @@ impl Embed for LocalModel {
     /// plain text.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Embedded>> {
         let ids_of_texts = self.ids(texts, |ids| self.check_embedded(ids.len()))?;
-        let counted = |tokens: usize| if self.pooling.mode == PoolingMode::Mean { tokens } else { 1 };
-        let scaled = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
-            let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt();
-            let divisor = if self.pooling.normalize { length } else { counted(ids.len()) as f64 };
-            let scale = if divisor > 0.0 { 1.0 / divisor } else { 0.0 };
-            Embedded { vector: sums.iter().map(|sum| (sum * scale) as f32).collect(), tokens: ids.len() }
-        };
-        let sums = self.sums(&ids_of_texts, self.decoder.config().layers, self.pooling.mode)?;
-        Ok(sums.into_iter().zip(&ids_of_texts).map(scaled).collect())
+        let embedded = |(vector, ids): (_, &Vec<TokenId>)| Embedded { vector, tokens: ids.len() };
+        if !self.pooling.normalize {
+            let counted = |tokens: usize| if self.pooling.mode == PoolingMode::Mean { tokens } else { 1 };
+            let sums = self.sums(&ids_of_texts, self.decoder.config().layers, self.pooling.mode)?;
+            let vectors = sums.into_iter().zip(&ids_of_texts).map(|(sums, ids)| mean(&sums, counted(ids.len())));
+            return Ok(vectors.zip(&ids_of_texts).map(embedded).collect());
+        }
+        let mut vectors = Vec::with_capacity(texts.len());
+        let pieces: Vec<(usize, &[TokenId])> = (0..).zip(ids_of_texts.iter().map(Vec::as_slice)).collect();
+        each_pass(&pieces, |pieces| {
+            let Rows { ids, positions, sequences } = Rows::of(pieces);
+            let mut tape = Tape::inference(&self.decoder.parameters);
+            let found = self.decoder.text_embeddings(&mut tape, &ids, &positions, &sequences)?;
+            vectors.extend(tape.value(found)?.data().chunks_exact(self.dimension()).map(<[f32]>::to_vec));
+            Ok(())
+        })?;
+        Ok(vectors.into_iter().zip(&ids_of_texts).map(embedded).collect())
+    }
+}
+
+impl Decoder {
+    /// The vector of each text at length 1, as [`Embed`] gives it: the mean of its last hidden states, or that of the first token
+    /// ([`Decoder::set_pooling`]), `[texts, hidden]`. Arguments are those of [`Decoder::hidden`].
+    ///
+    /// # Errors
+    /// Those of [`Decoder::hidden`].
+    pub fn text_embeddings<'p>(
+        &'p self,
+        tape: &mut Tape<'p>,
+        ids: &[TokenId],
+        positions: &[u32],
+        sequences: &[Range<usize>],
+    ) -> Result<Var> {
+        let hidden = self.hidden(tape, ids, positions, sequences)?;
+        let pooled: Vec<Range<usize>> = sequences.iter().map(|rows| self.pooling().rows(rows)).collect();
+        op::normalized_mean(tape, hidden, &pooled)
     }
 }
 
@@ -38,11 +67,11 @@ impl LocalModel {
     /// none of which sees another. A text without tokens is a fault.
     pub fn mean_states(&self, texts: &[&str], layer: usize) -> Result<Vec<Embedded>> {
         let ids_of_texts = self.ids(texts, |_| Ok(()))?;
-        let mean = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
+        let embedded = |(sums, ids): (Vec<f64>, &Vec<TokenId>)| {
             let tokens = ids.len();
-            Embedded { vector: sums.iter().map(|sum| (sum / tokens as f64) as f32).collect(), tokens }
+            Embedded { vector: mean(&sums, tokens), tokens }
         };
-        Ok(self.sums(&ids_of_texts, layer, PoolingMode::Mean)?.into_iter().zip(&ids_of_texts).map(mean).collect())
+        Ok(self.sums(&ids_of_texts, layer, PoolingMode::Mean)?.into_iter().zip(&ids_of_texts).map(embedded).collect())
     }
 
     /// Refuses a text of so many tokens, those around it among them, that is longer than the model takes to make its vector.
@@ -94,18 +123,7 @@ impl LocalModel {
         let mut sums = vec![vec![0.0; self.dimension()]; texts.len()];
         let pieces = (0..).zip(texts).flat_map(|(text, ids)| ids.chunks(context).map(move |piece| (text, piece)));
         let pieces: Vec<(usize, &[TokenId])> = pieces.collect();
-        let mut rest = pieces.as_slice();
-        while !rest.is_empty() {
-            stop::check()?;
-            let mut rows = 0;
-            let fitting = rest.iter().take_while(|(_, ids)| {
-                rows += ids.len();
-                rows <= ROWS
-            });
-            let (now, later) = rest.split_at(fitting.count().max(1));
-            self.add(now, layer, mode, &mut sums)?;
-            rest = later;
-        }
+        each_pass(&pieces, |pieces| self.add(pieces, layer, mode, &mut sums))?;
         Ok(sums)
     }
 
@@ -117,17 +135,12 @@ impl LocalModel {
         mode: PoolingMode,
         sums: &mut [Vec<f64>],
     ) -> Result<()> {
-        let (mut ids, mut positions, mut sequences): (Vec<TokenId>, Vec<u32>, Vec<_>) = (vec![], vec![], vec![]);
-        for (_, piece) in pieces {
-            sequences.push(ids.len()..ids.len() + piece.len());
-            positions.extend(0..piece.len() as u32);
-            ids.extend_from_slice(piece);
-        }
+        let Rows { ids, positions, sequences } = Rows::of(pieces);
         let mut tape = Tape::inference(&self.decoder.parameters);
         let hidden = self.decoder.hidden_behind(layer, &mut tape, &ids, &positions, &sequences)?;
         let (hidden, width) = (tape.value(hidden)?, self.dimension());
         for ((text, _), rows) in pieces.iter().zip(&sequences) {
-            let rows = if mode == PoolingMode::Cls { rows.start..rows.start + 1 } else { rows.clone() };
+            let rows = mode.rows(rows);
             for row in hidden.data()[rows.start * width..rows.end * width].chunks_exact(width) {
                 for (sum, value) in sums[*text].iter_mut().zip(row) {
                     *sum += f64::from(*value);
@@ -136,4 +149,47 @@ impl LocalModel {
         }
         Ok(())
     }
+}
+
+fn mean(sums: &[f64], count: usize) -> Vec<f32> {
+    sums.iter().map(|sum| (sum / count as f64) as f32).collect()
+}
+
+/// Pieces of texts one after another.
+struct Rows {
+    ids: Vec<TokenId>,
+    positions: Vec<u32>,
+    sequences: Vec<Range<usize>>,
+}
+
+impl Rows {
+    fn of(pieces: &[(usize, &[TokenId])]) -> Self {
+        let (mut ids, mut positions, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, piece) in pieces {
+            sequences.push(ids.len()..ids.len() + piece.len());
+            positions.extend(0..piece.len() as u32);
+            ids.extend_from_slice(piece);
+        }
+        Self { ids, positions, sequences }
+    }
+}
+
+/// Runs `pass` for neighboring pieces of texts that are computed at once, until all were.
+fn each_pass<'a>(
+    pieces: &[(usize, &'a [TokenId])],
+    mut pass: impl FnMut(&[(usize, &'a [TokenId])]) -> Result<()>,
+) -> Result<()> {
+    let mut rest = pieces;
+    while !rest.is_empty() {
+        stop::check()?;
+        let mut rows = 0;
+        let fitting = rest.iter().take_while(|(_, ids)| {
+            rows += ids.len();
+            rows <= ROWS
+        });
+        let (now, later) = rest.split_at(fitting.count().max(1));
+        pass(now)?;
+        rest = later;
+    }
+    Ok(())
 }

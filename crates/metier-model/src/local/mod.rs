@@ -109,6 +109,7 @@ impl LocalModel {
     /// The same model; it makes vectors so.
     #[must_use]
     pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        self.decoder.set_pooling(pooling.mode);
         self.pooling = pooling;
         self
     }

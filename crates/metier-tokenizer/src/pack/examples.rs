@@ -1,4 +1,4 @@
-//! Examples to shards: conversations, prompts with replies, and replies that were judged.
+//! Examples to shards: conversations, prompts with replies, replies that were judged, and pairs of texts.
 
 use super::dialogue::{Dialogue, Written};
 use super::entry::{ExampleSummary, PackSummary};
@@ -29,11 +29,13 @@ pub struct Origin<'a> {
 }
 
 /// Writes examples as shards into `folder`, which is created; shards that lie there are replaced. A row of preferences becomes
-/// two documents, the chosen one first. `progress` is told of each row.
+/// two documents, the chosen one first; a pair of texts two or more, the anchor first. `progress` is told of each row.
 ///
 /// A row is a JSON object with the keys `messages`; `prompt` and `completion`; `prompt`, `chosen` and `rejected`; or `prompt`,
-/// `completion` and `label`, whose values are texts or, but for the label, lists of messages. All rows are of one kind. What is
-/// learned of turns is as [`Dialogue`] says; of a text the whole reply, with the end-of-text token if there is one.
+/// `completion` and `label`, whose values are texts or, but for the label, lists of messages; or `anchor` and `positive`, perhaps with `negative`
+/// ([`TextPair`](metier_core::data::TextPair)). All rows are of one kind. What is
+/// learned of turns is as [`Dialogue`] says; of a text the whole reply, with the end-of-text token if there is one. All tokens of a pair's texts
+/// count; they are those that [`Embed`](metier_core::seam::Embed) reads, with the tokens that the tokenizer puts around texts that stand alone.
 ///
 /// # Errors
 /// All faults of all rows together, each with file and line: a row of another kind, a template that breaks the dialogue's contract, an
@@ -219,11 +221,18 @@ impl<'a> Packer<'a> {
 
     fn row(&mut self, document: &Document, row: &Row, written: Vec<Written>, encoded: Vec<Encoded>) -> Result<()> {
         let mut texts = Vec::new();
+        let is_pair = row.lesson == Lesson::Pairs;
         for (written, mut encoded) in written.into_iter().zip(encoded) {
-            if !written.special {
+            if is_pair {
+                self.writer.surround(&mut encoded, written.text.len());
+            } else if !written.special {
                 self.writer.frame(&mut encoded, written.text.len());
             }
-            let learned = self.dialogue.learned(&written, &encoded, &row.place);
+            let learned = match encoded.ids.len() as u64 {
+                _ if !is_pair => self.dialogue.learned(&written, &encoded, &row.place),
+                0 => Err(Error::user(row.place.clone(), "a text of the row has no tokens")),
+                count => Ok(std::iter::once(0..count).collect()),
+            };
             let Some(learned) = self.faults.take(learned)? else { return Ok(()) };
             texts.push(Text { written, encoded, learned });
         }
@@ -232,17 +241,24 @@ impl<'a> Packer<'a> {
         {
             return Ok(());
         }
-        if texts.iter().any(|text| targets(&text.learned) == 0) {
+        if !is_pair && texts.iter().any(|text| targets(&text.learned) == 0) {
             *self.counts.dropped.entry("nothing to learn".to_owned()).or_default() += 1;
             return Ok(());
         }
+        let mut negatives = 0;
         for Text { written, encoded, learned } in texts {
             self.counts.tokens += encoded.ids.len() as u64;
-            self.counts.learned += targets(&learned);
+            self.counts.learned += if is_pair { encoded.ids.len() as u64 } else { targets(&learned) };
             let id = match written.verdict {
                 Some(Verdict::Chosen) => format!("{} chosen", document.id),
                 Some(Verdict::Rejected) => format!("{} rejected", document.id),
-                _ => document.id.clone(),
+                Some(Verdict::Anchor) => format!("{} anchor", document.id),
+                Some(Verdict::Positive) => format!("{} positive", document.id),
+                Some(Verdict::Negative) => {
+                    negatives += 1;
+                    format!("{} negative {negatives}", document.id)
+                }
+                Some(Verdict::Good | Verdict::Bad) | None => document.id.clone(),
             };
             let document = Document { id, text: written.text, ..document.clone() };
             let lessons = Lessons { learned: Some(learned), verdict: written.verdict };
@@ -316,6 +332,7 @@ fn word(lesson: Lesson) -> &'static str {
         Lesson::Replies => "replies",
         Lesson::Preferences => "preferences",
         Lesson::Judgments => "judgments",
+        Lesson::Pairs => "pairs of texts",
     }
 }
 
@@ -441,6 +458,42 @@ mod tests {
         assert_eq!((learned(&shards, 0), learned(&shards, 1)), (vec!["4<end>".to_owned()], vec!["22<end>".to_owned()]));
         let (shards, _) = packed(&none, &[r#"{"prompt": "2+2=", "completion": "4", "label": true}"#]).unwrap();
         assert_eq!(shards.documents()[0].verdict, Some(Verdict::Good));
+    }
+
+    #[test]
+    fn texts_of_a_pair_are_documents_of_which_all_counts_and_nothing_ends() {
+        let rows =
+            [r#"{"anchor": "a", "positive": "bc", "negative": ["d<end>", "e"]}"#, r#"{"query": "f", "positive": "g"}"#];
+        let (shards, summary) = packed(&PackSettings::default(), &rows).unwrap();
+        assert_eq!((summary.lesson, summary.rows, summary.learned), (Lesson::Pairs, 2, 12));
+        let of: Vec<_> = shards.documents().iter().map(|entry| (entry.id.as_str(), entry.verdict.unwrap())).collect();
+        let expected = [
+            ("rows.jsonl:1 anchor", Verdict::Anchor),
+            ("rows.jsonl:1 positive", Verdict::Positive),
+            ("rows.jsonl:1 negative 1", Verdict::Negative),
+            ("rows.jsonl:1 negative 2", Verdict::Negative),
+            ("rows.jsonl:2 anchor", Verdict::Anchor),
+            ("rows.jsonl:2 positive", Verdict::Positive),
+        ];
+        assert_eq!(of, expected);
+        assert_eq!(["a", "bc", "d<end>"].map(str::to_owned), [0, 1, 2].map(|number| learned(&shards, number).concat()));
+        let folder = metier_testkit::scratch("examples");
+        folder.file("rows.jsonl", rows[1]);
+        let tokenizer = Bytes { begin: true };
+        let dialogue = Dialogue { tokenizer: &tokenizer, template: None, ends: &[END] };
+        let origin = Origin { path: &folder.path().join("rows.jsonl"), license: "CC0-1.0" };
+        pack_examples(origin, &dialogue, &PackSettings::default(), &folder.path().join("pack"), &|| ()).unwrap();
+        let shards = Shards::open(folder.path().join("pack")).unwrap();
+        let begin = metier_core::seam::Tokenize::begin_of_text(&tokenizer).unwrap();
+        assert_eq!(shards.read(0, 0..2).unwrap(), [begin, TokenId::from(b'f')]);
+        let long = PackSettings { longest: Some(2), longer: Longer::Drop, ..PackSettings::default() };
+        let (shards, summary) = packed(&long, &rows).unwrap();
+        assert_eq!((shards.documents().len(), summary.dropped["more than 2 tokens"]), (2, 1));
+        let error = refused(&PackSettings::default(), &[rows[0], r#"{"prompt": "a", "completion": "b"}"#]).to_string();
+        assert!(
+            error.contains("rows.jsonl:2: this is a row of replies, and") && error.contains("pairs of texts"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rows of examples in JSONL: which kinds there are, and what each must have.
 
-use metier_core::data::{Conversation, Message, Role, Tool};
+use metier_core::data::{Conversation, Message, Role, TextPair, Tool};
 use metier_core::{Error, Fault, Place, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,9 +18,26 @@ pub enum Lesson {
     Preferences,
     /// To give a reply that was called good, and not one that was called bad.
     Judgments,
+    /// To give texts that belong together vectors of one direction: each row is two documents or more, the anchor first.
+    Pairs,
 }
 
-/// What is said of a reply.
+impl Lesson {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Replies, Self::Preferences, Self::Judgments, Self::Pairs];
+
+    /// The keys that tell its rows from others.
+    pub fn keys(self) -> &'static str {
+        match self {
+            Self::Replies => "`messages` or `completion`",
+            Self::Preferences => "`chosen` and `rejected`",
+            Self::Judgments => "`completion` and `label`",
+            Self::Pairs => "`anchor` and `positive`",
+        }
+    }
+}
+
+/// What is said of a reply, or of a text beside others of its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -32,6 +49,24 @@ pub enum Verdict {
     Good,
     /// Bad by itself.
     Bad,
+    /// What the other texts of its row are compared with.
+    Anchor,
+    /// Belongs to the anchor of its row.
+    Positive,
+    /// Does not belong to the anchor of its row.
+    Negative,
+}
+
+impl Verdict {
+    /// Whether the document before it belongs to the same row, which stays together.
+    pub fn follows(self) -> bool {
+        matches!(self, Self::Rejected | Self::Positive | Self::Negative)
+    }
+
+    /// Whether it is said of a text of a pair, all tokens of which count.
+    pub fn is_of_pair(self) -> bool {
+        matches!(self, Self::Anchor | Self::Positive | Self::Negative)
+    }
 }
 
 /// A prompt or a reply, as a row writes it.
@@ -46,9 +81,9 @@ pub(super) enum Said {
 pub(super) struct Row {
     /// File and line.
     pub place: Place,
-    /// What comes before the reply; every reply of a model in `replies` counts.
+    /// What comes before the reply; every reply of a model in `replies` counts. Empty for a pair.
     pub prompt: Said,
-    /// One reply, or the chosen one and the rejected one.
+    /// One reply, the chosen one and the rejected one, or the texts of a pair.
     pub replies: Vec<(Said, Option<Verdict>)>,
     /// What the model may call.
     pub tools: Vec<Tool>,
@@ -56,11 +91,13 @@ pub(super) struct Row {
 }
 
 /// The keys of each kind of row, and those that may be left out.
-const KINDS: [(&[&str], &[&str]); 4] = [
+const KINDS: [(&[&str], &[&str]); 6] = [
     (&["messages"], &["tools"]),
     (&["prompt", "completion"], &["tools"]),
     (&["prompt", "chosen", "rejected"], &["tools"]),
     (&["prompt", "completion", "label"], &["tools"]),
+    (&["anchor", "positive"], &["negative"]),
+    (&["query", "positive"], &["negative"]),
 ];
 
 /// Faults that are told one by one; the rest is counted.
@@ -111,6 +148,9 @@ fn parse(line: &str, place: Place, ignore: &[String]) -> Result<Row> {
             && keys.keys().all(|key| needed.contains(&key.as_str()) || more.contains(&key.as_str()))
     };
     let Some(kind) = KINDS.iter().position(fits) else { return Err(unknown(&keys, place).into()) };
+    if kind >= 4 {
+        return pair(keys, &place);
+    }
     let mut reader = Reader { keys, place, faults: Vec::new() };
     let tools = reader.value("tools").unwrap_or_default();
     let row = match kind {
@@ -136,12 +176,31 @@ fn parse(line: &str, place: Place, ignore: &[String]) -> Result<Row> {
     Error::collect(row, reader.faults)
 }
 
+/// A row of texts that belong together.
+fn pair(keys: Map<String, Value>, place: &Place) -> Result<Row> {
+    let pair: TextPair = serde_json::from_value(Value::Object(keys)).map_err(|error| {
+        let hint = "`anchor` and `positive` are texts, `negative` is one or a list of them";
+        Error::user(place.clone(), error.to_string()).hint(hint)
+    })?;
+    let faults = pair.faults();
+    let texts = pair.texts().map(|(key, text)| {
+        let verdict = match key {
+            "anchor" => Verdict::Anchor,
+            "positive" => Verdict::Positive,
+            _ => Verdict::Negative,
+        };
+        (Said::Text(text.to_owned()), Some(verdict))
+    });
+    let row = Row::new(place, Lesson::Pairs, Said::Text(String::new()), texts.collect(), Vec::new());
+    Error::collect(row, faults.into_iter().map(|(key, what)| Fault::new(place.clone().with_key(key), what)).collect())
+}
+
 fn unknown(keys: &Map<String, Value>, place: Place) -> Fault {
     let known: Vec<_> = KINDS.iter().map(|(needed, _)| format!("`{}`", needed.join("`, `"))).collect();
     let found: Vec<_> = keys.keys().map(|key| format!("`{key}`")).collect();
     let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
     Fault::new(place, format!("a row of {found} is no example")).hint(format!(
-        "a row has {}, and may have `tools`; `ignore = [\"KEY\"]` leaves a key unread",
+        "a row has {}, and may have `tools`, or `negative` beside a `positive`; `ignore = [\"KEY\"]` leaves a key unread",
         known.join(" or ")
     ))
 }
@@ -224,6 +283,11 @@ mod tests {
         assert_eq!(found.replies, [(text("b"), Some(Verdict::Chosen)), (text("c"), Some(Verdict::Rejected))]);
         let found = row(r#"{"prompt": "a", "completion": "b", "label": false}"#).unwrap();
         assert_eq!((found.lesson, found.replies[0].1), (Lesson::Judgments, Some(Verdict::Bad)));
+        let found = row(r#"{"query": "a", "positive": "b", "negative": ["c", "d"], "score": 1}"#).unwrap();
+        assert_eq!(found.lesson, Lesson::Pairs);
+        let said =
+            [("a", Verdict::Anchor), ("b", Verdict::Positive), ("c", Verdict::Negative), ("d", Verdict::Negative)];
+        assert_eq!(found.replies, said.map(|(words, verdict)| (text(words), Some(verdict))));
         let found = row(r#"{"messages": [{"role": "user", "content": "a"}]}"#).unwrap();
         let (conversation, prompt) = found.conversation(&found.replies[0].0).unwrap();
         assert_eq!((conversation.messages.len(), prompt), (1, 0));
@@ -239,6 +303,14 @@ mod tests {
             (r#"{"prompt": "a", "completion": "b", "label": "good"}"#, "rows.jsonl:7: label: invalid type"),
             (r#"{"prompt": "a", "completion": ""}"#, "rows.jsonl:7: completion: there is no reply"),
             (r#"{"messages": [{"role": "model", "content": "a"}]}"#, "unknown variant `model`"),
+            (r#"{"anchor": "a"}"#, "rows.jsonl:7: a row of `anchor` is no example"),
+            (r#"{"anchor": "a", "positive": 3}"#, "rows.jsonl:7: invalid type"),
+            (r#"{"anchor": "a", "positive": "b", "negative": {}}"#, "a text or a list of texts"),
+            (r#"{"anchor": "a", "positive": " "}"#, "rows.jsonl:7: positive: the text is empty"),
+            (
+                r#"{"anchor": "a", "positive": "b", "negative": "b"}"#,
+                "rows.jsonl:7: negative: the negative is the positive",
+            ),
             ("[1]", "rows.jsonl:7: this is no JSON object"),
             ("{", "rows.jsonl:7:1: this is no JSON"),
         ] {

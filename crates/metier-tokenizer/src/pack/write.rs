@@ -145,16 +145,14 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// Puts around a text of `length` bytes the tokens that the tokenizer puts around texts that stand alone.
+    pub(super) fn surround(&self, encoded: &mut Encoded, length: usize) {
+        put_around(encoded, length, (self.tokenizer.begin_of_text(), self.tokenizer.separator()));
+    }
+
     /// Puts the tokens before and after a text of `length` bytes that each is to have.
     pub(super) fn frame(&self, encoded: &mut Encoded, length: usize) {
-        if let Some(begin) = self.begin {
-            encoded.ids.insert(0, begin);
-            encoded.ends.insert(0, 0);
-        }
-        if let Some(end) = self.end {
-            encoded.ids.push(end);
-            encoded.ends.push(length);
-        }
+        put_around(encoded, length, (self.begin, self.end));
     }
 
     /// Writes a document.
@@ -267,6 +265,18 @@ fn check_encoded(document: &str, encoded: &Encoded, length: usize, id_bytes: u32
         return Ok(());
     }
     Err(Error::program(format!("{document}: the tokenizer's ids or spans do not fit its vocabulary or the text")))
+}
+
+/// Puts tokens before and after a text of `length` bytes.
+fn put_around(encoded: &mut Encoded, length: usize, (before, after): (Option<TokenId>, Option<TokenId>)) {
+    if let Some(before) = before {
+        encoded.ids.insert(0, before);
+        encoded.ends.insert(0, 0);
+    }
+    if let Some(after) = after {
+        encoded.ids.push(after);
+        encoded.ends.push(length);
+    }
 }
 
 fn begin_shard(folder: &Path, id_bytes: u32, shard: u32) -> Result<(Output, Output)> {

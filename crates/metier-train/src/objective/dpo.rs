@@ -83,7 +83,7 @@ impl Build<dyn Objective> for Dpo {
 impl Objective for Dpo {
     fn batch(&self, segments: &[Segment]) -> Result<Group> {
         let (rows, verdicts) = preference::pairs(segments)?;
-        Ok(Group { rows, verdicts, mismatched: None })
+        Ok(Group { rows, verdicts, ..Group::default() })
     }
 
     fn loss<'p>(

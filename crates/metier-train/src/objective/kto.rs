@@ -89,7 +89,7 @@ fn mismatched(segments: &[Segment]) -> Option<Batch> {
 impl Objective for Kto {
     fn batch(&self, segments: &[Segment]) -> Result<Group> {
         let (rows, verdicts) = preference::rows(segments)?;
-        Ok(Group { rows, verdicts, mismatched: mismatched(segments) })
+        Ok(Group { rows, verdicts, mismatched: mismatched(segments), ..Group::default() })
     }
 
     fn loss<'p>(
@@ -114,7 +114,7 @@ impl Objective for Kto {
             for (reply, verdict) in replies.iter().zip(&group.verdicts) {
                 let (weight, sign) = match verdict {
                     Verdict::Good | Verdict::Chosen => (self.good_weight, 1.0),
-                    Verdict::Bad | Verdict::Rejected => (self.bad_weight, -1.0),
+                    _ => (self.bad_weight, -1.0),
                 };
                 let worth = sign * self.beta * (reply.own - reply.reference - point);
                 judged.loss += weight * sigmoid(-worth) / count;
@@ -133,7 +133,7 @@ impl Objective for Kto {
     }
 
     fn learns(&self, lesson: Lesson) -> bool {
-        lesson != Lesson::Replies
+        matches!(lesson, Lesson::Preferences | Lesson::Judgments)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is the loss of these tokens.
 
 mod causal;
+mod contrastive;
 mod distill;
 mod dpo;
 mod kto;
@@ -17,6 +18,7 @@ use metier_tokenizer::pack::{Lesson, Verdict};
 use std::sync::Arc;
 
 pub use causal::Causal;
+pub use contrastive::Contrastive;
 pub(crate) use distill::divergence;
 pub use distill::{Distill, Divergence};
 pub use dpo::{Dpo, DpoLoss};
@@ -31,7 +33,7 @@ pub struct Segment {
     pub tokens: Vec<TokenId>,
     /// For each token whether it is learned, where not every one is.
     pub learned: Option<Vec<bool>>,
-    /// What is said of the document's reply.
+    /// What is said of the document's reply, or which text of a pair it is.
     pub verdict: Option<Verdict>,
 }
 
@@ -40,10 +42,12 @@ pub struct Segment {
 pub struct Group {
     /// The rows.
     pub rows: Batch,
-    /// What is said of the reply of each sequence, where something is.
+    /// What is said of each sequence, where something is.
     pub verdicts: Vec<Verdict>,
     /// Prompts with the replies of others, where an objective compares with them.
     pub mismatched: Option<Batch>,
+    /// Rows whose forward pass may be kept at once, where the group may have more; all where it is not said.
+    pub at_once: Option<usize>,
 }
 
 /// The other model that an objective looks at.
@@ -87,6 +91,11 @@ pub trait Objective: Send + Sync {
         true
     }
 
+    /// Whether the loss of a step is one of all its windows together, and not the mean of those of its micro-batches.
+    fn joins(&self) -> bool {
+        false
+    }
+
     /// Whether shards that teach this are what it learns from.
     fn learns(&self, lesson: Lesson) -> bool {
         lesson == Lesson::Replies
@@ -97,6 +106,7 @@ pub trait Objective: Send + Sync {
 #[rustfmt::skip]
 pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
     &causal::PART,
+    &contrastive::PART,
     &distill::PART,
     &dpo::PART,
     &kto::PART,

@@ -60,7 +60,7 @@ fn log_odds(mean: f64) -> (f64, f64) {
 impl Objective for Orpo {
     fn batch(&self, segments: &[Segment]) -> Result<Group> {
         let (rows, verdicts) = preference::pairs(segments)?;
-        Ok(Group { rows, verdicts, mismatched: None })
+        Ok(Group { rows, verdicts, ..Group::default() })
     }
 
     fn loss<'p>(

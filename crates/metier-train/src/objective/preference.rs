@@ -30,7 +30,8 @@ pub(super) struct Judged {
 
 /// The rows of segments that are whole documents, with what is said of each.
 pub(super) fn rows(segments: &[Segment]) -> Result<(Batch, Vec<Verdict>)> {
-    let verdicts: Option<Vec<Verdict>> = segments.iter().map(|segment| segment.verdict).collect();
+    let verdict = |segment: &Segment| segment.verdict.filter(|verdict| !verdict.is_of_pair());
+    let verdicts: Option<Vec<Verdict>> = segments.iter().map(verdict).collect();
     let verdicts = verdicts.ok_or_else(|| Error::program("nothing is said of a reply that is to be compared"))?;
     Ok((causal::rows(segments), verdicts))
 }
@@ -79,9 +80,8 @@ pub(super) fn loss<'p>(
         .map(|((own, reference), tokens)| Reply { own, reference, tokens: tokens as f64 })
         .collect();
     let Judged { loss, slopes } = judge(&replies);
-    let value = tape.constant(Tensor::scalar(loss as f32)?);
     if !loss.is_finite() || slopes.iter().any(|slope| !slope.is_finite()) {
-        return Ok(value);
+        return Ok(tape.constant(Tensor::scalar(loss as f32)?));
     }
     // Where the slope is below 0 the loss falls as the reply gets more likely, as a cross-entropy does.
     let mut sum = None;
@@ -111,9 +111,14 @@ pub(super) fn loss<'p>(
         let mean = decoder.cross_entropy(tape, hidden, &batch.targets, &batch.weights)?;
         op::scale(tape, mean, 0.0)?
     };
-    // The sum has the loss's gradient and not its value: taken from itself it is 0, to which the value is added.
+    with_value(tape, sum, loss)
+}
+
+/// What has the gradient of `sum`, one element, and the value `loss`: taken from itself the sum is 0, to which the value is added.
+pub(super) fn with_value(tape: &mut Tape<'_>, sum: Var, loss: f64) -> Result<Var> {
     let itself = tape.constant(Tensor::scalar(tape.value(sum)?.item()?)?);
     let zero = op::subtract(tape, sum, itself)?;
+    let value = tape.constant(Tensor::scalar(loss as f32)?);
     op::add(tape, zero, value)
 }
 

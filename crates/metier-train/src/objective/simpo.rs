@@ -56,7 +56,7 @@ impl Build<dyn Objective> for Simpo {
 impl Objective for Simpo {
     fn batch(&self, segments: &[Segment]) -> Result<Group> {
         let (rows, verdicts) = preference::pairs(segments)?;
-        Ok(Group { rows, verdicts, mismatched: None })
+        Ok(Group { rows, verdicts, ..Group::default() })
     }
 
     fn loss<'p>(

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn examples_stay_whole() {
-        let examples = |lengths: &[u64]| Stream::of_examples(lengths, 1, 9).unwrap().unwrap();
+        let examples = |lengths: &[u64]| Stream::of_examples(lengths, &vec![1; lengths.len()], 2, 9).unwrap().unwrap();
         let pair = [("a".to_owned(), 3, examples(&[3, 4, 5])), ("b".to_owned(), 2, examples(&[6, 8]))];
         let stream = Stream::joined(pair).unwrap();
         let request = Request { step: 0, sequences: 4, context: 9, seed: Seed::new(1) };

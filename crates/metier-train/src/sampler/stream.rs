@@ -45,10 +45,15 @@ impl Stream {
     /// # Errors
     /// When no document has two tokens.
     pub fn new(lengths: impl IntoIterator<Item = u64>) -> Result<Self> {
+        Self::laid(lengths, 2)
+    }
+
+    /// The documents of at least `least` tokens end to end.
+    fn laid(lengths: impl IntoIterator<Item = u64>, least: u64) -> Result<Self> {
         let mut stream = Self { documents: Vec::new(), starts: vec![0], windows: None, sources: Vec::new() };
         let mut end = 0;
         for (document, length) in lengths.into_iter().enumerate() {
-            if length >= 2 {
+            if length >= least {
                 end += length;
                 stream.documents.push(document);
                 stream.starts.push(end);
@@ -61,19 +66,23 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The stream of examples with these numbers of tokens, each `together` neighbors in one window of at most `context` tokens. The
-    /// windows follow from the order of the examples: one ends where the next would not fit.
+    /// The stream of examples with these numbers of tokens, in one window of at most `context` tokens as many neighbors as each of `units` says.
+    /// The windows follow from the order of the examples: one ends where the next would not fit. Examples of fewer than `least` tokens are left
+    /// out.
     ///
     /// # Errors
-    /// As [`Stream::new`]; and the number of the first example that does not fit into a window.
-    pub fn of_examples(lengths: &[u64], together: usize, context: u64) -> Result<Result<Self, usize>> {
-        let mut stream = Self::new(lengths.iter().copied())?;
+    /// As [`Stream::new`]; and the number of the first unit that does not fit into a window.
+    pub fn of_examples(lengths: &[u64], units: &[usize], least: u64, context: u64) -> Result<Result<Self, usize>> {
+        let mut stream = Self::laid(lengths.iter().copied(), least)?;
         let mut windows = vec![0];
         let (mut at, mut begun) = (0, 0);
-        for (number, unit) in lengths.chunks(together.max(1)).enumerate() {
-            let length: u64 = unit.iter().filter(|length| **length >= 2).sum();
+        let mut rest = lengths;
+        for (number, unit) in units.iter().enumerate() {
+            let (unit, later) = rest.split_at((*unit).min(rest.len()));
+            rest = later;
+            let length: u64 = unit.iter().filter(|length| **length >= least).sum();
             if length > context {
-                return Ok(Err(number * together.max(1)));
+                return Ok(Err(number));
             }
             if at + length > begun + context {
                 windows.push(at);
@@ -167,13 +176,15 @@ mod tests {
 
     #[test]
     fn windows_of_examples_cut_none() {
-        let stream = Stream::of_examples(&[3, 4, 2, 9, 1, 5, 6], 1, 9).unwrap().unwrap();
+        let stream = Stream::of_examples(&[3, 4, 2, 9, 1, 5, 6], &[1; 7], 2, 9).unwrap().unwrap();
         let windows: Vec<_> = (0..stream.windows().unwrap()).map(|number| stream.window(number).unwrap()).collect();
         assert_eq!(windows, [0..9, 9..18, 18..23, 23..29]);
         assert_eq!(stream.window(4), None);
-        let pairs = Stream::of_examples(&[3, 4, 2, 2], 2, 9).unwrap().unwrap();
+        let pairs = Stream::of_examples(&[3, 4, 2, 2], &[2, 2], 2, 9).unwrap().unwrap();
         assert_eq!((pairs.window(0), pairs.window(1)), (Some(0..7), Some(7..11)));
-        assert_eq!(Stream::of_examples(&[3, 4, 5, 6], 2, 10).unwrap().unwrap_err(), 2);
+        assert_eq!(Stream::of_examples(&[3, 4, 5, 6], &[2, 2], 2, 10).unwrap().unwrap_err(), 1);
+        let texts = Stream::of_examples(&[1, 4, 2, 1, 1], &[3, 2], 1, 8).unwrap().unwrap();
+        assert_eq!((texts.window(0), texts.window(1)), (Some(0..7), Some(7..9)));
     }
 
     #[test]
@@ -185,7 +196,7 @@ mod tests {
         assert_eq!(spans, [("a", 0..7), ("b", 7..14)]);
         let documents: Vec<_> = joined.pieces(&(5..14)).iter().map(|piece| piece.document).collect();
         assert_eq!(documents, [2, 3, 4]);
-        let examples = |lengths: &[u64]| Stream::of_examples(lengths, 1, 9).unwrap().unwrap();
+        let examples = |lengths: &[u64]| Stream::of_examples(lengths, &vec![1; lengths.len()], 2, 9).unwrap().unwrap();
         let pair = [("a".to_owned(), 3, examples(&[3, 4, 5])), ("b".to_owned(), 1, examples(&[6]))];
         let joined = Stream::joined(pair).unwrap();
         let windows: Vec<_> = joined.sources().iter().map(|part| part.windows.clone()).collect();

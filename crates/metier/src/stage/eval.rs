@@ -1,4 +1,4 @@
-//! `eval`: what a model knows of held-out texts and answers to questions, alone and against another evaluation.
+//! `eval`: what a model knows of held-out texts, answers to questions and finds among passages, alone and against another evaluation.
 
 use super::model::{local_model, open_checkpoint};
 use super::{Context, Faults, Flow, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, named, one};
@@ -8,14 +8,14 @@ use metier_core::progress::Progress;
 use metier_core::settings::Table;
 use metier_core::store::{Estimate, write_atomic};
 use metier_core::{Error, Fault, Place, Result};
-use metier_eval::metric::{self, Accuracy, Metric};
+use metier_eval::metric::{self, Accuracy, Metric, Mrr, NdcgAt10, RecallAt1, RecallAt10, Subject};
 use metier_eval::report::{Paired, Single, bootstrap, comparison_table, paired_bootstrap, single_table};
 use metier_eval::scenario::{self, Scenario};
-use metier_eval::{EvaluateSettings, Evaluation, read_questions};
+use metier_eval::{EvaluateSettings, Evaluation, Retrieval, read_questions};
 use metier_model::Decoder;
 use schemars::JsonSchema;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const METRIC: PartSlot =
@@ -27,11 +27,14 @@ const ASK: PartSlot =
 /// The metric of questions, whatever texts are measured by.
 const QUESTIONS_METRIC: Accuracy = Accuracy {};
 
+/// The metrics of pairs; the last one is that of `value` and its interval.
+const PAIRS_METRICS: [&dyn Metric; 4] = [&RecallAt1 {}, &RecallAt10 {}, &Mrr {}, &NdcgAt10 {}];
+
 /// The record of `eval`.
 pub static VERB: Verb = Verb {
     name: "eval",
     version: 4,
-    summary: "measure a model on held-out texts and questions, alone or against an earlier evaluation",
+    summary: "measure a model on held-out texts, questions and pairs of texts, alone or against an earlier evaluation",
     makes: Kind::Evaluation,
     inputs: &[
         InputSlot { key: "model", kind: Kind::Model, required: true, many: false, text: "the model to measure" },
@@ -55,6 +58,13 @@ pub static VERB: Verb = Verb {
             required: false,
             many: true,
             text: "questions, by the name they get in the report: a stage that wrote some, or a JSONL file with rows of `question`, `answer` and, to choose from, `choices`",
+        },
+        InputSlot {
+            key: "pairs",
+            kind: Kind::Data,
+            required: false,
+            many: true,
+            text: "pairs of texts, by the name they get in the report: a JSONL file with rows of `anchor`, `positive` and perhaps `negative`; each anchor is looked for among all positives and negatives",
         },
         InputSlot {
             key: "against",
@@ -109,26 +119,35 @@ impl Work for Eval {
     }
 
     fn check(&self, inputs: &BTreeMap<String, String>) -> Result<()> {
-        let texts: BTreeSet<&str> = named(inputs, "texts").map(|(set, _)| set).collect();
-        let questions: BTreeSet<&str> = named(inputs, "questions").map(|(set, _)| set).collect();
-        if texts.is_empty() && questions.is_empty() {
+        let mut sets: BTreeMap<&str, &str> = BTreeMap::new();
+        for key in ["texts", "questions", "pairs"] {
+            for (set, _) in named(inputs, key) {
+                if let Some(other) = sets.insert(set, key) {
+                    let error = Error::user(Place::key(key), format!("{other} and {key} are both called `{set}`"));
+                    return Err(error.hint("give each a name of its own"));
+                }
+            }
+        }
+        if sets.is_empty() {
             let error = Error::user(Place::key("texts"), "there is nothing to measure on");
-            return Err(error.hint("name held-out documents under `texts`, or questions under `questions`"));
+            return Err(error.hint(
+                "name held-out documents under `texts`, questions under `questions`, or pairs of texts under `pairs`",
+            ));
         }
-        if let Some(set) = texts.intersection(&questions).next() {
-            let error = Error::user(Place::key("questions"), format!("texts and questions are both called `{set}`"));
-            return Err(error.hint("give each a name of its own"));
-        }
-        if self.metric.name == QUESTIONS_METRIC.name() && !texts.is_empty() {
-            let error = Error::user(Place::key("metric"), "texts have no right answers");
-            return Err(error.hint("questions are measured by `accuracy` whatever `metric` says"));
+        let wrong = match self.metric.part.subject() {
+            Subject::Texts => return Ok(()),
+            Subject::Questions => ("texts have no right answers", "questions are measured by `accuracy`"),
+            Subject::Queries => ("texts have no passages to find", "pairs are measured by `ndcg_at_10`"),
+        };
+        if named(inputs, "texts").next().is_some() {
+            let error = Error::user(Place::key("metric"), wrong.0);
+            return Err(error.hint(format!("{} whatever `metric` says", wrong.1)));
         }
         Ok(())
     }
 
     fn figures(&self, inputs: &BTreeMap<String, String>) -> Vec<String> {
         let mut names = vec!["value", "low", "high", "windows", "documents", "bytes"];
-        names.extend(metric::METRICS.iter().map(|metric| metric.name).filter(|name| *name != QUESTIONS_METRIC.name()));
         if inputs.contains_key("against") {
             names.extend([
                 "base",
@@ -140,11 +159,23 @@ impl Work for Eval {
                 "change_percent_high",
             ]);
         }
+        let every = every_metric().unwrap_or_default();
+        let of = |subjects: &[Subject]| -> Vec<&'static str> {
+            let metrics = every.iter().filter(|(_, metric)| subjects.contains(&metric.subject()));
+            metrics.map(|(name, _)| *name).collect()
+        };
+        // Of the right answers to questions it is told how likely they are, too.
+        let keys = [
+            ("texts", of(&[Subject::Texts])),
+            ("questions", of(&[Subject::Texts, Subject::Questions])),
+            ("pairs", of(&[Subject::Queries])),
+        ];
         let mut out = Vec::new();
-        for (set, _) in named(inputs, "texts").chain(named(inputs, "questions")) {
-            out.extend(names.iter().map(|name| format!("{set}.{name}")));
+        for (key, metrics) in keys {
+            for (set, _) in named(inputs, key) {
+                out.extend(names.iter().chain(&metrics).map(|name| format!("{set}.{name}")));
+            }
         }
-        out.extend(named(inputs, "questions").map(|(set, _)| format!("{set}.{}", QUESTIONS_METRIC.name())));
         out
     }
 
@@ -209,9 +240,28 @@ impl Work for Eval {
             report.add(set, &evaluation, &QUESTIONS_METRIC)?;
         }
         let questions = report.table(&QUESTIONS_METRIC, sets)?;
+        let mut retrieved = Vec::new();
+        for (set, input) in named(context.inputs, "pairs") {
+            let retrieval = Retrieval::read(&input.path)?;
+            report.outcome.counts.read += retrieval.queries() as u64;
+            let progress = Progress::new(set, Some(retrieval.queries() as u64), "queries");
+            let file = context.work.join(windows_file(set));
+            let evaluation = metier_eval::evaluate_retrieval(&model, &retrieval, &self.settings, &progress, &file)?;
+            progress.finish();
+            report.outcome.counts.out += evaluation.windows.len() as u64;
+            retrieved.push((set, evaluation));
+        }
+        let mut pairs = String::new();
+        for metric in PAIRS_METRICS {
+            let first = report.single.len() + report.paired.len();
+            for (set, evaluation) in &retrieved {
+                report.sum_up(set, evaluation, metric)?;
+            }
+            pairs += &report.table(metric, first)?;
+        }
         let written = json!({ "single": report.single, "paired": report.paired });
         write_atomic(context.work.join("report.json"), format!("{written:#}\n"))?;
-        report.outcome.table = Some(texts + &questions);
+        report.outcome.table = Some(texts + &questions + &pairs);
         Ok(report.outcome)
     }
 }
@@ -227,9 +277,13 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn add(&mut self, set: &str, evaluation: &Evaluation, metric: &dyn Metric) -> Result<()> {
+        self.outcome.counts.out += evaluation.windows.len() as u64;
+        self.sum_up(set, evaluation, metric)
+    }
+
+    fn sum_up(&mut self, set: &str, evaluation: &Evaluation, metric: &dyn Metric) -> Result<()> {
         let seed = self.context.seed.derive("bootstrap");
         let resamples = self.eval.settings.resamples;
-        self.outcome.counts.out += evaluation.windows.len() as u64;
         let figures = if let Some(against) = self.context.inputs.get("against") {
             let base = base(&against.path, set)?;
             let report = paired_bootstrap(&base, evaluation, metric, resamples, seed)?;
@@ -242,7 +296,7 @@ impl Report<'_> {
             self.single.push((set.to_owned(), report));
             figures
         };
-        // Texts have no accuracy.
+        // Texts have no accuracy, and so on.
         let every =
             every_metric()?.into_iter().map(|(name, metric)| (name.to_owned(), evaluation.value(metric.as_ref())));
         let figures = every.filter(|(_, value)| value.is_finite()).chain(figures);

@@ -52,15 +52,9 @@ impl Change {
 fn evaluation(windows: &HeldOut, which: usize) -> Evaluation {
     let window = |(number, (nats, predicted)): (usize, (&[f64; 2], &u64))| Measured {
         document: number.to_string(),
-        start: 0,
-        end: 0,
-        hash: String::new(),
         nats: nats[which],
-        bytes: 0,
-        characters: 0,
         tokens: *predicted as usize,
-        right: None,
-        reply: None,
+        ..Measured::default()
     };
     Evaluation { windows: windows.nats.iter().zip(&windows.predicted).enumerate().map(window).collect() }
 }

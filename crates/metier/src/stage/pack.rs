@@ -38,7 +38,7 @@ pub static VERB: Verb = Verb {
             kind: Kind::Data,
             required: false,
             many: false,
-            text: "in place of `from`: a JSONL file, or a folder of such, with rows of `messages`, `prompt` and `completion`, `prompt`, `chosen` and `rejected`, or `prompt`, `completion` and `label`",
+            text: "in place of `from`: a JSONL file, or a folder of such, with rows of `messages`, `prompt` and `completion`, `prompt`, `chosen` and `rejected`, `prompt`, `completion` and `label`, or `anchor`, `positive` and perhaps `negative`",
         },
         InputSlot {
             key: "tokenizer",

@@ -1,4 +1,4 @@
-//! `train`: a model learns from token shards, whole or through an adapter: documents, replies or preferences.
+//! `train`: a model learns from token shards, whole or through an adapter: documents, replies, preferences or pairs of texts.
 
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{
@@ -14,7 +14,7 @@ use metier_core::store::{Counts, Estimate, write_atomic};
 use metier_core::{Error, Fault, Place, Result, page as html};
 use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
-use metier_tokenizer::pack::Shards;
+use metier_tokenizer::pack::{Lesson, Shards};
 use metier_train::page::Told;
 use metier_train::{Event, Numbers, Parts, SoftMask, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
@@ -229,6 +229,9 @@ impl Work for Train {
         let bound = context.inputs.get("law").map(|law| self.bound(&packs, law)).transpose()?;
         let parts = bound.as_ref().unwrap_or(&self.parts);
         let mut decoder = open_base(&checkpoint, self.adapter.part.quantizes())?;
+        if parts.objective.part.learns(Lesson::Pairs) {
+            decoder.set_pooling(checkpoint.pooling()?.mode);
+        }
         let teacher = context.inputs.get("teacher").map(|input| teacher_of(&input.path, context.budget, first));
         let (teacher, _held) = teacher.transpose()?.unzip();
         let tell = |event: &Event<'_>| {

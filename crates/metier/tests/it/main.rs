@@ -31,6 +31,7 @@ mod quota;
 mod regional;
 mod repeats;
 mod resume;
+mod retrieval;
 mod reuse;
 mod seeing;
 mod semantic;
