@@ -225,6 +225,11 @@ impl Decoder {
         &self.config
     }
 
+    /// Whether a token sees itself and those before it only.
+    pub fn is_causal(&self) -> bool {
+        self.config.is_causal()
+    }
+
     /// Whether training keeps only the residual stream between blocks and computes the rest again in the
     /// walk back: about a third more time for a fraction of the memory. Off at first.
     pub fn set_recompute(&mut self, recompute: bool) {

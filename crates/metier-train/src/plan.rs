@@ -1,12 +1,13 @@
 //! What a run will cost, before it starts.
 
 use crate::learner::is_of_vocabulary;
-use crate::objective::Other;
+use crate::objective::{Objective, Other};
 use crate::optimizer::Weights;
 use crate::rates::shares;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
-use metier_core::Result;
+use metier_core::part::Chosen;
+use metier_core::{Error, Place, Result};
 use metier_model::Decoder;
 use serde::Serialize;
 
@@ -51,8 +52,9 @@ impl Plan {
 /// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
 ///
 /// # Errors
-/// When a rate is for no weight.
+/// When a rate is for no weight, or the objective is for another attention than the model has.
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
+    check_attention(decoder, &parts.objective)?;
     let trained: u64 = decoder.trainable_numbers();
     let parameters: u64 = decoder.parameters.iter().map(|(_, _, tensor, _)| tensor.len() as u64).sum();
     let trains: Vec<_> = decoder.parameters.iter().filter(|(_, _, _, trains)| *trains).collect();
@@ -72,18 +74,45 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
     let epoch = stream.and_then(|stream| sampler.steps_per_epoch(stream, settings.context, settings.sequences));
     let reference = parts.objective.part.other() == Other::Reference;
     let forward = if reference { decoder.flop_per_token(false, context) } else { 0.0 };
-    let memory = decoder.memory_plan(settings.rows().saturating_mul(context));
+    let objective = &parts.objective.part;
+    let one = objective.added(context as u64);
+    let added = stream.map_or(one, |stream| stream.most(context as u64, |tokens| objective.added(tokens)));
+    let memory = decoder.memory_plan(settings.rows().saturating_mul(context + added as usize));
+    let longer = 1.0 + one as f64 / context.max(1) as f64;
     Ok(Plan {
         steps: settings.steps,
         tokens,
         epochs: epoch.map(|steps| settings.steps as f64 / steps),
         parameters,
         trainable: trained,
-        flop: (decoder.flop_per_token(true, context) + forward) * tokens as f64,
+        flop: (decoder.flop_per_token(true, context) + forward) * longer * tokens as f64,
         weight_bytes: memory.weights,
         // Weights that change are kept as they were, too, where a loss refers to them.
         state_bytes: changed + if reference { 4 * trained } else { 0 },
         activation_bytes: memory.activations.saturating_add(memory.head),
         checkpoint_bytes: 3 * (changed + if settings.guard.is_empty() { 0 } else { 4 * trained }),
     })
+}
+
+/// Refuses an objective for another attention than the model has: what it asks for would stand there to be read, or could not be known.
+pub(crate) fn check_attention(decoder: &Decoder, objective: &Chosen<dyn Objective>) -> Result<()> {
+    let causal = decoder.is_causal();
+    if objective.part.suits(causal) {
+        return Ok(());
+    }
+    let name = objective.name;
+    let (message, hint) = if causal {
+        (
+            format!(
+                "`{name}` asks for tokens by what stands on both sides, and a token of this model sees what stands before it"
+            ),
+            "take a model whose attention is bidirectional, or choose `causal` or `span`",
+        )
+    } else {
+        (
+            format!("`{name}` asks for the token that follows, and a token of this model sees what follows it"),
+            "take a model whose attention is causal, or choose `masked`",
+        )
+    };
+    Err(Error::user(Place::key("objective"), message).hint(hint))
 }

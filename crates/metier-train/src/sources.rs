@@ -1,7 +1,7 @@
 //! What a run learns from, and what it is measured on: one pack, or several by their names.
 
+use crate::reader::together;
 use crate::sampler::Stream;
-use crate::trainer::together;
 use metier_core::data::TokenId;
 use metier_core::fault::near_miss;
 use metier_core::{Error, Place, Result};
@@ -82,6 +82,13 @@ impl<'a> Sources<'a> {
     /// All documents, source by source.
     pub(crate) fn documents(&self) -> impl Iterator<Item = &'a DocumentEntry> {
         self.packs.iter().flat_map(|(_, shards)| shards.documents())
+    }
+
+    /// Tokens of the longest segment that a window of these sources, or one that is measured on, can have; the one before it is among them.
+    pub(crate) fn longest(&self, context: usize) -> usize {
+        let all = self.packs.iter().chain(&self.validation).flat_map(|(_, shards)| shards.documents());
+        let longest = all.map(DocumentEntry::tokens).max().unwrap_or(0);
+        longest.min(context as u64) as usize + 1
     }
 
     /// The fingerprint of the tokenizer that all were packed with.

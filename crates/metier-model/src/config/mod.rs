@@ -237,6 +237,11 @@ impl Config {
         })
     }
 
+    /// Whether a token sees itself and those before it only.
+    pub fn is_causal(&self) -> bool {
+        true
+    }
+
     /// Whether the keys of a text's first tokens change when it grows, so that texts that begin alike have other ones.
     pub fn keys_follow_length(&self) -> bool {
         matches!(self.design.scaling, Scaling::Dynamic { .. })

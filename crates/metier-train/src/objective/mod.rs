@@ -4,14 +4,18 @@ mod causal;
 mod distill;
 mod dpo;
 mod kto;
+mod masked;
 mod orpo;
 mod preference;
 mod simpo;
+mod span;
+mod vocabulary;
 
 use metier_compute::{Tape, Var};
 use metier_core::Result;
 use metier_core::data::TokenId;
 use metier_core::part::{Part, Record};
+use metier_core::seam::Tokenize;
 use metier_model::{Batch, Decoder};
 use metier_tokenizer::pack::{Lesson, Verdict};
 use std::sync::Arc;
@@ -21,8 +25,10 @@ pub(crate) use distill::divergence;
 pub use distill::{Distill, Divergence};
 pub use dpo::{Dpo, DpoLoss};
 pub use kto::Kto;
+pub use masked::Masked;
 pub use orpo::Orpo;
 pub use simpo::Simpo;
+pub use span::Span;
 
 /// Tokens of one document that follow each other, each but the first to be predicted from those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Segment {
     pub learned: Option<Vec<bool>>,
     /// What is said of the document's reply.
     pub verdict: Option<Verdict>,
+    /// Random bits that belong to this place of the run: all that an objective draws for the segment follows from them.
+    pub draw: u64,
 }
 
 /// Segments as rows, and what else an objective is to know of them.
@@ -55,6 +63,17 @@ pub enum Other {
     Teacher,
     /// The model as it is before training, unless the stage names another.
     Reference,
+}
+
+/// How an objective has a model read a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As it stands, with a loss of tokens that follow.
+    Forward,
+    /// With some tokens hidden, each of which is asked for at its own place. Nothing stands before a segment's tokens then.
+    Hidden,
+    /// Written in another way, with a loss of tokens that follow there.
+    Rewritten,
 }
 
 /// Turns tokens into rows with targets, and rows into a loss.
@@ -86,6 +105,36 @@ pub trait Objective: Send + Sync {
     fn learns(&self, lesson: Lesson) -> bool {
         lesson == Lesson::Replies
     }
+
+    /// How it has the model read a text. One that does not read it as it stands makes the same rows of a segment, whatever segments
+    /// are beside it, and held-out windows are measured by its own loss.
+    fn reading(&self) -> Reading {
+        Reading::Forward
+    }
+
+    /// Whether it is for a model whose tokens see those before them only (`causal`), or all tokens of their text.
+    fn suits(&self, causal: bool) -> bool {
+        causal == (self.reading() != Reading::Hidden)
+    }
+
+    /// The same objective with the tokens that it writes found in a vocabulary, where it writes any. No segment has more than `longest`
+    /// tokens.
+    ///
+    /// # Errors
+    /// When the vocabulary lacks them.
+    fn bind(&self, _tokenizer: &dyn Tokenize, _longest: usize) -> Result<Option<Box<dyn Objective>>> {
+        Ok(None)
+    }
+
+    /// By how many the rows of a part of a document are more than its `tokens`, at most; never fewer for more tokens.
+    fn added(&self, _tokens: u64) -> u64 {
+        0
+    }
+}
+
+/// What makes rows of single segments: the objective where it changes them, and else that of the next token.
+pub(crate) fn alone(objective: &dyn Objective) -> &dyn Objective {
+    if objective.reading() == Reading::Forward { &Causal {} } else { objective }
 }
 
 /// The members.
@@ -95,8 +144,10 @@ pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
     &distill::PART,
     &dpo::PART,
     &kto::PART,
+    &masked::PART,
     &orpo::PART,
     &simpo::PART,
+    &span::PART,
 ];
 
 /// The members' records, alphabetical.
