@@ -94,7 +94,7 @@ fn a_killed_run_on_spans_ends_with_the_same_bytes() {
 #[test]
 fn what_is_hidden_is_shown_and_what_cannot_be_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let report = json(&fine(&mut run(folder.path(), &["--json", "--set", "filled.steps=2"])));
+    let report = json(&fine(&mut run(folder.path(), &["--json"])));
     let model = artifact(&report, "new").display().to_string();
     let preview = |more: &[&str]| {
         let mut command = metier(folder.path());
