@@ -2,11 +2,11 @@
 //!
 //! Method: Zhang et al., "Balancing Speciality and Versatility" (`CoFiTune`), arXiv:2404.10306, its fine level.
 
-use crate::objective::{Causal, Objective, divergence};
+use crate::objective::{Causal, Objective, Reading, divergence};
+use crate::reader::Reader;
 use crate::sampler::{Packed, Request, Sampler};
 use crate::settings::key_place;
 use crate::sources::Sources;
-use crate::trainer::segments;
 use metier_compute::op::{self, Span};
 use metier_compute::{Gradients, ParameterId, Tape, Tensor, Var};
 use metier_core::progress::Progress;
@@ -158,6 +158,7 @@ impl Importance {
         let all = Packed {}.steps_per_epoch(&stream, settings.context, 1).unwrap_or(0.0) as u64;
         let windows = settings.windows.min(all);
         let progress = Progress::new("importance", Some(windows), "windows");
+        let reader = Reader::new(sources, &stream, Reading::Forward, seed);
         let mut gradients = Gradients::new();
         let (mut tokens, mut sum) = (0, 0.0);
         for step in 0..windows {
@@ -166,7 +167,7 @@ impl Importance {
             }
             let request = Request { step, sequences: 1, context: settings.context, seed: seed.derive("sampler") };
             let window = Packed {}.windows(&stream, &request);
-            let rows = Causal {}.batch(&segments(sources, &stream, &window)?)?.rows;
+            let rows = Causal {}.batch(&reader.segments(&window, step)?)?.rows;
             let noise = Seed::new(seed.derive("noise").at(step).bits());
             let mut tape = Tape::training(&decoder.parameters);
             let loss = twice(decoder, &mut tape, &rows, noise)?;

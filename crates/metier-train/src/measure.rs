@@ -1,9 +1,10 @@
 //! What the gradients of a text say about a model before it is trained.
 
-use crate::run::{Run, other_of};
+use crate::plan::check_attention;
+use crate::reader::Reader;
+use crate::run::{Run, bound, other_of};
 use crate::sampler::Request;
 use crate::sources::Sources;
-use crate::trainer::segments;
 use metier_compute::{Gradients, ParameterId, Tape, Tensor};
 use metier_core::{Error, Place, Result, stop};
 use metier_model::Decoder;
@@ -23,9 +24,13 @@ pub fn squared_gradients<'a>(
 ) -> Result<BTreeMap<ParameterId, Tensor>> {
     let sources = &sources.into();
     let stream = sources.stream(run.settings.context)?;
+    check_attention(decoder, run.parts)?;
+    let bound = bound(sources, run)?;
+    let objective = bound.as_deref().unwrap_or(&*run.parts.objective.part);
     let other = other_of(decoder, run)?;
     decoder.set_recompute(run.settings.recompute);
     let seed = run.seed.derive("measure");
+    let reader = Reader::new(sources, &stream, objective.reading(), seed);
     let mut squares: BTreeMap<ParameterId, Tensor> = BTreeMap::new();
     for step in 0..windows as u64 {
         if (run.stop)() {
@@ -33,11 +38,11 @@ pub fn squared_gradients<'a>(
         }
         let request = Request { step, sequences: 1, context: run.settings.context, seed };
         let window = run.parts.sampler.part.windows(&stream, &request);
-        let batch = run.parts.objective.part.batch(&segments(sources, &stream, &window)?)?;
+        let batch = objective.batch(&reader.segments(&window, step)?)?;
         let mut gradients = Gradients::new();
         let mut tape = Tape::training(&decoder.parameters);
         tape.set_precision(run.settings.precision.into());
-        let loss = run.parts.objective.part.loss(decoder, &mut tape, &batch, other.as_ref())?;
+        let loss = objective.loss(decoder, &mut tape, &batch, other.as_ref())?;
         tape.backward(loss, &mut gradients)?;
         if !gradients.norm().is_finite() {
             return Err(Error::user(Place::key(format!("window {step}")), "the gradient is not finite")

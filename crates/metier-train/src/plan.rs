@@ -47,23 +47,29 @@ impl Plan {
     }
 }
 
-/// Refuses a bidirectional model where each token is to be predicted from those before it.
-fn check_attention(decoder: &Decoder, parts: &Parts) -> Result<()> {
-    if decoder.is_causal() || !parts.objective.part.predicts_next() {
-        return Ok(());
+/// Refuses a bidirectional model where each token is to be predicted from those before it, and a causal one where it is to be
+/// known from both sides.
+pub(crate) fn check_attention(decoder: &Decoder, parts: &Parts) -> Result<()> {
+    let (name, objective) = (parts.objective.name, &parts.objective.part);
+    let refuse = |message: String, hint: &str| Err(Error::user(Place::key("objective"), message).hint(hint));
+    match decoder.is_causal() {
+        false if objective.predicts_next() => refuse(
+            format!("`{name}` predicts each token from those before it, and the model's attention is bidirectional"),
+            "train a causal model, or choose an objective that learns from both sides",
+        ),
+        true if objective.needs_both_sides() => refuse(
+            format!("`{name}` asks for tokens by what stands on both sides, and the model's attention is causal"),
+            "take a model whose attention is bidirectional, or choose `causal` or `span`",
+        ),
+        _ => Ok(()),
     }
-    let name = parts.objective.name;
-    let message =
-        format!("`{name}` predicts each token from those before it, and the model's attention is bidirectional");
-    Err(Error::user(Place::key("objective"), message)
-        .hint("train a causal model, or choose an objective that learns from both sides"))
 }
 
 /// What a run with these settings will cost. Windows are counted as full, though the last of a stream may be
 /// shorter. Without a stream (the documents are not packed yet) only `epochs` stays unknown.
 ///
 /// # Errors
-/// When a rate is for no weight.
+/// When a rate is for no weight, or the objective is for another attention than the model has.
 pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings, parts: &Parts) -> Result<Plan> {
     check_attention(decoder, parts)?;
     let trained: u64 = decoder.trainable_numbers();
@@ -85,14 +91,18 @@ pub fn plan(decoder: &Decoder, stream: Option<&Stream>, settings: &TrainSettings
     let epoch = stream.and_then(|stream| sampler.steps_per_epoch(stream, settings.context, settings.sequences));
     let reference = parts.objective.part.other() == Other::Reference;
     let forward = if reference { decoder.flop_per_token(false, context) } else { 0.0 };
-    let memory = decoder.memory_plan(settings.rows().saturating_mul(context));
+    let objective = &parts.objective.part;
+    let one = objective.added(context as u64);
+    let added = stream.map_or(one, |stream| stream.most(context as u64, |tokens| objective.added(tokens)));
+    let memory = decoder.memory_plan(settings.rows().saturating_mul(context + added as usize));
+    let longer = 1.0 + one as f64 / context.max(1) as f64;
     Ok(Plan {
         steps: settings.steps,
         tokens,
         epochs: epoch.map(|steps| settings.steps as f64 / steps),
         parameters,
         trainable: trained,
-        flop: (decoder.flop_per_token(true, context) + forward) * tokens as f64,
+        flop: (decoder.flop_per_token(true, context) + forward) * longer * tokens as f64,
         weight_bytes: memory.weights,
         // Weights that change are kept as they were, too, where a loss refers to them.
         state_bytes: changed + if reference { 4 * trained } else { 0 },

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoints, Found};
 use crate::guard::{Guard, Guarded};
-use crate::objective::Other;
+use crate::objective::{Objective, Other, Reading};
 use crate::plan::plan;
 use crate::sampler::Stream;
 use crate::settings::{Parts, TrainSettings};
@@ -130,6 +130,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     run.settings.check_guard(&validation)?;
     check_lesson(sources, run)?;
     let stream = sources.stream(run.settings.context)?;
+    let bound = bound(sources, run)?;
+    let objective = bound.as_deref().unwrap_or(&*run.parts.objective.part);
     let TrainSettings { context, steps, sequences, .. } = *run.settings;
     run.parts.sampler.part.check(&stream, context, steps, sequences)?;
     check_pairs(sources, &stream, run)?;
@@ -140,14 +142,7 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     }
     check_average(decoder, run.settings)?;
     let other = other_of(decoder, run)?;
-    let (context, most) = (run.settings.context, decoder.config().context_length);
-    // A window of examples may be longer than any of them.
-    if context > most
-        && sources.documents().any(|document| document.tokens() > most as u64 || document.learned.is_none())
-    {
-        let message = format!("{context} tokens are more than the {most} the model can attend to");
-        return Err(Error::user(Place::key("context"), message).hint(format!("write at most {most}")));
-    }
+    check_context(decoder, sources, objective, context)?;
     let _state =
         run.budget.reserve(plan.state_bytes, "gradients and what is kept beside the weights").map_err(|error| {
             hinted(error, "raise the limit with `--memory`, or train an adapter such as `lora` in place of all weights")
@@ -160,8 +155,8 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     let fingerprint = fingerprint(decoder, sources, run);
     let checkpoints = Checkpoints::open(&run.work.join("scratch"), fingerprint.clone())?;
     let mut guard = Guard::open(run, fingerprint)?;
-    let mut validation = Validation::new(sources, run.settings, run.work)?;
-    let mut trainer = Trainer::new(decoder, sources, &stream, run, other)?;
+    let mut validation = Validation::new(sources, objective, run.settings, run.work)?;
+    let mut trainer = Trainer::new(decoder, sources, &stream, run, objective, other)?;
     validation.before(trainer.decoder())?;
     let (found, mut notes) = checkpoints.newest()?;
     let resumed_from = found.as_ref().map(Found::step);
@@ -240,6 +235,33 @@ pub fn train<'a>(decoder: &mut Decoder, sources: impl Into<Sources<'a>>, run: &R
     Ok(report)
 }
 
+/// The objective with the tokens of the run's vocabulary that it writes, where it writes any.
+///
+/// # Errors
+/// When the vocabulary lacks them.
+pub(crate) fn bound(sources: &Sources<'_>, run: &Run<'_>) -> Result<Option<Box<dyn Objective>>> {
+    let Some(tokenizer) = run.tokenizer else { return Ok(None) };
+    run.parts.objective.part.bind(tokenizer, sources.longest(run.settings.context))
+}
+
+/// Refuses windows that the model cannot attend to, as long as the objective makes them.
+fn check_context(decoder: &Decoder, sources: &Sources<'_>, objective: &dyn Objective, context: usize) -> Result<()> {
+    let most = decoder.config().context_length as u64;
+    let length = |tokens: usize| tokens as u64 + objective.added(tokens as u64);
+    // A window of examples may be longer than any of them.
+    if length(context) <= most
+        || sources.documents().all(|document| document.tokens() <= most && document.learned.is_some())
+    {
+        return Ok(());
+    }
+    let fitting = (2..context).rev().find(|tokens| length(*tokens) <= most);
+    let (length, added) = (length(context), objective.added(context as u64));
+    let more = if added > 0 { format!(", {added} of which the objective adds,") } else { String::new() };
+    let message = format!("{length} tokens{more} are more than the {most} the model can attend to");
+    let hint = fitting.map_or("take a model that attends to more".to_owned(), |most| format!("write at most {most}"));
+    Err(Error::user(Place::key("context"), message).hint(hint))
+}
+
 fn hinted(mut error: Error, hint: &str) -> Error {
     for fault in &mut error.faults {
         fault.hint = Some(hint.to_owned());
@@ -259,6 +281,12 @@ fn check_average(decoder: &Decoder, settings: &TrainSettings) -> Result<()> {
 /// Refuses shards that teach something else than the objective learns.
 fn check_lesson(sources: &Sources<'_>, run: &Run<'_>) -> Result<()> {
     let objective = &run.parts.objective;
+    let mut packs = sources.packs().iter().chain(sources.validation());
+    let examples = packs.find(|(_, shards)| shards.examples().is_some());
+    if let Some((name, _)) = examples.filter(|_| objective.part.reading() == Reading::Rewritten) {
+        let message = format!("`{}` learns from documents, and `{name}` holds examples", objective.name);
+        return Err(Error::user(Place::key("objective"), message).hint("choose `causal`, or pack documents"));
+    }
     let lesson = sources.examples().map_or(Lesson::Replies, |examples| examples.lesson);
     if objective.part.learns(lesson) {
         return Ok(());

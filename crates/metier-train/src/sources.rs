@@ -84,6 +84,13 @@ impl<'a> Sources<'a> {
         self.packs.iter().flat_map(|(_, shards)| shards.documents())
     }
 
+    /// Tokens of the longest segment that a window of these sources, or one that is measured on, can have; the one before it is among them.
+    pub(crate) fn longest(&self, context: usize) -> usize {
+        let all = self.packs.iter().chain(&self.validation).flat_map(|(_, shards)| shards.documents());
+        let longest = all.map(DocumentEntry::tokens).max().unwrap_or(0);
+        longest.min(context as u64) as usize + 1
+    }
+
     /// The fingerprint of the tokenizer that all were packed with.
     pub(crate) fn tokenizer_fingerprint(&self) -> &'a str {
         self.packs.first().map_or("", |(_, shards)| shards.tokenizer_fingerprint())

@@ -2,13 +2,13 @@
 
 use crate::checkpoint::{Checkpoints, Found, Stored};
 use crate::learner::Learner;
-use crate::objective::{Group, Other, Segment};
+use crate::objective::{Group, Objective, Other, Reading};
 use crate::page::{LOSS_FILE, SAMPLED_FILE, Sampled};
+use crate::reader::Reader;
 use crate::run::{Run, StepRecord};
 use crate::sampler::{Request, Stream};
 use crate::sources::{Sources, begins_row};
 use metier_compute::Tape;
-use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result, store};
 use metier_model::Decoder;
@@ -33,6 +33,8 @@ pub(crate) struct Trainer<'a> {
     sources: &'a Sources<'a>,
     stream: &'a Stream,
     run: &'a Run<'a>,
+    objective: &'a dyn Objective,
+    reader: Reader<'a>,
     /// The model that the objective looks at.
     other: Option<Arc<Decoder>>,
     sampler_seed: Seed,
@@ -48,6 +50,7 @@ impl<'a> Trainer<'a> {
         sources: &'a Sources<'a>,
         stream: &'a Stream,
         run: &'a Run<'a>,
+        objective: &'a dyn Objective,
         other: Option<Arc<Decoder>>,
     ) -> Result<Self> {
         let mut learner = Learner::new(decoder, &*run.parts.optimizer.part, &run.settings.rates)?;
@@ -61,6 +64,8 @@ impl<'a> Trainer<'a> {
             sources,
             stream,
             run,
+            objective,
+            reader: Reader::new(sources, stream, objective.reading(), run.seed),
             other,
             sampler_seed: run.seed.derive("sampler"),
             noise_seed: run.seed.derive("noise"),
@@ -111,15 +116,17 @@ impl<'a> Trainer<'a> {
         let (settings, parts) = (self.run.settings, self.run.parts);
         let step = self.done();
         let windows = self.windows(step);
-        let objective = &parts.objective.part;
+        let (objective, reader) = (self.objective, self.reader);
         let at_once = Some(settings.rows().saturating_mul(settings.context));
-        let group = |windows| {
-            let group = objective.batch(&segments(self.sources, self.stream, windows)?)?;
-            Ok((windows, Group { at_once, ..group }))
-        };
         let together = if objective.joins() { settings.sequences } else { settings.rows() };
-        let groups: Vec<(&[Range<u64>], Group)> = windows.chunks(together).map(group).collect::<Result<_>>()?;
-        let weights: Vec<f64> = groups.iter().map(|(_, group)| objective.weight(group)).collect();
+        let first = step * settings.sequences as u64;
+        let group = |(first, windows)| {
+            let group = objective.batch(&reader.segments(windows, first)?)?;
+            Ok((first, windows, Group { at_once, ..group }))
+        };
+        let groups: Vec<(u64, &[Range<u64>], Group)> =
+            (first..).step_by(together).zip(windows.chunks(together)).map(group).collect::<Result<_>>()?;
+        let weights: Vec<f64> = groups.iter().map(|(_, _, group)| objective.weight(group)).collect();
         let whole: f64 = weights.iter().sum();
         let decoder = &self.learner.decoder;
         let mut flop_per_token = decoder.flop_per_token(true, settings.context);
@@ -129,7 +136,7 @@ impl<'a> Trainer<'a> {
         let mut work = Work::default();
         let mut loss = 0.0;
         self.learner.clear();
-        for (number, ((windows, group), weight)) in (0..).zip(groups.iter().zip(&weights)) {
+        for (number, ((begin, windows, group), weight)) in (0..).zip(groups.iter().zip(&weights)) {
             if (self.run.stop)() {
                 return Ok(None);
             }
@@ -137,13 +144,12 @@ impl<'a> Trainer<'a> {
                 continue;
             }
             let share = weight / whole;
-            let position = step * settings.sequences as u64 + number;
-            self.learner.noise = Some(Seed::new(self.noise_seed.at(position).bits()));
+            self.learner.noise = Some(Seed::new(self.noise_seed.at(first + number).bits()));
             let other = self.other.as_ref();
             let mean = self.learner.add(share, |decoder, tape| objective.loss(decoder, tape, group, other))?;
             loss += share * mean;
             if !loss.is_finite() {
-                let names = self.not_finite(windows)?;
+                let names = self.not_finite(windows, *begin)?;
                 return Err(diverged(
                     step,
                     &format!("batch {} of {}", number + 1, groups.len()),
@@ -151,7 +157,7 @@ impl<'a> Trainer<'a> {
                     &names,
                 ));
             }
-            work.tokens += group.rows.weights.iter().filter(|weight| **weight > 0.0).count() as u64;
+            work.tokens += predictions(group);
             work.flop += flop_per_token * group.rows.ids.len() as f64;
         }
         self.learner.damp();
@@ -192,10 +198,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// The documents of windows whose own loss is not finite; all of them where it is so only of them together.
-    fn not_finite(&self, windows: &[Range<u64>]) -> Result<Vec<&str>> {
-        let (objective, decoder) = (&self.run.parts.objective.part, &*self.learner.decoder);
+    fn not_finite(&self, windows: &[Range<u64>], first: u64) -> Result<Vec<&str>> {
+        let (objective, decoder) = (self.objective, &*self.learner.decoder);
         let pieces: Vec<_> = windows.iter().flat_map(|window| self.stream.pieces(window)).collect();
-        let mut segments = &segments(self.sources, self.stream, windows)?[..];
+        let mut segments = &self.reader.segments(windows, first)?[..];
         let mut names = Vec::new();
         let documents: Vec<_> = pieces.iter().map(|piece| self.sources.document(piece.document).1).collect();
         for row in documents.chunk_by(|_, next| !begins_row(next)) {
@@ -259,12 +265,20 @@ impl<'a> Trainer<'a> {
         let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
         let mut through: BTreeMap<&str, u64> = BTreeMap::new();
         for step in 0..steps {
-            for piece in self.windows(step).iter().flat_map(|window| self.stream.pieces(window)) {
+            let windows = self.windows(step);
+            let mut changed = Vec::new();
+            if self.objective.reading() != Reading::Forward {
+                changed = self.reader.segments(&windows, step * self.run.settings.sequences as u64)?;
+            }
+            for (number, piece) in windows.iter().flat_map(|window| self.stream.pieces(window)).enumerate() {
                 let (source, document) = self.sources.document(piece.document);
                 let is_of_pair = document.verdict.is_some_and(Verdict::is_of_pair);
                 let first = u64::from(!is_of_pair && self.sources.lead(piece.document).is_none());
                 let predicted = piece.tokens.start.max(first)..piece.tokens.end;
-                *counts.entry(piece.document).or_default() += document.targets(predicted);
+                *counts.entry(piece.document).or_default() += match changed.get(number) {
+                    None => document.targets(predicted),
+                    Some(segment) => predictions(&self.objective.batch(std::slice::from_ref(segment))?),
+                };
                 *through.entry(source).or_default() += piece.tokens.end - piece.tokens.start;
             }
         }
@@ -286,28 +300,9 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The parts of documents that windows consist of, each with the token that its first one is predicted from.
-pub(crate) fn segments(sources: &Sources<'_>, stream: &Stream, windows: &[Range<u64>]) -> Result<Vec<Segment>> {
-    let pieces = windows.iter().flat_map(|window| stream.pieces(window));
-    pieces
-        .map(|piece| {
-            let first = piece.tokens.start.saturating_sub(1);
-            let lead = if piece.tokens.start == 0 { sources.lead(piece.document) } else { None };
-            let mut tokens: Vec<TokenId> = lead.into_iter().collect();
-            tokens.extend(sources.read(piece.document, first..piece.tokens.end)?);
-            let (_, entry) = sources.document(piece.document);
-            let learned = entry.learned.as_ref().map(|ranges| {
-                let mut learned = vec![false; tokens.len()];
-                for range in ranges {
-                    let at = |token: u64| (token.saturating_sub(first) as usize).min(learned.len());
-                    let within = at(range.start)..at(range.end);
-                    learned[within].fill(true);
-                }
-                learned
-            });
-            Ok(Segment { tokens, learned, verdict: entry.verdict })
-        })
-        .collect()
+/// How many tokens are predicted in a group.
+fn predictions(group: &Group) -> u64 {
+    group.rows.weights.iter().filter(|weight| **weight > 0.0).count() as u64
 }
 
 fn diverged(step: u64, batch: &str, what: &str, names: &[&str]) -> Error {

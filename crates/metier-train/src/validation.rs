@@ -1,10 +1,10 @@
 //! Losses on held-out windows while a model learns.
 
-use crate::objective::{Causal, Group, Objective};
+use crate::objective::{Causal, Group, Objective, alone};
+use crate::reader::Reader;
 use crate::sampler::{Packed, Request, Sampler};
 use crate::settings::{TrainSettings, Validate};
 use crate::sources::Sources;
-use crate::trainer::segments;
 use metier_compute::Tape;
 use metier_compute::kernel::Precision;
 use metier_core::seed::Seed;
@@ -74,11 +74,18 @@ pub(crate) struct Validation {
 }
 
 impl Validation {
-    /// The first windows of each pack in an order that depends on the pack alone, so that every run sees the same ones.
+    /// The first windows of each pack in an order that depends on the pack alone, so that every run sees the same ones. Of an objective that
+    /// changes texts every measurement sees the same change, too.
     ///
     /// # Errors
     /// When a pack has nothing to predict, or cannot be read.
-    pub(crate) fn new(sources: &Sources<'_>, settings: &TrainSettings, work: &Path) -> Result<Self> {
+    pub(crate) fn new(
+        sources: &Sources<'_>,
+        objective: &dyn Objective,
+        settings: &TrainSettings,
+        work: &Path,
+    ) -> Result<Self> {
+        let objective = alone(objective);
         let Validate { every, windows } = settings.validate.unwrap_or_default();
         let mut sets = Vec::new();
         for (name, shards) in sources.validation() {
@@ -89,9 +96,10 @@ impl Validation {
             let all = Packed {}.steps_per_epoch(&stream, context, 1).unwrap_or_default() as usize;
             let request = Request { step: 0, sequences: windows.min(all), context, seed };
             let windows = Packed {}.windows(&stream, &request);
+            let reader = Reader::new(&own, &stream, objective.reading(), seed);
             let groups = |rows: usize| -> Result<Vec<Group>> {
-                let groups = windows.chunks(rows);
-                groups.map(|windows| Causal {}.batch(&segments(&own, &stream, windows)?)).collect()
+                let groups = (0..).step_by(rows).zip(windows.chunks(rows));
+                groups.map(|(first, windows)| objective.batch(&reader.segments(windows, first)?)).collect()
             };
             let (groups, windows) = (groups(settings.rows()).map_err(named)?, groups(1).map_err(named)?);
             sets.push(Set { name: name.clone(), groups, windows, before: Vec::new() });

@@ -203,9 +203,10 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Lets the model write. One that cannot, because of its adapter or its context, writes nothing.
+    /// Lets the model write. One that cannot, because of its attention, its adapter or its context, writes nothing.
     fn take_sample(&mut self, step: u64, decoder: &Decoder) -> Result<()> {
-        let Some(tokenizer) = self.run.tokenizer.filter(|_| !self.prompt.is_empty()) else { return Ok(()) };
+        let writes = decoder.is_causal() && !self.prompt.is_empty();
+        let Some(tokenizer) = self.run.tokenizer.filter(|_| writes) else { return Ok(()) };
         let began = Instant::now();
         if let Ok(written) = continuation(decoder, &self.prompt, &tokenizer.end_of_text()) {
             let sample = Sample { step, prompt: words(tokenizer, &self.prompt), text: words(tokenizer, &written) };

@@ -2,7 +2,7 @@
 
 use super::architectures::cases;
 use metier_compute::Tape;
-use metier_core::seam::{Embed, Tokenize};
+use metier_core::seam::Embed;
 use metier_model::checkpoint::{Checkpoint, Dtype, SpecialTokens, convert_folder, write_new};
 use metier_model::{Decoder, LocalModel};
 use metier_testkit::{Scratch, assert_close, asset, golden, scratch};

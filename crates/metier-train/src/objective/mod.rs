@@ -5,14 +5,18 @@ mod contrastive;
 mod distill;
 mod dpo;
 mod kto;
+mod masked;
 mod orpo;
 mod preference;
 mod simpo;
+mod span;
+mod vocabulary;
 
 use metier_compute::{Tape, Var};
 use metier_core::Result;
 use metier_core::data::TokenId;
 use metier_core::part::{Part, Record};
+use metier_core::seam::Tokenize;
 use metier_model::{Batch, Decoder};
 use metier_tokenizer::pack::{Lesson, Verdict};
 use std::sync::Arc;
@@ -23,8 +27,10 @@ pub(crate) use distill::divergence;
 pub use distill::{Distill, Divergence};
 pub use dpo::{Dpo, DpoLoss};
 pub use kto::Kto;
+pub use masked::Masked;
 pub use orpo::Orpo;
 pub use simpo::Simpo;
+pub use span::Span;
 
 /// Tokens of one document that follow each other, each but the first to be predicted from those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Segment {
     pub learned: Option<Vec<bool>>,
     /// What is said of the document's reply, or which text of a pair it is.
     pub verdict: Option<Verdict>,
+    /// Random bits that belong to this place of the run: all that an objective draws for the segment follows from them.
+    pub draw: u64,
 }
 
 /// Segments as rows, and what else an objective is to know of them.
@@ -59,6 +67,17 @@ pub enum Other {
     Teacher,
     /// The model as it is before training, unless the stage names another.
     Reference,
+}
+
+/// How an objective has a model read a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As it stands, with a loss of tokens that follow.
+    Forward,
+    /// With some tokens hidden, each of which is asked for at its own place. Nothing stands before a segment's tokens then.
+    Hidden,
+    /// Written in another way, with a loss of tokens that follow there.
+    Rewritten,
 }
 
 /// Turns tokens into rows with targets, and rows into a loss.
@@ -88,7 +107,12 @@ pub trait Objective: Send + Sync {
 
     /// Whether each token is predicted from those before it, which only a causal model can learn.
     fn predicts_next(&self) -> bool {
-        true
+        self.reading() != Reading::Hidden
+    }
+
+    /// Whether it asks for hidden tokens by what stands on both sides of them, which a causal model does not see.
+    fn needs_both_sides(&self) -> bool {
+        self.reading() == Reading::Hidden
     }
 
     /// Whether the loss of a step is one of all its windows together, and not the mean of those of its micro-batches.
@@ -100,6 +124,31 @@ pub trait Objective: Send + Sync {
     fn learns(&self, lesson: Lesson) -> bool {
         lesson == Lesson::Replies
     }
+
+    /// How it has the model read a text. One that does not read it as it stands makes the same rows of a segment, whatever segments
+    /// are beside it, and held-out windows are measured by its own loss.
+    fn reading(&self) -> Reading {
+        Reading::Forward
+    }
+
+    /// The same objective with the tokens that it writes found in a vocabulary, where it writes any. No segment has more than `longest`
+    /// tokens.
+    ///
+    /// # Errors
+    /// When the vocabulary lacks them.
+    fn bind(&self, _tokenizer: &dyn Tokenize, _longest: usize) -> Result<Option<Box<dyn Objective>>> {
+        Ok(None)
+    }
+
+    /// By how many the rows of a part of a document are more than its `tokens`, at most; never fewer for more tokens.
+    fn added(&self, _tokens: u64) -> u64 {
+        0
+    }
+}
+
+/// What makes rows of single segments: the objective where it changes them, and else that of the next token.
+pub(crate) fn alone(objective: &dyn Objective) -> &dyn Objective {
+    if objective.reading() == Reading::Forward { &Causal {} } else { objective }
 }
 
 /// The members.
@@ -110,8 +159,10 @@ pub static OBJECTIVES: &[&Part<dyn Objective>] = &[
     &distill::PART,
     &dpo::PART,
     &kto::PART,
+    &masked::PART,
     &orpo::PART,
     &simpo::PART,
+    &span::PART,
 ];
 
 /// The members' records, alphabetical.

@@ -158,6 +158,24 @@ impl Stream {
         }
         pieces
     }
+
+    /// The most that the parts of documents in a range of `tokens` tokens come to together, where `amount` says what a part of so many
+    /// tokens does, and more tokens never do less.
+    pub fn most(&self, tokens: u64, amount: impl Fn(u64) -> u64) -> u64 {
+        let of = |index: usize| amount((self.starts[index + 1] - self.starts[index]).min(tokens));
+        let (mut end, mut sum, mut most) = (0, 0, 0);
+        for first in 0..self.documents.len() {
+            // Of all ranges that begin in this document, the one at its last token reaches furthest.
+            let reach = self.starts[first + 1] - 1 + tokens.max(1);
+            while end < self.documents.len() && self.starts[end] < reach {
+                sum += of(end);
+                end += 1;
+            }
+            most = most.max(sum);
+            sum -= of(first);
+        }
+        most
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +190,19 @@ mod tests {
         assert_eq!(pieces, [Piece { document: 0, tokens: 1..3 }, Piece { document: 2, tokens: 0..3 }]);
         assert_eq!(stream.pieces(&(7..20)), [Piece { document: 4, tokens: 0..2 }]);
         assert!(stream.pieces(&(9..12)).is_empty());
+    }
+
+    #[test]
+    fn a_range_holds_no_more_than_the_most() {
+        let stream = Stream::new([3, 2, 2, 9, 2, 4]).unwrap();
+        let amount = |tokens: u64| 10 + tokens / 3;
+        for tokens in 1..12 {
+            let of = |start: u64| stream.pieces(&(start..start + tokens)).into_iter().map(|piece| piece.tokens);
+            let sum = |start: u64| of(start).map(|part| amount(part.end - part.start)).sum::<u64>();
+            let found = (0..stream.tokens()).map(sum).max().unwrap();
+            let most = stream.most(tokens, amount);
+            assert!((found..=found + 3).contains(&most), "{tokens}: {found} {most}");
+        }
     }
 
     #[test]

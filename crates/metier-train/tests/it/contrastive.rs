@@ -12,9 +12,9 @@ use metier_model::LocalModel;
 use metier_testkit::{assert_close, golden};
 use metier_tokenizer::pack::Verdict;
 use metier_train::objective::{Causal, Contrastive, Dpo, Group, Objective, Segment};
-use metier_train::preview;
 use metier_train::sampler::Packed;
 use metier_train::settings::chosen;
+use metier_train::{View, preview};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -117,12 +117,22 @@ fn vectors_are_those_of_embed() {
             Letters.decode(&ids, false).unwrap()
         })
         .collect();
-    let windows = preview(&bench.shards, &Packed {}, 4096, Seed::new(0), 1).unwrap();
-    let segments: Vec<Segment> = windows[0].iter().map(|shown| shown.segment.clone()).collect();
+    let objective = &*bench.parts.objective.part;
+    let (sampler, seed) = (&Packed {}, Seed::new(0));
+    let view = View { sampler, objective, tokenizer: &Letters, context: 4096, seed, examples: 1 };
+    let window = preview(&bench.shards, &view).unwrap().swap_remove(0);
+    let segments: Vec<Segment> = window
+        .iter()
+        .map(|shown| Segment {
+            tokens: shown.seen.iter().map(|seen| seen.id).collect(),
+            verdict: bench.shards.documents()[shown.document].verdict,
+            ..Segment::default()
+        })
+        .collect();
     assert_eq!(segments.len(), texts.len(), "texts of a single token count, too");
     assert!(segments.iter().any(|segment| segment.tokens.len() == 1));
-    assert!(windows[0].iter().all(|shown| shown.learned().iter().all(|learned| *learned)));
-    let group = bench.parts.objective.part.batch(&segments).unwrap();
+    assert!(window.iter().flat_map(|shown| &shown.seen).all(|seen| seen.learned));
+    let group = objective.batch(&segments).unwrap();
     let decoder = decoder();
     let mut tape = Tape::inference(&decoder.parameters);
     let rows = &group.rows;

@@ -20,6 +20,63 @@ pub const END: TokenId = 63;
 /// Token `i` is the character `'0' + i`, for 64 ids.
 pub struct Letters;
 
+/// A vocabulary of words, the last of which are special.
+pub struct Marked {
+    pub size: usize,
+    pub special: Vec<String>,
+}
+
+impl Marked {
+    /// A mask token, seven sentinels and an end behind words.
+    pub fn of(size: usize) -> Self {
+        let sentinels = (0..7).map(|number| format!("<extra_id_{number}>"));
+        let special = ["<mask>".to_owned()].into_iter().chain(sentinels).chain(["<end>".to_owned()]);
+        Self { size, special: special.collect() }
+    }
+
+    fn words(&self) -> usize {
+        self.size - self.special.len()
+    }
+}
+
+impl Tokenize for Marked {
+    fn vocabulary_size(&self) -> usize {
+        self.size
+    }
+
+    fn encode(&self, _texts: &[&str], _special: bool) -> Result<Vec<Encoded>> {
+        Err(Error::program("there is nothing to encode here"))
+    }
+
+    fn decode(&self, ids: &[TokenId], special: bool) -> Result<String> {
+        let shown = ids.iter().filter(|id| special || (**id as usize) < self.words());
+        Ok(shown.filter_map(|id| self.bytes_of(*id)).map(|bytes| String::from_utf8(bytes).unwrap()).collect())
+    }
+
+    fn bytes_of(&self, id: TokenId) -> Option<Vec<u8>> {
+        let word = (id as usize) < self.words();
+        let special = || self.special.get(id as usize - self.words()).cloned();
+        if word { Some(format!("{id} ")) } else { special() }.map(String::into_bytes)
+    }
+
+    fn id_of(&self, token: &str) -> Option<TokenId> {
+        let at = self.special.iter().position(|special| special == token)?;
+        Some((self.words() + at) as TokenId)
+    }
+
+    fn begin_of_text(&self) -> Option<TokenId> {
+        None
+    }
+
+    fn end_of_text(&self) -> Vec<TokenId> {
+        vec![self.size as TokenId - 1]
+    }
+
+    fn fingerprint(&self) -> String {
+        "marked".into()
+    }
+}
+
 pub fn text(ids: &[TokenId]) -> String {
     ids.iter().map(|id| char::from(b'0' + *id as u8)).collect()
 }
@@ -173,6 +230,7 @@ pub struct Bench {
     pub parts: Parts,
     pub teacher: Option<Arc<Decoder>>,
     pub soft_mask: Option<SoftMask>,
+    pub tokenizer: Box<dyn Tokenize>,
     pub folder: TempDir,
 }
 
@@ -180,7 +238,8 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shards = shards(&folder.path().join("pack"), &documents());
-        Self { shards, settings: settings(), parts: parts(), teacher: None, soft_mask: None, folder }
+        let tokenizer = Box::new(Letters);
+        Self { shards, settings: settings(), parts: parts(), teacher: None, soft_mask: None, tokenizer, folder }
     }
 
     /// A work folder of this name.
@@ -210,7 +269,7 @@ impl Bench {
             peak: None,
             stop,
             tell: None,
-            tokenizer: Some(&Letters),
+            tokenizer: Some(&*self.tokenizer),
         };
         train(decoder, &self.shards, &run)
     }

@@ -1,13 +1,14 @@
 //! What stands before documents, and what is learned from it.
 
-use crate::kit::{Bench, END, decoder, never, shards_with};
+use crate::kit::{Bench, END, Letters, decoder, never, shards_with};
 use metier_compute::Tape;
 use metier_core::data::TokenId;
 use metier_core::seed::Seed;
 use metier_model::Decoder;
 use metier_tokenizer::pack::{PackSettings, Shards};
+use metier_train::objective::Causal;
 use metier_train::sampler::Packed;
-use metier_train::{TrainSettings, preview};
+use metier_train::{TrainSettings, View, preview};
 use std::path::Path;
 
 /// Documents of several lengths, each beginning with 9 and a token of its own.
@@ -23,10 +24,12 @@ fn packed(folder: &Path, end_of_document: bool) -> Shards {
 /// Each token of each document that an epoch of windows predicts, with what it is predicted from.
 fn predicted(shards: &Shards) -> Vec<(usize, u64, TokenId, TokenId)> {
     let mut seen = Vec::new();
+    let (sampler, objective, seed) = (&Packed::default(), &Causal {}, Seed::new(1));
     // Some epochs: it has 12 windows.
-    for shown in preview(shards, &Packed::default(), 16, Seed::new(1), 100).unwrap().concat() {
-        for (number, pair) in shown.range.rev().zip(shown.segment.tokens.windows(2).rev()) {
-            seen.push((shown.document, number, pair[0], pair[1]));
+    let view = View { sampler, objective, tokenizer: &Letters, context: 16, seed, examples: 100 };
+    for shown in preview(shards, &view).unwrap().concat() {
+        for (number, pair) in shown.range.rev().zip(shown.seen.windows(2).rev()) {
+            seen.push((shown.document, number, pair[0].id, pair[1].id));
         }
     }
     seen.sort_unstable();

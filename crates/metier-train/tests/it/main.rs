@@ -4,6 +4,7 @@
 
 mod average;
 mod contrastive;
+mod corruption;
 mod curve;
 mod distill;
 mod errors;

@@ -30,7 +30,7 @@ fn segment(prompt: &Value, reply: &Value, verdict: Verdict) -> Segment {
     let (prompt, reply) = (golden::ids(prompt), golden::ids(reply));
     let tokens = [prompt.clone(), reply].concat();
     let learned = (0..tokens.len()).map(|token| token >= prompt.len()).collect();
-    Segment { tokens, learned: Some(learned), verdict: Some(verdict) }
+    Segment { tokens, learned: Some(learned), verdict: Some(verdict), ..Segment::default() }
 }
 
 #[test]

@@ -193,6 +193,7 @@ fn pairs(batch: &Batch) -> Vec<Segment> {
         tokens: [&batch.ids[rows.start..=rows.start], &batch.targets[rows.clone()]].concat(),
         learned: Some((0..=rows.len()).map(|token| token > rows.len() / 2).collect()),
         verdict: Some(verdict),
+        ..Segment::default()
     };
     batch.sequences.iter().zip(turns).map(segment).collect()
 }

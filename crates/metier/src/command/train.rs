@@ -2,13 +2,13 @@
 
 use super::inspect::model_path;
 use super::{Global, Verdict, stage};
-use crate::stage::open_tokenizer;
+use crate::stage::{objective_of, open_tokenizer};
 use metier_core::seam::Tokenize;
 use metier_core::seed::Seed;
 use metier_core::{Error, Place, Result};
 use metier_tokenizer::pack::Shards;
 use metier_train::sampler::Packed;
-use metier_train::{Shown, TrainSettings, preview};
+use metier_train::{Seen, Shown, TrainSettings, View, preview};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -29,16 +29,21 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Show what training will see: windows, the documents in them, and which of their tokens are learned
+    /// Show what training will see: windows, the documents in them, what an objective makes of these, and which tokens are learned
     Preview(Preview),
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: metier train preview pack --model model.gguf --examples 5 --context 512")]
+#[command(
+    after_help = "Examples: metier train preview pack --model model.gguf --examples 5 --context 512\n          metier train preview pack objective.method=span objective.density=0.5 --model model.gguf\nWhat is hidden in the place of a token stands behind it, after an arrow."
+)]
 struct Preview {
     /// Token shards: a stage name, an artifact's id or its folder
     #[arg(value_name = "SHARDS")]
     shards: String,
+    /// The objective and its settings, as in training: objective.method=span
+    #[arg(value_name = "KEY=VALUE")]
+    settings: Vec<String>,
     /// The model or tokenizer that they were packed with
     #[arg(long, value_name = "MODEL")]
     model: String,
@@ -77,8 +82,16 @@ fn show(arguments: &Preview, global: &Global) -> Result<Verdict> {
     let shards = Shards::open(&folder)?;
     let tokenizer = open_tokenizer(&model_path(&arguments.model, global)?)?;
     shards.check_tokenizer(tokenizer.as_ref())?;
-    let seed = Seed::new(global.seed.unwrap_or(0));
-    let windows = preview(&shards, &Packed::default(), arguments.context as usize, seed, arguments.examples as usize)?;
+    let objective = objective_of(&arguments.settings)?;
+    let view = View {
+        sampler: &Packed::default(),
+        objective: &*objective.part,
+        tokenizer: tokenizer.as_ref(),
+        context: arguments.context as usize,
+        seed: Seed::new(global.seed.unwrap_or(0)),
+        examples: arguments.examples as usize,
+    };
+    let windows = preview(&shards, &view)?;
     if global.json {
         let windows: Vec<_> = windows.iter().map(|window| window_json(&shards, tokenizer.as_ref(), window)).collect();
         super::print_json(&json!({ "windows": windows }))?;
@@ -99,7 +112,7 @@ fn show(arguments: &Preview, global: &Global) -> Result<Verdict> {
 }
 
 fn counts(window: &[Shown]) -> (usize, usize) {
-    let learned = window.iter().flat_map(Shown::learned).filter(|learned| *learned).count();
+    let learned = window.iter().flat_map(|shown| &shown.seen).filter(|seen| seen.learned).count();
     (window.iter().map(|shown| (shown.range.end - shown.range.start) as usize).sum(), learned)
 }
 
@@ -109,13 +122,14 @@ fn window_json(shards: &Shards, tokenizer: &dyn Tokenize, window: &[Shown]) -> s
         .iter()
         .map(|shown| {
             let document = &shards.documents()[shown.document];
-            let tokens: Vec<_> = shown
-                .segment
-                .tokens
-                .iter()
-                .zip(shown.learned())
-                .map(|(id, learned)| json!({ "id": id, "text": text_of(tokenizer, &[*id]), "learned": learned }))
-                .collect();
+            let token = |seen: &Seen| {
+                let mut token = json!({ "id": seen.id, "text": text_of(tokenizer, &[seen.id]), "learned": seen.learned });
+                if let Some(hidden) = seen.hidden {
+                    token["hidden"] = json!({ "id": hidden, "text": text_of(tokenizer, &[hidden]) });
+                }
+                token
+            };
+            let tokens: Vec<_> = shown.seen.iter().map(token).collect();
             json!({ "document": document.id, "verdict": document.verdict, "start": shown.range.start, "tokens": tokens })
         })
         .collect();
@@ -144,11 +158,9 @@ fn write_window(
             safe(&document.id),
             shown.range.start
         )?;
-        let mask = shown.learned();
-        let mut at = 0;
-        for run in mask.chunk_by(|one, next| one == next) {
-            let ids = &shown.segment.tokens[at..at + run.len()];
-            at += run.len();
+        for run in shown.seen.chunk_by(|one, next| one.learned == next.learned && one.hidden.or(next.hidden).is_none())
+        {
+            let ids: Vec<u32> = run.iter().map(|seen| seen.id).collect();
             let text = if color {
                 // Neighboring tokens differ by a line under every other one.
                 let mut text = String::new();
@@ -162,10 +174,11 @@ fn write_window(
                 }
                 text
             } else {
-                text_of(tokenizer, ids)
+                text_of(tokenizer, &ids)
             };
-            match (run[0], color) {
-                (true, _) => write!(out, "{learned}{text}{plain}")?,
+            match (run[0].learned, run[0].hidden) {
+                (true, Some(hidden)) => write!(out, "{learned}{text}→{}{plain}", text_of(tokenizer, &[hidden]))?,
+                (true, None) => write!(out, "{learned}{text}{plain}")?,
                 (false, _) => write!(out, "{quiet}{text}{end}")?,
             }
         }

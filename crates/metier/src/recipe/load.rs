@@ -512,12 +512,7 @@ impl Recipe {
         let known = stage::find(verb).ok_or_else(|| Error::program(format!("`{verb}` is no stage verb")))?;
         let command = Path::new("(command line)");
         let mut table = File::parse(command, format!("name = \"{verb}\"\ndo = \"{verb}\"\n"))?.root();
-        for setting in settings {
-            let (key, value) = setting.split_once('=').ok_or_else(|| {
-                Fault::new(Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")
-            })?;
-            table.set(key.trim(), value.trim())?;
-        }
+        set_each(&mut table, settings)?;
         let mut faults = Faults::default();
         let mut external = BTreeMap::new();
         let mut kinds = Kinds::new();
@@ -553,6 +548,16 @@ impl Recipe {
             _ => Err(Error { faults: faults.0, blame: metier_core::Blame::User }),
         }
     }
+}
+
+/// Sets keys of a table as `KEY=VALUE` on the command line says.
+pub fn set_each(table: &mut Table, settings: &[String]) -> Result<()> {
+    settings.iter().try_for_each(|setting| {
+        let (key, value) = setting.split_once('=').ok_or_else(|| {
+            Fault::new(Place::key(setting.clone()), "there is no `=`").hint("write KEY=VALUE: steps=100")
+        })?;
+        table.set(key.trim(), value.trim())
+    })
 }
 
 fn named_inputs(table: &Table, key: &str, many: bool, faults: &mut Faults) -> Vec<String> {

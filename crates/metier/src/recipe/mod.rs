@@ -11,7 +11,7 @@ pub mod schema;
 use crate::fetch::{Asset, Fetched};
 use crate::stage::{Verb, Work};
 pub use condition::Condition;
-pub use load::Options;
+pub use load::{Options, set_each};
 use metier_core::{Fault, Place, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

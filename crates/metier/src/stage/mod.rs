@@ -46,7 +46,7 @@ mod train_tagger;
 
 pub use compare::{comparison_table, domain};
 pub use model::{calling_model, load_model_as_stored, open_checkpoint, open_tokenizer};
-pub use train::NUMBERS;
+pub use train::{NUMBERS, objective_of};
 
 /// Share of the measured peak that training and scoring reach, for plans; measured on the quickstart.
 const SHARE_OF_PEAK: f64 = 0.6;

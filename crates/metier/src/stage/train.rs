@@ -3,9 +3,10 @@
 use super::model::{open_base, open_checkpoint, open_decoder};
 use super::{
     Context, Faults, Flow, Input, InputSlot, Kind, Machine, Outcome, PartSlot, Verb, Work, fit, held_out, importance,
-    named, one,
+    named, one, placed,
 };
 use crate::command::print_line;
+use crate::recipe::set_each;
 use metier_compute::kernel;
 use metier_core::memory::{Budget, Reservation};
 use metier_core::part::Chosen;
@@ -15,6 +16,7 @@ use metier_core::{Error, Fault, Place, Result, page as html};
 use metier_model::Decoder;
 use metier_peft::adapter::{self, Adapter};
 use metier_tokenizer::pack::{Lesson, Shards};
+use metier_train::objective::Objective;
 use metier_train::page::Told;
 use metier_train::{Event, Numbers, Parts, SoftMask, Sources, TrainSettings, objective, optimizer, sampler, schedule};
 use schemars::JsonSchema;
@@ -190,7 +192,8 @@ impl Work for Train {
         };
         let mut decoder = open_base(&open_checkpoint(path)?, self.adapter.part.quantizes())?;
         self.adapter.part.attach(&mut decoder, metier_core::seed::Seed::new(0))?;
-        let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)?;
+        let plan = metier_train::plan(&decoder, None, &self.settings, &self.parts)
+            .map_err(|error| placed(&self.table, error))?;
         let (mut flop, mut memory) = (plan.flop, plan.memory_bytes());
         if let Some(path) = inputs.get("teacher").and_then(|flow| flow.path.as_deref()) {
             let teacher = open_decoder(path)?;
@@ -327,6 +330,22 @@ impl Train {
             sampler: one(&table, &SAMPLER, sampler::SAMPLERS)?,
         })
     }
+}
+
+/// The objective that settings of the command line choose, such as `objective.method=span`.
+///
+/// # Errors
+/// Those of its settings, and a key of anything else.
+pub fn objective_of(settings: &[String]) -> Result<Chosen<dyn Objective>> {
+    let mut table = Table::empty("");
+    set_each(&mut table, settings)?;
+    let mut faults = Faults::default();
+    for key in table.keys().into_iter().filter(|key| *key != OBJECTIVE.key) {
+        let fault = Fault::new(table.place_of(key), format!("a preview has no key `{key}`"));
+        faults.0.push(fault.hint("write `objective.method=NAME`, and `objective.KEY=VALUE` for its settings"));
+    }
+    let objective = faults.take(one(&table, &OBJECTIVE, objective::OBJECTIVES));
+    Error::collect(objective, faults.0)?.ok_or_else(|| Error::program("no objective was chosen"))
 }
 
 /// What the stages under `soft_mask` leave of the gradients, if there are any.

@@ -10,6 +10,7 @@ mod calls;
 mod cofitune;
 mod command;
 mod completions;
+mod corruption;
 mod decoding;
 mod dedupe;
 mod embed;
