@@ -264,7 +264,7 @@ mod tests {
                 &["2.type", "models.Dense` is not built", "Normalize"][..],
             ),
             (&[TRANSFORMER, outside], &none, &none, &["1.path", "no folder inside"]),
-            (&[TRANSFORMER, POOLED], &both, &none, &["1_Pooling", "max_tokens and mean_tokens", "known: mean, cls"]),
+            (&[TRANSFORMER, POOLED], &both, &none, &["1_Pooling", "mean_tokens and max_tokens", "known: mean, cls"]),
             (&[TRANSFORMER], &none, &lower, &["do_lower_case", "not built"]),
             (&[TRANSFORMER], &none, &json!({ "max_seq_length": 0 }), &["max_seq_length", "0 is no number"]),
         ] {

@@ -92,6 +92,19 @@ fn a_killed_run_on_spans_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_bidirectional_model_learns_what_is_masked() {
+    let folder = tempfile::tempdir().unwrap();
+    let masked = ["--set", "new.attention=bidirectional", "--set", "filled.objective={ method = \"masked\" }"];
+    let steps = ["--set", "filled.steps=200"];
+    fine(run(folder.path(), &masked).args(steps));
+    // The same objective on a causal model, and the next token on a bidirectional one.
+    refused(&mut run(folder.path(), &masked[2..]), &["objective", "`masked`", "the model's attention is causal"]);
+    let mut next = run(folder.path(), &masked[..2]);
+    next.args(["--set", "filled.objective={ method = \"causal\" }"]);
+    refused(&mut next, &["objective", "`causal` predicts each token", "bidirectional"]);
+}
+
+#[test]
 fn what_is_hidden_is_shown_and_what_cannot_be_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let report = json(&fine(&mut run(folder.path(), &["--json"])));

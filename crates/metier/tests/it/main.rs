@@ -5,6 +5,7 @@
 mod adapters;
 mod bad_input;
 mod bench;
+mod bidirectional;
 mod blend;
 mod calls;
 mod cofitune;

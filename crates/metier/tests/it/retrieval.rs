@@ -89,7 +89,7 @@ fn an_embedder_is_trained_and_finds_more_than_before() {
     fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
     let report = json(&fine(metier(folder.path()).args(["run", "recipe.toml", "--json", "--quiet"])));
     for check in report["checks"].as_array().unwrap() {
-        assert_eq!(check["held"], true, "{report:#}");
+        assert_eq!(check["holds"], true, "{report:#}");
     }
     let after = artifact(&report, "after");
     let found = rows(&after.join("windows-own.jsonl"));
@@ -117,6 +117,10 @@ fn an_embedder_is_trained_and_finds_more_than_before() {
     let bad = ["bad.jsonl:1", "bad.jsonl:2"];
     refused(metier(folder.path()).args(["eval", "model=model.gguf", "pairs=bad.jsonl"]), &bad);
     refused(metier(folder.path()).args(["pack", "examples=bad.jsonl", "tokenizer=model.gguf"]), &bad);
-    let both = ["eval", "model=model.gguf", "pairs=pairs.jsonl", "texts=pairs.jsonl", "metric.method=mrr"];
-    refused(metier(folder.path()).args(both), &["texts"]);
+    fs::create_dir(folder.path().join("notes")).unwrap();
+    fs::write(folder.path().join("notes/a.txt"), "a note").unwrap();
+    let curated = fine(metier(folder.path()).args(["curate", "from=notes", "read.method=text", "--json"]));
+    let texts = format!("texts={}", artifact(&json(&curated), "curate").display());
+    let both = ["eval", "model=model.gguf", "pairs=pairs.jsonl", &texts, "metric.method=mrr"];
+    refused(metier(folder.path()).args(both), &["metric", "texts have no passages to find", "`ndcg_at_10`"]);
 }

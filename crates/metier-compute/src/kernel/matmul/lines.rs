@@ -204,9 +204,9 @@ unsafe fn eight<const NUMBERS: u8, const ROWS: usize>(
                 }
                 let r = turned(r);
                 if steps == LANES {
-                    for number in 0..LANES {
+                    for (number, vector) in r.iter().enumerate() {
                         // SAFETY: the rows are as deep as the lines.
-                        unsafe { meet(&mut sums, a, from + number, r[number]) };
+                        unsafe { meet(&mut sums, a, from + number, *vector) };
                     }
                 } else {
                     for (number, vector) in r.into_iter().enumerate().take(steps) {
@@ -238,10 +238,10 @@ unsafe fn eight<const NUMBERS: u8, const ROWS: usize>(
 #[expect(unsafe_code, reason = "reads rows by pointer")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn meet<const ROWS: usize>(sums: &mut [__m256; ROWS], a: Matrix<'_>, step: usize, vector: __m256) {
-    for row in 0..ROWS {
+    for (row, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller vouches for the step of each row.
         let value = unsafe { *a.data.as_ptr().add(row * a.row_step + step) };
-        sums[row] = _mm256_fmadd_ps(_mm256_set1_ps(value), vector, sums[row]);
+        *sum = _mm256_fmadd_ps(_mm256_set1_ps(value), vector, *sum);
     }
 }
 
@@ -255,10 +255,10 @@ unsafe fn one<const NUMBERS: u8>(out: *mut f32, row: &[f32], lines: &Lines<'_>, 
     let size = if NUMBERS == F32 { 4 } else { 2 };
     for (top, count) in blocks(lines.depth) {
         let mut sum = 0.0_f32;
-        for at in top..top + count {
+        for (at, value) in row.iter().enumerate().take(top + count).skip(top) {
             // SAFETY: the number is one of the line's, which the caller vouches for.
             let number = unsafe { single::<NUMBERS>(lines.start.add(line * lines.step + at * size)) };
-            sum = row[at].mul_add(number, sum);
+            sum = value.mul_add(number, sum);
         }
         // SAFETY: the caller vouches for this place.
         unsafe {

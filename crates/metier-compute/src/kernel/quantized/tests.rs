@@ -124,7 +124,7 @@ fn numbers_stored_by_themselves_are_as_good_as_in_f32() {
                 let right = Matrix::new(&numbers, lines, columns).transposed();
                 crate::kernel::matmul::multiply(&mut all, Matrix::new(&many, 50, columns), right, 1.0, false);
                 let found = product(&x, &stored);
-                let off = found.iter().zip(&all).position(|(found, wanted)| found != wanted);
+                let off = found.iter().zip(&all).position(|(found, wanted)| found.to_bits() != wanted.to_bits());
                 assert_eq!(off, None, "{} {lines} {columns} {rows}", block.name());
             }
         }
